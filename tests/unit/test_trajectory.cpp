@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "plugins/common/error.hpp"
+#include "plugins/gridding/trajectory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+using namespace mri;
+
+namespace {
+constexpr double degree = std::numbers::pi / 180;
+} // namespace
+
+TEST(Trajectory, StepsOfThePapers) {
+    // Winkelmann 2007: 111.246 degrees; Wundrak 2016, table 1: 32.04 for N = 5, 23.63 for N = 7.
+    EXPECT_NEAR(tiny_golden_step(1) / degree, 111.246, 5e-4);
+    EXPECT_NEAR(tiny_golden_step(5) / degree, 32.04, 5e-3);
+    EXPECT_NEAR(tiny_golden_step(7) / degree, 23.63, 5e-3);
+    EXPECT_NEAR(spoke_angle(AngleScheme::golden, 7, 1, 0), tiny_golden_step(1), 1e-12);
+    EXPECT_THROW(tiny_golden_step(0), Error);
+    EXPECT_THROW(spoke_angle(AngleScheme::tiny_golden, 0, 3, 13), Error);
+}
+
+TEST(Trajectory, AngleFollowsTheIndexWithoutDrift) {
+    // An index as after a day at 4 ms: the same angle as from the step's exact fraction of a turn, taken bit
+    // by bit.
+    const std::uint64_t index = (std::uint64_t{1} << 32) - 17;
+    const long double turn = 2 * std::numbers::pi_v<long double>;
+    const long double step = turn / 2 / (std::numbers::phi_v<long double> + 6);
+    long double angle = 0;
+    long double power = step;
+    for (int bit = 0; bit < 33; ++bit) {
+        if (index >> bit & 1)
+            angle = std::fmod(angle + power, turn);
+        power = std::fmod(2 * power, turn);
+    }
+    EXPECT_NEAR(spoke_angle(AngleScheme::tiny_golden, 7, index, 13), static_cast<double>(angle), 1e-9);
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+        const double a = spoke_angle(AngleScheme::tiny_golden, 7, i, 13);
+        EXPECT_GE(a, 0);
+        EXPECT_LT(a, 2 * std::numbers::pi);
+    }
+}
+
+TEST(Trajectory, NegativeSenseMirrorsTheAngle) {
+    for (const auto scheme : {AngleScheme::tiny_golden, AngleScheme::golden, AngleScheme::regular})
+        for (std::uint64_t i = 0; i < 40; ++i) {
+            const double plus = spoke_angle(scheme, 7, i, 13);
+            const double minus = spoke_angle(scheme, 7, i, 13, true);
+            EXPECT_NEAR(std::cos(plus), std::cos(minus), 1e-12);
+            EXPECT_NEAR(std::sin(plus), -std::sin(minus), 1e-12);
+        }
+}
+
+TEST(Trajectory, RegularSpokesShareTheHalfTurnAndRepeat) {
+    for (std::uint64_t i = 0; i < 26; ++i)
+        EXPECT_NEAR(spoke_angle(AngleScheme::regular, 7, i, 13),
+                    std::numbers::pi * static_cast<double>(i % 13) / 13, 1e-12);
+    EXPECT_THROW(spoke_angle(AngleScheme::regular, 7, 0, 0), Error);
+}
+
+TEST(Trajectory, FibonacciCountsLeaveTwoGapsOnly) {
+    EXPECT_EQ(fibonacci_spokes(7, 1), 1);
+    EXPECT_EQ(fibonacci_spokes(7, 13), 15);
+    EXPECT_EQ(fibonacci_spokes(7, 15), 15);
+    EXPECT_EQ(fibonacci_spokes(7, 16), 23);
+    EXPECT_EQ(fibonacci_spokes(1, 12), 13);
+    const auto different_gaps = [](int spokes) {
+        std::vector<double> angles;
+        for (int i = 0; i < spokes; ++i)
+            angles.push_back(
+                std::fmod(spoke_angle(AngleScheme::tiny_golden, 7, i, spokes), std::numbers::pi));
+        std::sort(angles.begin(), angles.end());
+        angles.push_back(angles.front() + std::numbers::pi);
+        std::vector<double> gaps;
+        for (int i = 0; i < spokes; ++i) {
+            const double gap = angles[i + 1] - angles[i];
+            if (std::none_of(gaps.begin(), gaps.end(), [&](double g) { return std::abs(g - gap) < 1e-9; }))
+                gaps.push_back(gap);
+        }
+        return gaps.size();
+    };
+    for (const int count : {15, 23, 38, 61})
+        EXPECT_EQ(different_gaps(count), 2u) << count;
+    EXPECT_EQ(different_gaps(13), 3u);
+}
+
+TEST(Trajectory, SpokeReachesTheFullRadiusAndHitsTheCentre) {
+    for (const int oversampling : {1, 2}) {
+        const int samples = 192 * oversampling;
+        std::vector<float> k(2 * samples);
+        radial_spoke(0.3, samples, 192, k.data());
+        EXPECT_EQ(k[samples], 0.0f);
+        EXPECT_EQ(k[samples + 1], 0.0f);
+        EXPECT_NEAR(k[0], -96 * std::cos(0.3), 1e-5);
+        EXPECT_NEAR(k[1], -96 * std::sin(0.3), 1e-5);
+        EXPECT_NEAR(std::hypot(k[2] - k[0], k[3] - k[1]), 1.0 / oversampling, 1e-5);
+    }
+    std::vector<float> odd(2 * 5);
+    radial_spoke(0, 5, 5, odd.data());
+    EXPECT_EQ(odd[0], -2.0f);
+    EXPECT_EQ(odd[8], 2.0f);
+}
+
+TEST(Trajectory, CartesianLinesAreUnitCells) {
+    std::vector<float> k(2 * 8);
+    cartesian_line(0, 6, 8, 4, k.data());
+    EXPECT_EQ(k[0], -2.0f);
+    EXPECT_EQ(k[1], -3.0f);
+    EXPECT_EQ(k[2] - k[0], 0.5f);
+    cartesian_line(3, 6, 8, 4, k.data());
+    EXPECT_EQ(k[8], 0.0f);
+    EXPECT_EQ(k[9], 0.0f);
+}
