@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tests/support/gst_test.hpp"
+
+namespace {
+
+using namespace mri;
+
+std::shared_ptr<const TrajectoryData> line(int samples) {
+    auto t = std::make_shared<TrajectoryData>();
+    t->readouts = 1;
+    t->samples = samples;
+    for (int i = 0; i < samples; ++i) {
+        t->kxy.push_back(static_cast<float>(i));
+        t->kxy.push_back(0.5F);
+    }
+    return t;
+}
+
+TEST(Caps, KspaceSurvivesTheRoundTrip) {
+    KspaceInfo info;
+    info.alignment = Alignment::frame;
+    info.coils = 8;
+    info.samples = 384;
+    info.width = 192;
+    info.height = 190;
+    info.fov_x = 300.5;
+    info.fov_y = 310;
+    info.trajectory = Trajectory::cartesian;
+    info.framerate = {1000, 39};
+    info.series = 7;
+    info.encoded_width = 384;
+    info.encoded_height = 190;
+    info.encoded_fov_x = 601;
+    info.encoded_fov_y = 310;
+    info.center_line = 95;
+    EXPECT_EQ(KspaceInfo::from_caps(info.to_caps().get()), info);
+    EXPECT_DOUBLE_EQ(info.oversampling(), 2.0);
+    EXPECT_EQ(info.framerate.duration(), 39 * GST_MSECOND);
+    auto templ = adopt(gst_caps_from_string(MRI_KSPACE_FRAME_CAPS));
+    EXPECT_TRUE(gst_caps_can_intersect(templ.get(), info.to_caps().get()));
+}
+
+TEST(Caps, ImageSurvivesTheRoundTrip) {
+    const ImageInfo info{SampleFormat::c64, 4, 100, 60, 250, 150, {25, 1}, 3};
+    EXPECT_EQ(ImageInfo::from_caps(info.to_caps().get()), info);
+    EXPECT_EQ(info.bytes(), 4U * 100 * 60 * 8);
+    EXPECT_NO_THROW(info.check_size(info.bytes()));
+    EXPECT_THROW(info.check_size(info.bytes() - 8), Error);
+}
+
+TEST(Caps, WrongOnesAreRefusedByName) {
+    for (const char* text :
+         {"video/x-raw", "application/x-mri-kspace, format=C64LE, alignment=frame, samples=4, width=4, height=4, trajectory=radial",
+          "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, width=-4, height=4, trajectory=radial",
+          "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, width=4, height=4, trajectory=zigzag"}) {
+        auto caps = adopt(gst_caps_from_string(text));
+        EXPECT_THROW(KspaceInfo::from_caps(caps.get()), Error) << text;
+    }
+    KspaceInfo info;
+    info.coils = 3;
+    info.samples = 10;
+    EXPECT_EQ(info.readouts_in(2 * 3 * 10 * 8), 2);
+    EXPECT_THROW(info.readouts_in(2 * 3 * 10 * 8 + 8), Error);
+    EXPECT_THROW(info.readouts_in(0), Error);
+}
+
+TEST(Metas, SurviveACopyOfTheWholeBufferAndNotOfAPart) {
+    auto buffer = adopt(gst_buffer_new_allocate(nullptr, 64, nullptr));
+    Readout readout;
+    readout.kspace_encode_step_1 = 5;
+    readout.flags = flag::last_in_repetition;
+    add_readouts(buffer.get(), {readout});
+    add_trajectory(buffer.get(), line(8));
+    auto image = adopt(gst_buffer_new_allocate(nullptr, 16, nullptr));
+    const ImageInfo info{SampleFormat::f32, 1, 2, 2, 0, 0, {}, 0};
+    add_side(buffer.get(), Role::truth, image.get(), info.to_caps().get());
+
+    auto copy = adopt(gst_buffer_copy(buffer.get()));
+    ASSERT_EQ(readouts_of(copy.get()).size(), 1U);
+    EXPECT_EQ(readouts_of(copy.get())[0], readout);
+    ASSERT_TRUE(trajectory_of(copy.get()));
+    EXPECT_EQ(trajectory_of(copy.get())->kxy[6], 3.0F);
+    ASSERT_NE(side_of(copy.get(), Role::truth), nullptr);
+    EXPECT_EQ(gst_sample_get_buffer(side_of(copy.get(), Role::truth)), image.get());
+
+    auto part = adopt(gst_buffer_copy_region(buffer.get(), GST_BUFFER_COPY_ALL, 0, 32));
+    EXPECT_TRUE(readouts_of(part.get()).empty());
+    EXPECT_FALSE(trajectory_of(part.get()));
+    EXPECT_EQ(side_of(part.get(), Role::truth), nullptr);
+}
+
+TEST(Metas, SideDataOfOneRoleAreReplacedOthersStay) {
+    auto buffer = adopt(gst_buffer_new());
+    auto a = adopt(gst_buffer_new());
+    auto b = adopt(gst_buffer_new());
+    add_side(buffer.get(), Role::truth, a.get(), nullptr);
+    add_side(buffer.get(), Role::input, a.get(), nullptr);
+    add_side(buffer.get(), Role::truth, b.get(), nullptr);
+    EXPECT_EQ(gst_sample_get_buffer(side_of(buffer.get(), Role::truth)), b.get());
+    EXPECT_EQ(gst_sample_get_buffer(side_of(buffer.get(), Role::input)), a.get());
+    remove_side(buffer.get(), Role::input);
+    EXPECT_EQ(side_of(buffer.get(), Role::input), nullptr);
+    EXPECT_EQ(side_of(buffer.get(), Role::kspace), nullptr);
+}
+
+TEST(Metas, ATrajectoryWhoseSizesDoNotFitIsRefused) {
+    auto buffer = adopt(gst_buffer_new());
+    auto t = std::make_shared<TrajectoryData>(*line(8));
+    t->samples = 9;
+    EXPECT_THROW(add_trajectory(buffer.get(), t), Error);
+    EXPECT_FALSE(trajectory_of(buffer.get()));
+}
+
+TEST(Metas, RolesHaveNames) {
+    for (const auto role : {Role::truth, Role::input, Role::kspace, Role::gridded})
+        EXPECT_EQ(role_from(to_string(role)), role);
+    EXPECT_THROW(role_from("panel"), Error);
+}
+
+TEST(Mapped, RefusesBuffersThatAreNoWholeNumberOfElements) {
+    auto buffer = adopt(gst_buffer_new_allocate(nullptr, 12, nullptr));
+    EXPECT_EQ(Mapped<const float>(buffer.get()).size(), 3U);
+    EXPECT_THROW(Mapped<const cfloat>(buffer.get()), Error);
+}
+
+TEST(Header, TravelsAsAStickyEvent) {
+    EXPECT_EQ(header_of(new_header_event("<xml/>").get()), "<xml/>");
+    auto other = adopt(gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM_STICKY, gst_structure_new_empty("other")));
+    EXPECT_EQ(header_of(other.get()), "");
+}
+
+} // namespace
