@@ -24,8 +24,8 @@ const GstStructure* structure_of(const GstCaps* caps, const char* name) {
 int int_field(const GstStructure* structure, const char* field, int low, int high) {
     int value = 0;
     if (!gst_structure_get_int(structure, field, &value))
-        throw Error(Errc::format,
-                    std::string("Caps of ") + gst_structure_get_name(structure) + " have no integer " + field);
+        throw Error(Errc::format, std::string("Caps of ") + gst_structure_get_name(structure) +
+                                      " have no integer " + field);
     if (value < low || value > high)
         throw Error(Errc::format, std::string("Caps field ") + field + " is " + std::to_string(value) +
                                       ", outside " + std::to_string(low) + ".." + std::to_string(high));
@@ -54,7 +54,8 @@ std::string string_field(const GstStructure* structure, const char* field) {
 
 Fraction framerate_of(const GstStructure* structure) {
     Fraction rate;
-    if (!gst_structure_get_fraction(structure, "framerate", &rate.num, &rate.den) || rate.num < 0 || rate.den <= 0)
+    if (!gst_structure_get_fraction(structure, "framerate", &rate.num, &rate.den) || rate.num < 0 ||
+        rate.den <= 0)
         return {};
     return rate;
 }
@@ -92,7 +93,8 @@ KspaceInfo KspaceInfo::from_caps(const GstCaps* caps) {
     info.fov_y = optional_mm(s, "fov-y");
     const auto trajectory = string_field(s, "trajectory");
     bool known = false;
-    for (const auto t : {Trajectory::radial, Trajectory::spiral, Trajectory::cartesian, Trajectory::arbitrary})
+    for (const auto t :
+         {Trajectory::radial, Trajectory::spiral, Trajectory::cartesian, Trajectory::arbitrary})
         if (trajectory == to_string(t)) {
             info.trajectory = t;
             known = true;
@@ -112,10 +114,10 @@ KspaceInfo KspaceInfo::from_caps(const GstCaps* caps) {
 GstPtr<GstCaps> KspaceInfo::to_caps() const {
     auto caps = adopt(gst_caps_new_simple(
         kspace_name, "format", G_TYPE_STRING, "C64LE", "alignment", G_TYPE_STRING,
-        alignment == Alignment::frame ? "frame" : "readout", "coils", G_TYPE_INT, coils, "samples", G_TYPE_INT,
-        samples, "width", G_TYPE_INT, width, "height", G_TYPE_INT, height, "fov-x", G_TYPE_DOUBLE, fov_x, "fov-y",
-        G_TYPE_DOUBLE, fov_y, "trajectory", G_TYPE_STRING, to_string(trajectory), "framerate", GST_TYPE_FRACTION,
-        framerate.num, framerate.den, "series", G_TYPE_INT, series, nullptr));
+        alignment == Alignment::frame ? "frame" : "readout", "coils", G_TYPE_INT, coils, "samples",
+        G_TYPE_INT, samples, "width", G_TYPE_INT, width, "height", G_TYPE_INT, height, "fov-x", G_TYPE_DOUBLE,
+        fov_x, "fov-y", G_TYPE_DOUBLE, fov_y, "trajectory", G_TYPE_STRING, to_string(trajectory), "framerate",
+        GST_TYPE_FRACTION, framerate.num, framerate.den, "series", G_TYPE_INT, series, nullptr));
     if (encoded_width > 0)
         gst_caps_set_simple(caps.get(), "encoded-width", G_TYPE_INT, encoded_width, nullptr);
     if (encoded_height > 0)
@@ -156,12 +158,11 @@ ImageInfo ImageInfo::from_caps(const GstCaps* caps) {
 }
 
 GstPtr<GstCaps> ImageInfo::to_caps() const {
-    return adopt(gst_caps_new_simple(image_name, "format", G_TYPE_STRING,
-                                     format == SampleFormat::c64 ? "C64LE" : "F32LE", "channels", G_TYPE_INT,
-                                     channels, "width", G_TYPE_INT, width, "height", G_TYPE_INT, height, "fov-x",
-                                     G_TYPE_DOUBLE, fov_x, "fov-y", G_TYPE_DOUBLE, fov_y, "framerate",
-                                     GST_TYPE_FRACTION, framerate.num, framerate.den, "series", G_TYPE_INT, series,
-                                     nullptr));
+    return adopt(gst_caps_new_simple(
+        image_name, "format", G_TYPE_STRING, format == SampleFormat::c64 ? "C64LE" : "F32LE", "channels",
+        G_TYPE_INT, channels, "width", G_TYPE_INT, width, "height", G_TYPE_INT, height, "fov-x",
+        G_TYPE_DOUBLE, fov_x, "fov-y", G_TYPE_DOUBLE, fov_y, "framerate", GST_TYPE_FRACTION, framerate.num,
+        framerate.den, "series", G_TYPE_INT, series, nullptr));
 }
 
 void ImageInfo::check_size(std::size_t size) const {
@@ -172,12 +173,14 @@ void ImageInfo::check_size(std::size_t size) const {
 }
 
 GstPtr<GstEvent> new_header_event(const std::string& xml) {
-    return adopt(gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM_STICKY,
-                                      gst_structure_new(header_name, "xml", G_TYPE_STRING, xml.c_str(), nullptr)));
+    return adopt(
+        gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM_STICKY,
+                             gst_structure_new(header_name, "xml", G_TYPE_STRING, xml.c_str(), nullptr)));
 }
 
 std::string header_of(GstEvent* event) {
-    if (GST_EVENT_TYPE(event) != GST_EVENT_CUSTOM_DOWNSTREAM_STICKY || !gst_event_has_name(event, header_name))
+    if (GST_EVENT_TYPE(event) != GST_EVENT_CUSTOM_DOWNSTREAM_STICKY ||
+        !gst_event_has_name(event, header_name))
         return {};
     const char* xml = gst_structure_get_string(gst_event_get_structure(event), "xml");
     return xml ? xml : "";

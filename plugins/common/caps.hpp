@@ -17,19 +17,21 @@ inline constexpr int max_side = 8192;
 inline constexpr int max_samples = 65535;
 inline constexpr int max_coils = 1024;
 
-#define MRI_KSPACE_CAPS_COMMON                                                                                         \
-    "coils=(int)[1,1024], samples=(int)[1,65535], width=(int)[1,8192], height=(int)[1,8192], "                         \
-    "trajectory=(string){radial,spiral,cartesian,arbitrary}, framerate=(fraction)[0/1,2147483647/1], "                 \
+#define MRI_KSPACE_CAPS_COMMON                                                                               \
+    "coils=(int)[1,1024], samples=(int)[1,65535], width=(int)[1,8192], height=(int)[1,8192], "               \
+    "trajectory=(string){radial,spiral,cartesian,arbitrary}, framerate=(fraction)[0/1,2147483647/1], "       \
     "series=(int)[0,2147483647]"
 /// Template caps: k-space readout by readout, as whole frames, or either.
-#define MRI_KSPACE_READOUT_CAPS                                                                                        \
+#define MRI_KSPACE_READOUT_CAPS                                                                              \
     "application/x-mri-kspace, format=(string)C64LE, alignment=(string)readout, " MRI_KSPACE_CAPS_COMMON
-#define MRI_KSPACE_FRAME_CAPS                                                                                          \
+#define MRI_KSPACE_FRAME_CAPS                                                                                \
     "application/x-mri-kspace, format=(string)C64LE, alignment=(string)frame, " MRI_KSPACE_CAPS_COMMON
-#define MRI_KSPACE_CAPS                                                                                                \
-    "application/x-mri-kspace, format=(string)C64LE, alignment=(string){readout,frame}, " MRI_KSPACE_CAPS_COMMON
-#define MRI_IMAGE_CAPS_COMMON                                                                                          \
-    "channels=(int)[1,1024], width=(int)[1,8192], height=(int)[1,8192], framerate=(fraction)[0/1,2147483647/1], "      \
+#define MRI_KSPACE_CAPS                                                                                      \
+    "application/x-mri-kspace, format=(string)C64LE, "                                                       \
+    "alignment=(string){readout,frame}, " MRI_KSPACE_CAPS_COMMON
+#define MRI_IMAGE_CAPS_COMMON                                                                                \
+    "channels=(int)[1,1024], width=(int)[1,8192], height=(int)[1,8192], "                                    \
+    "framerate=(fraction)[0/1,2147483647/1], "                                                               \
     "series=(int)[0,2147483647]"
 /// Template caps: images of either format, complex ones, real ones.
 #define MRI_IMAGE_CAPS "application/x-mri-image, format=(string){C64LE,F32LE}, " MRI_IMAGE_CAPS_COMMON
@@ -53,20 +55,21 @@ struct Fraction {
     }
 };
 
-/// application/x-mri-kspace. A readout buffer is [coil][sample], a frame [coil][readout][sample], complex float32.
+/// application/x-mri-kspace. A readout buffer is [coil][sample], a frame [coil][readout][sample], complex
+/// float32.
 struct KspaceInfo {
     Alignment alignment = Alignment::readout;
     int coils = 1;
     int samples = 0;
-    int width = 0;       ///< of the reconstruction space, pixels
+    int width = 0; ///< of the reconstruction space, pixels
     int height = 0;
-    double fov_x = 0;    ///< of the reconstruction space, mm; 0 when unknown
+    double fov_x = 0; ///< of the reconstruction space, mm; 0 when unknown
     double fov_y = 0;
     Trajectory trajectory = Trajectory::radial;
-    Fraction framerate;  ///< frames a second; 0/1 when unknown
+    Fraction framerate; ///< frames a second; 0/1 when unknown
     int series = 0;
-    /// Cartesian data: matrix and field of view that were encoded (caps encoded-width ..., written when they are set). 0 means the same as
-    /// the reconstruction's (encoded_width: as `samples`).
+    /// Cartesian data: matrix and field of view that were encoded (caps encoded-width ..., written when they
+    /// are set). 0 means the same as the reconstruction's (encoded_width: as `samples`).
     int encoded_width = 0;
     int encoded_height = 0;
     double encoded_fov_x = 0;
@@ -78,10 +81,13 @@ struct KspaceInfo {
     GstPtr<GstCaps> to_caps() const;
     bool operator==(const KspaceInfo&) const = default;
 
-    /// Number of readouts in a frame buffer of `bytes`; throws Errc::format when it is not a whole number or zero.
+    /// Number of readouts in a frame buffer of `bytes`; throws Errc::format when it is not a whole number or
+    /// zero.
     int readouts_in(std::size_t bytes) const;
     /// Oversampling along the readout: encoded over reconstructed field of view (1 when unknown).
-    double oversampling() const noexcept { return fov_x > 0 && encoded_fov_x > 0 ? encoded_fov_x / fov_x : 1.0; }
+    double oversampling() const noexcept {
+        return fov_x > 0 && encoded_fov_x > 0 ? encoded_fov_x / fov_x : 1.0;
+    }
 };
 
 /// application/x-mri-image: [channel][y][x]; channel is the coil, or 1 when combined.

@@ -56,9 +56,14 @@ GQuark class_data_quark() {
     return quark;
 }
 
-ClassData& data_of_type(GType type) { return *static_cast<ClassData*>(g_type_get_qdata(type, class_data_quark())); }
-ClassData& data_of(gpointer instance) { return data_of_type(G_TYPE_FROM_INSTANCE(instance)); }
-template <class Class> Class* parent_of(gpointer instance) {
+ClassData& data_of_type(GType type) {
+    return *static_cast<ClassData*>(g_type_get_qdata(type, class_data_quark()));
+}
+ClassData& data_of(gpointer instance) {
+    return data_of_type(G_TYPE_FROM_INSTANCE(instance));
+}
+template <class Class>
+Class* parent_of(gpointer instance) {
     return static_cast<Class*>(data_of(instance).parent_class);
 }
 
@@ -70,8 +75,8 @@ void set_property(GObject* object, guint id, const GValue* value, GParamSpec* sp
         const bool running = GST_STATE(object) > GST_STATE_READY;
         GST_OBJECT_UNLOCK(object);
         if (running) {
-            GST_CAT_WARNING_OBJECT(data.category, object, "%s can only be changed in the READY state: left as it was",
-                                   spec->name);
+            GST_CAT_WARNING_OBJECT(data.category, object,
+                                   "%s can only be changed in the READY state: left as it was", spec->name);
             return;
         }
     }
@@ -153,8 +158,8 @@ void Element::post_error(const Error& error) noexcept {
 
 void Element::post_warning(const std::string& text, const std::string& detail) noexcept {
     gst_element_message_full(gst_, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
-                             g_strdup(text.c_str()), detail.empty() ? nullptr : g_strdup(detail.c_str()), "gst-mri",
-                             data_of(gst_).spec.info->name, 0);
+                             g_strdup(text.c_str()), detail.empty() ? nullptr : g_strdup(detail.c_str()),
+                             "gst-mri", data_of(gst_).spec.info->name, 0);
 }
 
 void Element::post_message(StructurePtr structure) noexcept {
@@ -211,15 +216,19 @@ std::string camel_case(const std::string& name) {
 GParamFlags param_flags(Mutable when, bool writable) {
     int flags = G_PARAM_READABLE | G_PARAM_STATIC_STRINGS;
     if (writable)
-        flags |= G_PARAM_WRITABLE | (when == Mutable::ready ? GST_PARAM_MUTABLE_READY : GST_PARAM_MUTABLE_PLAYING);
+        flags |=
+            G_PARAM_WRITABLE | (when == Mutable::ready ? GST_PARAM_MUTABLE_READY : GST_PARAM_MUTABLE_PLAYING);
     return static_cast<GParamFlags>(flags);
 }
 
 } // namespace detail
 
-// ---- Transform ------------------------------------------------------------------------------------------------------
+// ---- Transform
+// ------------------------------------------------------------------------------------------------------
 
-GstPtr<GstCaps> Transform::transform_caps(GstPadDirection, GstCaps* caps) { return retain(caps); }
+GstPtr<GstCaps> Transform::transform_caps(GstPadDirection, GstCaps* caps) {
+    return retain(caps);
+}
 
 void Transform::install(gpointer klass) {
     auto* c = GST_BASE_TRANSFORM_CLASS(klass);
@@ -280,7 +289,8 @@ void Transform::install(gpointer klass) {
     };
 }
 
-// ---- Source ---------------------------------------------------------------------------------------------------------
+// ---- Source
+// ---------------------------------------------------------------------------------------------------------
 
 struct SourceGlue {
     static GstFlowReturn create(GstPushSrc* src, GstBuffer** out) {
@@ -337,8 +347,7 @@ void Source::install(gpointer klass) {
         GstFormat format = GST_FORMAT_UNDEFINED;
         if (GST_QUERY_TYPE(query) == GST_QUERY_DURATION) {
             gst_query_parse_duration(query, &format, nullptr);
-            const auto length =
-                guarded(self, std::optional<GstClockTime>(), [&] { return self.duration(); });
+            const auto length = guarded(self, std::optional<GstClockTime>(), [&] { return self.duration(); });
             if (format == GST_FORMAT_TIME && length) {
                 gst_query_set_duration(query, GST_FORMAT_TIME, static_cast<gint64>(*length));
                 return TRUE;
@@ -349,7 +358,8 @@ void Source::install(gpointer klass) {
     };
     GST_PUSH_SRC_CLASS(klass)->create = SourceGlue::create;
     // Whether the source is live decides what the change to PAUSED returns, so it must be known before that.
-    GST_ELEMENT_CLASS(klass)->change_state = [](GstElement* e, GstStateChange change) -> GstStateChangeReturn {
+    GST_ELEMENT_CLASS(klass)->change_state = [](GstElement* e,
+                                                GstStateChange change) -> GstStateChangeReturn {
         auto& self = impl_of<Source>(e);
         if (change == GST_STATE_CHANGE_READY_TO_PAUSED)
             gst_base_src_set_live(GST_BASE_SRC(e), self.is_live());
@@ -368,7 +378,8 @@ void Source::push_event(GstPtr<GstEvent> event) {
     gst_pad_push_event(GST_BASE_SRC_PAD(gst()), event.release());
 }
 
-// ---- Regroup --------------------------------------------------------------------------------------------------------
+// ---- Regroup
+// --------------------------------------------------------------------------------------------------------
 
 struct RegroupGlue {
     static Regroup& of(GstObject* parent) { return impl_of<Regroup>(parent); }
@@ -538,7 +549,9 @@ struct RegroupGlue {
     }
 };
 
-void Regroup::install(gpointer klass) { GST_ELEMENT_CLASS(klass)->change_state = RegroupGlue::change_state; }
+void Regroup::install(gpointer klass) {
+    GST_ELEMENT_CLASS(klass)->change_state = RegroupGlue::change_state;
+}
 
 GstPtr<GstCaps> Regroup::sink_caps_query(GstCaps* filter) {
     auto caps = adopt(gst_pad_get_pad_template_caps(sink_pad_));
@@ -556,7 +569,9 @@ void Regroup::set_src_caps(const GstPtr<GstCaps>& caps) {
         gst_pad_push_event(src_pad_, pending_segment_.release());
 }
 
-GstFlowReturn Regroup::push(GstPtr<GstBuffer> buffer) { return gst_pad_push(src_pad_, buffer.release()); }
+GstFlowReturn Regroup::push(GstPtr<GstBuffer> buffer) {
+    return gst_pad_push(src_pad_, buffer.release());
+}
 
 void Regroup::update_latency() {
     const auto now = latency();
@@ -583,7 +598,8 @@ bool Regroup::too_late(GstBuffer* buffer) {
     return GST_CLOCK_TIME_IS_VALID(running) && running < earliest;
 }
 
-// ---- Windowed -------------------------------------------------------------------------------------------------------
+// ---- Windowed
+// -------------------------------------------------------------------------------------------------------
 
 void Windowed::set_window(std::size_t window, std::size_t hop) {
     windows_.emplace(window, hop);
@@ -648,7 +664,8 @@ GstFlowReturn Windowed::run(const Frames::Job& job) {
     return GST_FLOW_OK;
 }
 
-// ---- Sink -----------------------------------------------------------------------------------------------------------
+// ---- Sink
+// -----------------------------------------------------------------------------------------------------------
 
 void Sink::install(gpointer klass) {
     auto* c = GST_BASE_SINK_CLASS(klass);
@@ -698,10 +715,12 @@ void Sink::install(gpointer klass) {
     };
 }
 
-// ---- Bin ------------------------------------------------------------------------------------------------------------
+// ---- Bin
+// ------------------------------------------------------------------------------------------------------------
 
 void Bin::install(gpointer klass) {
-    GST_ELEMENT_CLASS(klass)->change_state = [](GstElement* e, GstStateChange change) -> GstStateChangeReturn {
+    GST_ELEMENT_CLASS(klass)->change_state = [](GstElement* e,
+                                                GstStateChange change) -> GstStateChangeReturn {
         auto& self = impl_of<Bin>(e);
         if (change == GST_STATE_CHANGE_NULL_TO_READY) {
             self.allow_errors();
@@ -715,7 +734,8 @@ void Bin::install(gpointer klass) {
     };
 }
 
-// ---- registration ---------------------------------------------------------------------------------------------------
+// ---- registration
+// ---------------------------------------------------------------------------------------------------
 
 namespace detail {
 
@@ -752,7 +772,8 @@ GType register_element_type(const ClassSpec& spec) {
             gst_base_sink_set_sync(GST_BASE_SINK(instance), sink->sync_by_default());
         }
     };
-    const GType type = g_type_register_static(spec.parent, spec.info->type_name, &info, static_cast<GTypeFlags>(0));
+    const GType type =
+        g_type_register_static(spec.parent, spec.info->type_name, &info, static_cast<GTypeFlags>(0));
     g_type_set_qdata(type, class_data_quark(), data);
     return type;
 }

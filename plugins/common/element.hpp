@@ -1,26 +1,32 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The element bases. An element is one C++ class behind one GObject:
 //
-//     struct MriThingSettings { int window = 20; std::string weights; };        // defaults stand here and nowhere else
+//     struct MriThingSettings { int window = 20; std::string weights; };        // defaults stand here and
+//     nowhere else
 //
-//     class MriThing : public mri::Configured<mri::Regroup, MriThingSettings> {  // or Transform, Source, Sink, Bin
+//     class MriThing : public mri::Configured<mri::Regroup, MriThingSettings> {  // or Transform, Source,
+//     Sink, Bin
 //       public:
-//         static constexpr mri::ElementInfo info{"mrithing", "GstMriThing", "MRI thing", "Filter/Converter/MRI",
+//         static constexpr mri::ElementInfo info{"mrithing", "GstMriThing", "MRI thing",
+//         "Filter/Converter/MRI",
 //                                                "What it does in one sentence"};
 //         static constexpr const char* sink_caps = MRI_IMAGE_CAPS;               // nullptr: no such pad
 //         static constexpr const char* src_caps = MRI_IMAGE_F32_CAPS;
 //         static void properties(mri::Properties<MriThing>& p) {
-//             p.integer("window", "Frames computed together", 1, 1000, &MriThingSettings::window, mri::Mutable::ready);
+//             p.integer("window", "Frames computed together", 1, 1000, &MriThingSettings::window,
+//             mri::Mutable::ready);
 //         }
 //       protected:
 //         void set_caps(const GstCaps* caps) override;                            // may throw mri::Error
 //         GstFlowReturn chain(mri::GstPtr<GstBuffer> buffer) override;
 //     };
-//     MRI_ELEMENT(mrithing, MriThing)                                             // last line of mrithing.cpp
+//     MRI_ELEMENT(mrithing, MriThing)                                             // last line of
+//     mrithing.cpp
 //
-// Every virtual below is called through one trampoline that is the exception firewall: what it throws becomes exactly one error message on the bus (an
-// element posts no second one until it is started again), and the flow returns GST_FLOW_ERROR. settings() is a copy taken under a lock: take it once
-// a buffer. State lives between start() and stop().
+// Every virtual below is called through one trampoline that is the exception firewall: what it throws becomes
+// exactly one error message on the bus (an element posts no second one until it is started again), and the
+// flow returns GST_FLOW_ERROR. settings() is a copy taken under a lock: take it once a buffer. State lives
+// between start() and stop().
 #pragma once
 
 #include "caps.hpp"
@@ -42,8 +48,8 @@
 namespace mri {
 
 struct ElementInfo {
-    const char* name;        ///< factory name
-    const char* type_name;   ///< GType
+    const char* name;      ///< factory name
+    const char* type_name; ///< GType
     const char* long_name;
     const char* klass;       ///< Source/..., Filter/..., Sink/...
     const char* description; ///< one sentence
@@ -62,7 +68,8 @@ class Element {
 
     GstElement* gst() const noexcept { return gst_; }
 
-    /// Posts one error message for a failure; further ones are only logged until the element is started again.
+    /// Posts one error message for a failure; further ones are only logged until the element is started
+    /// again.
     void post_error(const Error& error) noexcept;
     /// Posts a warning message on the bus.
     void post_warning(const std::string& text, const std::string& detail = {}) noexcept;
@@ -87,18 +94,22 @@ class Element {
     std::atomic<bool> error_posted_{false};
 };
 
-#define MRI_LOG_AT(level, element, ...) GST_CAT_LEVEL_LOG((element)->category(), level, (element)->gst(), __VA_ARGS__)
+#define MRI_LOG_AT(level, element, ...)                                                                      \
+    GST_CAT_LEVEL_LOG((element)->category(), level, (element)->gst(), __VA_ARGS__)
 #define MRI_INFO(...) MRI_LOG_AT(GST_LEVEL_INFO, this, __VA_ARGS__)
 #define MRI_DEBUG(...) MRI_LOG_AT(GST_LEVEL_DEBUG, this, __VA_ARGS__)
 #define MRI_WARNING(...) MRI_LOG_AT(GST_LEVEL_WARNING, this, __VA_ARGS__)
 
 /// The exception firewall: runs `work`; whatever it throws is posted and `fallback` returned.
-template <class R, class Work> R guarded(Element& element, R fallback, Work&& work) noexcept;
+template <class R, class Work>
+R guarded(Element& element, R fallback, Work&& work) noexcept;
 /// Posts the exception that is being handled. Only inside a catch block.
 void post_current_exception(Element& element) noexcept;
 
-/// Adds settings() and the lock to a base. Lock order: the settings lock is innermost; nothing is called under it.
-template <class Base, class S> class Configured : public Base {
+/// Adds settings() and the lock to a base. Lock order: the settings lock is innermost; nothing is called
+/// under it.
+template <class Base, class S>
+class Configured : public Base {
   public:
     using Settings = S;
     /// A copy, taken under the lock.
@@ -106,7 +117,8 @@ template <class Base, class S> class Configured : public Base {
         const std::lock_guard lock(settings_mutex_);
         return settings_;
     }
-    template <class Change> void change_settings(Change&& change) {
+    template <class Change>
+    void change_settings(Change&& change) {
         const std::lock_guard lock(settings_mutex_);
         change(settings_);
     }
@@ -123,7 +135,8 @@ struct Property {
     std::function<void(Element&, GValue*)> get;
 };
 
-template <class E> struct Choice {
+template <class E>
+struct Choice {
     E value;
     const char* nick;
     const char* blurb;
@@ -136,34 +149,40 @@ GParamFlags param_flags(Mutable when, bool writable);
 } // namespace detail
 
 /// The property table of an element class `Impl`; defaults are those of a default-constructed Impl::Settings.
-template <class Impl> class Properties {
+template <class Impl>
+class Properties {
   public:
     void integer(const char* name, const char* blurb, int low, int high, auto member,
                  Mutable when = Mutable::ready) {
-        add(g_param_spec_int(name, nullptr, blurb, low, high, value(member), flags(when)),
+        add(
+            g_param_spec_int(name, nullptr, blurb, low, high, value(member), flags(when)),
             [member](auto& s, const GValue* v) { s.*member = g_value_get_int(v); },
             [member](const auto& s, GValue* v) { g_value_set_int(v, static_cast<int>(s.*member)); });
     }
     void unsigned_64(const char* name, const char* blurb, guint64 low, guint64 high, auto member,
                      Mutable when = Mutable::ready) {
-        add(g_param_spec_uint64(name, nullptr, blurb, low, high, value(member), flags(when)),
+        add(
+            g_param_spec_uint64(name, nullptr, blurb, low, high, value(member), flags(when)),
             [member](auto& s, const GValue* v) { s.*member = g_value_get_uint64(v); },
             [member](const auto& s, GValue* v) { g_value_set_uint64(v, s.*member); });
     }
     void real(const char* name, const char* blurb, double low, double high, auto member,
               Mutable when = Mutable::ready) {
-        add(g_param_spec_double(name, nullptr, blurb, low, high, value(member), flags(when)),
+        add(
+            g_param_spec_double(name, nullptr, blurb, low, high, value(member), flags(when)),
             [member](auto& s, const GValue* v) { s.*member = g_value_get_double(v); },
             [member](const auto& s, GValue* v) { g_value_set_double(v, s.*member); });
     }
     void boolean(const char* name, const char* blurb, auto member, Mutable when = Mutable::ready) {
-        add(g_param_spec_boolean(name, nullptr, blurb, value(member), flags(when)),
+        add(
+            g_param_spec_boolean(name, nullptr, blurb, value(member), flags(when)),
             [member](auto& s, const GValue* v) { s.*member = g_value_get_boolean(v); },
             [member](const auto& s, GValue* v) { g_value_set_boolean(v, s.*member); });
     }
     void string(const char* name, const char* blurb, auto member, Mutable when = Mutable::ready) {
         const std::string preset = value(member);
-        add(g_param_spec_string(name, nullptr, blurb, preset.empty() ? nullptr : preset.c_str(), flags(when)),
+        add(
+            g_param_spec_string(name, nullptr, blurb, preset.empty() ? nullptr : preset.c_str(), flags(when)),
             [member](auto& s, const GValue* v) {
                 const char* text = g_value_get_string(v);
                 s.*member = text ? text : "";
@@ -173,12 +192,16 @@ template <class Impl> class Properties {
     void fraction(const char* name, const char* blurb, Fraction low, Fraction high, auto member,
                   Mutable when = Mutable::ready) {
         const Fraction preset = value(member);
-        add(gst_param_spec_fraction(name, nullptr, blurb, low.num, low.den, high.num, high.den, preset.num,
+        add(
+            gst_param_spec_fraction(name, nullptr, blurb, low.num, low.den, high.num, high.den, preset.num,
                                     preset.den, flags(when)),
             [member](auto& s, const GValue* v) {
-                s.*member = Fraction{gst_value_get_fraction_numerator(v), gst_value_get_fraction_denominator(v)};
+                s.*member =
+                    Fraction{gst_value_get_fraction_numerator(v), gst_value_get_fraction_denominator(v)};
             },
-            [member](const auto& s, GValue* v) { gst_value_set_fraction(v, (s.*member).num, (s.*member).den); });
+            [member](const auto& s, GValue* v) {
+                gst_value_set_fraction(v, (s.*member).num, (s.*member).den);
+            });
     }
     template <class S, class E>
     void choice(const char* name, const char* blurb, E S::*member, std::initializer_list<Choice<E>> choices,
@@ -187,23 +210,23 @@ template <class Impl> class Properties {
         for (const auto& c : choices)
             values.push_back({static_cast<gint>(c.value), c.blurb, c.nick});
         const GType type = detail::register_enum(Impl::info.type_name + detail::camel_case(name), values);
-        add(g_param_spec_enum(name, nullptr, blurb, type, static_cast<gint>(value(member)), flags(when)),
+        add(
+            g_param_spec_enum(name, nullptr, blurb, type, static_cast<gint>(value(member)), flags(when)),
             [member](auto& s, const GValue* v) { s.*member = static_cast<E>(g_value_get_enum(v)); },
             [member](const auto& s, GValue* v) { g_value_set_enum(v, static_cast<gint>(s.*member)); });
     }
-    /// A property whose value is computed by `get(const Impl&, GValue*)`: read-only, made with `spec` (pass flags
-    /// Properties::readable()).
+    /// A property whose value is computed by `get(const Impl&, GValue*)`: read-only, made with `spec` (pass
+    /// flags Properties::readable()).
     void computed(GParamSpec* spec, std::function<void(Impl&, GValue*)> get) {
-        rows_.push_back({spec, {}, [get = std::move(get)](Element& e, GValue* v) {
-                             get(static_cast<Impl&>(e), v);
-                         }});
+        rows_.push_back(
+            {spec, {}, [get = std::move(get)](Element& e, GValue* v) { get(static_cast<Impl&>(e), v); }});
     }
     /// A property with accessors of its own.
     void custom(GParamSpec* spec, std::function<void(Impl&, const GValue*)> set,
                 std::function<void(Impl&, GValue*)> get) {
-        rows_.push_back({spec,
-                         [set = std::move(set)](Element& e, const GValue* v) { set(static_cast<Impl&>(e), v); },
-                         [get = std::move(get)](Element& e, GValue* v) { get(static_cast<Impl&>(e), v); }});
+        rows_.push_back(
+            {spec, [set = std::move(set)](Element& e, const GValue* v) { set(static_cast<Impl&>(e), v); },
+             [get = std::move(get)](Element& e, GValue* v) { get(static_cast<Impl&>(e), v); }});
     }
     static GParamFlags readable() { return detail::param_flags(Mutable::playing, false); }
     static GParamFlags flags(Mutable when) { return detail::param_flags(when, true); }
@@ -211,8 +234,12 @@ template <class Impl> class Properties {
     std::vector<Property> take() { return std::move(rows_); }
 
   private:
-    template <class Member> static auto value(Member member) { return typename Impl::Settings{}.*member; }
-    template <class Set, class Get> void add(GParamSpec* spec, Set set, Get get) {
+    template <class Member>
+    static auto value(Member member) {
+        return typename Impl::Settings{}.*member;
+    }
+    template <class Set, class Get>
+    void add(GParamSpec* spec, Set set, Get get) {
         rows_.push_back({spec,
                          [set](Element& e, const GValue* v) {
                              static_cast<Impl&>(e).change_settings([&](auto& s) { set(s, v); });
@@ -231,7 +258,8 @@ class Transform : public Element {
 
     virtual bool start() { return true; }
     virtual void stop() {}
-    /// Caps that are possible on the other pad; the default passes them through. `caps` may be several structures and not fixed.
+    /// Caps that are possible on the other pad; the default passes them through. `caps` may be several
+    /// structures and not fixed.
     virtual GstPtr<GstCaps> transform_caps(GstPadDirection direction, GstCaps* caps);
     /// Both caps are fixed.
     virtual void set_caps(const GstCaps* in, const GstCaps* out) = 0;
@@ -257,8 +285,8 @@ class Source : public Element {
     virtual bool start() = 0;
     virtual void stop() {}
     virtual bool is_live() const { return false; }
-    /// The next buffer, or an empty pointer at the end. Caps are set by set_caps() before the first one. A live source's buffers wait for
-    /// the clock at their PTS (plus their duration when `wait_for_end`).
+    /// The next buffer, or an empty pointer at the end. Caps are set by set_caps() before the first one. A
+    /// live source's buffers wait for the clock at their PTS (plus their duration when `wait_for_end`).
     virtual GstPtr<GstBuffer> create() = 0;
     virtual bool wait_for_end() const { return false; }
     /// Called from another thread to end a wait inside create().
@@ -288,11 +316,13 @@ class Regroup : public Element {
     /// New caps came (the old ones' data were drained before). Calls set_src_caps() when it can.
     virtual void set_caps(const GstCaps* caps) = 0;
     virtual GstFlowReturn chain(GstPtr<GstBuffer> buffer) = 0;
-    /// Pushes what is pending: at EOS, before a change of caps, before a new segment and where data were lost (DISCONT).
+    /// Pushes what is pending: at EOS, before a change of caps, before a new segment and where data were lost
+    /// (DISCONT).
     virtual GstFlowReturn drain() { return GST_FLOW_OK; }
     /// Forgets what is pending, at FLUSH_STOP.
     virtual void flush() {}
-    /// Sees each serialised sink event that the base does not handle itself, before it goes on; false swallows it.
+    /// Sees each serialised sink event that the base does not handle itself, before it goes on; false
+    /// swallows it.
     virtual bool event(GstEvent*) { return true; }
     /// Time that the element adds between a buffer's PTS and its being pushed; nullopt while it is not known.
     virtual std::optional<GstClockTime> latency() { return GstClockTime{0}; }
@@ -317,14 +347,15 @@ class Regroup : public Element {
     GstPtr<GstCaps> sink_current_;
     GstPtr<GstCaps> src_current_;
     GstPtr<GstEvent> pending_segment_; // waits for the first source caps: caps come before the segment
-    bool have_buffers_ = false;                       // since the last start, flush or drain
+    bool have_buffers_ = false;        // since the last start, flush or drain
     GstClockTime told_latency_ = GST_CLOCK_TIME_NONE; // streaming thread
     std::mutex qos_mutex_;                            // guards the two below; nothing is called under it
     GstClockTime qos_earliest_ = GST_CLOCK_TIME_NONE; // running time
     GstSegment segment_{};                            // of the sink pad
 };
 
-/// Windowed elements: frames are collected, computed in windows, and come out one for one with their PTS and metas.
+/// Windowed elements: frames are collected, computed in windows, and come out one for one with their PTS and
+/// metas.
 class Windowed : public Regroup {
   public:
     GstFlowReturn chain(GstPtr<GstBuffer> buffer) final;
@@ -338,10 +369,12 @@ class Windowed : public Regroup {
     void set_window(std::size_t window, std::size_t hop);
     /// Frame duration for the latency (GST_CLOCK_TIME_NONE: not known) and measured time of a window.
     void set_timing(GstClockTime frame, GstClockTime compute);
-    /// Computes frames first..first+count-1 of the window, one output buffer each, in order, made with new_output(); the base pushes
-    /// them. Not called for a window whose emitted frames would all come too late (QoS).
+    /// Computes frames first..first+count-1 of the window, one output buffer each, in order, made with
+    /// new_output(); the base pushes them. Not called for a window whose emitted frames would all come too
+    /// late (QoS).
     virtual std::vector<GstPtr<GstBuffer>> process(const Frames::Job& job) = 0;
-    /// A buffer of `bytes` with the time stamps and metas of the window's item `index`; side data added later replace those of the input.
+    /// A buffer of `bytes` with the time stamps and metas of the window's item `index`; side data added later
+    /// replace those of the input.
     static GstPtr<GstBuffer> new_output(const Frames::Job& job, std::size_t index, std::size_t bytes) {
         auto buffer = new_buffer<std::byte>(bytes);
         copy_metas(buffer.get(), job.items.at(index).get());
@@ -375,7 +408,8 @@ class Sink : public Element {
     virtual void stop() {}
     virtual void set_caps(const GstCaps* caps) = 0;
     virtual GstFlowReturn render(GstBuffer* buffer) = 0;
-    /// At EOS, before the message is posted: finish files, wait for work. Returns early when unlock() was called.
+    /// At EOS, before the message is posted: finish files, wait for work. Returns early when unlock() was
+    /// called.
     virtual void eos() {}
     virtual void event(GstEvent*) {}
     virtual void flush() {}
@@ -399,18 +433,22 @@ class Bin : public Element {
     virtual void release() {}
 };
 
-// ---- glue -----------------------------------------------------------------------------------------------------------
+// ---- glue
+// -----------------------------------------------------------------------------------------------------------
 
-template <class Parent> struct Instance {
+template <class Parent>
+struct Instance {
     Parent parent;
     Element* impl;
 };
 
-template <class Base> Base& impl_of(gpointer instance) {
+template <class Base>
+Base& impl_of(gpointer instance) {
     return *static_cast<Base*>(reinterpret_cast<Instance<typename Base::GstParent>*>(instance)->impl);
 }
 
-template <class R, class Work> R guarded(Element& element, R fallback, Work&& work) noexcept {
+template <class R, class Work>
+R guarded(Element& element, R fallback, Work&& work) noexcept {
     try {
         return work();
     } catch (...) {
@@ -434,7 +472,8 @@ struct ClassSpec {
 GType register_element_type(const ClassSpec& spec);
 } // namespace detail
 
-template <class Impl> GType element_type() {
+template <class Impl>
+GType element_type() {
     using Parent = typename Impl::GstParent;
     static const GType type = detail::register_element_type({
         &Impl::info,
@@ -455,10 +494,10 @@ template <class Impl> GType element_type() {
 }
 
 /// Defines the function that a plugin's generated entry file calls.
-#define MRI_ELEMENT(NAME, IMPL)                                                                                        \
-    gboolean mri_register_##NAME(GstPlugin* plugin);                                                                   \
-    gboolean mri_register_##NAME(GstPlugin* plugin) {                                                                  \
-        return gst_element_register(plugin, IMPL::info.name, GST_RANK_NONE, ::mri::element_type<IMPL>());              \
+#define MRI_ELEMENT(NAME, IMPL)                                                                              \
+    gboolean mri_register_##NAME(GstPlugin* plugin);                                                         \
+    gboolean mri_register_##NAME(GstPlugin* plugin) {                                                        \
+        return gst_element_register(plugin, IMPL::info.name, GST_RANK_NONE, ::mri::element_type<IMPL>());    \
     }
 
 } // namespace mri

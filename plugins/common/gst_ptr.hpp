@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Owners for GStreamer objects and the mapped span. adopt() takes a reference that the caller gives away, retain()
-// takes one of its own: which of the two it is stands at each call.
+// Owners for GStreamer objects and the mapped span. adopt() takes a reference that the caller gives away,
+// retain() takes one of its own: which of the two it is stands at each call.
 #pragma once
 
 #include "error.hpp"
@@ -16,16 +16,20 @@ namespace mri {
 
 namespace detail {
 template <class T>
-concept MiniObject = std::is_same_v<T, GstSample> || requires(T* t) { t->mini_object; };
+concept MiniObject = std::is_same_v<T, GstSample> || requires(T* t) {
+    t->mini_object;
+};
 
-template <class T> void ref(T* object) {
+template <class T>
+void ref(T* object) {
     if constexpr (MiniObject<T>)
         gst_mini_object_ref(GST_MINI_OBJECT_CAST(object));
     else
         gst_object_ref(object);
 }
 
-template <class T> void unref(T* object) {
+template <class T>
+void unref(T* object) {
     if constexpr (MiniObject<T>)
         gst_mini_object_unref(GST_MINI_OBJECT_CAST(object));
     else
@@ -33,8 +37,10 @@ template <class T> void unref(T* object) {
 }
 } // namespace detail
 
-/// Owns one reference of a GstMiniObject (buffer, caps, sample, event ...) or GstObject (element, pad, bus ...).
-template <class T> class GstPtr {
+/// Owns one reference of a GstMiniObject (buffer, caps, sample, event ...) or GstObject (element, pad, bus
+/// ...).
+template <class T>
+class GstPtr {
   public:
     GstPtr() noexcept = default;
     GstPtr(std::nullptr_t) noexcept {}
@@ -75,9 +81,15 @@ template <class T> class GstPtr {
 };
 
 /// Takes over a reference that the caller owns.
-template <class T> GstPtr<T> adopt(T* object) noexcept { return GstPtr<T>::adopt(object); }
+template <class T>
+GstPtr<T> adopt(T* object) noexcept {
+    return GstPtr<T>::adopt(object);
+}
 /// Takes a reference of its own.
-template <class T> GstPtr<T> retain(T* object) { return GstPtr<T>::retain(object); }
+template <class T>
+GstPtr<T> retain(T* object) {
+    return GstPtr<T>::retain(object);
+}
 
 struct GFree {
     void operator()(void* memory) const noexcept { g_free(memory); }
@@ -92,11 +104,13 @@ using GString_ptr = std::unique_ptr<gchar, GFree>;
 using GErrorPtr = std::unique_ptr<GError, GErrorFree>;
 using StructurePtr = std::unique_ptr<GstStructure, StructureFree>;
 
-/// A buffer's bytes as a span of T for as long as the object lives. Takes no reference: the buffer must outlive it.
+/// A buffer's bytes as a span of T for as long as the object lives. Takes no reference: the buffer must
+/// outlive it.
 ///
-/// Throws Errc::read when the buffer cannot be mapped and Errc::format when its size is not a whole number of T or its memory
-/// is not aligned for T.
-template <class T> class Mapped {
+/// Throws Errc::read when the buffer cannot be mapped and Errc::format when its size is not a whole number of
+/// T or its memory is not aligned for T.
+template <class T>
+class Mapped {
   public:
     explicit Mapped(GstBuffer* buffer) : buffer_(buffer) {
         constexpr GstMapFlags flags =
@@ -129,12 +143,14 @@ template <class T> class Mapped {
 };
 
 /// A new buffer of `count` elements of T; throws Errc::no_memory.
-template <class T> GstPtr<GstBuffer> new_buffer(std::size_t count) {
+template <class T>
+GstPtr<GstBuffer> new_buffer(std::size_t count) {
     if (count > SIZE_MAX / sizeof(T))
         throw Error(Errc::no_memory, "A buffer of " + std::to_string(count) + " elements is too large");
     GstBuffer* buffer = gst_buffer_new_allocate(nullptr, count * sizeof(T), nullptr);
     if (!buffer)
-        throw Error(Errc::no_memory, "No memory for a buffer of " + std::to_string(count * sizeof(T)) + " bytes");
+        throw Error(Errc::no_memory,
+                    "No memory for a buffer of " + std::to_string(count * sizeof(T)) + " bytes");
     return adopt(buffer);
 }
 

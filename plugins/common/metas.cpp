@@ -5,13 +5,16 @@ namespace mri {
 
 namespace {
 
-// One GstMeta that owns a C++ value. The API types have no tags, so that GstBaseTransform copies them by itself.
-template <class Value> struct ValueMeta {
+// One GstMeta that owns a C++ value. The API types have no tags, so that GstBaseTransform copies them by
+// itself.
+template <class Value>
+struct ValueMeta {
     GstMeta meta;
     Value* value;
 };
 
-template <class Value> const GstMetaInfo* register_meta(const char* api_name, const char* impl_name, GType* api_type) {
+template <class Value>
+const GstMetaInfo* register_meta(const char* api_name, const char* impl_name, GType* api_type) {
     static const gchar* tags[] = {nullptr};
     *api_type = gst_meta_api_type_register(api_name, tags);
     return gst_meta_register(
@@ -41,27 +44,31 @@ struct SideValue {
 using ReadoutsValue = std::shared_ptr<const std::vector<Readout>>;
 using TrajectoryValue = std::shared_ptr<const TrajectoryData>;
 
-template <class Value> struct Registered;
-#define MRI_META(VALUE, NAME)                                                                                          \
-    template <> struct Registered<VALUE> {                                                                             \
-        GType api = 0;                                                                                                 \
-        const GstMetaInfo* info = register_meta<VALUE>(NAME "API", NAME, &api);                                        \
-        static const Registered& get() {                                                                               \
-            static const Registered registered;                                                                        \
-            return registered;                                                                                         \
-        }                                                                                                              \
+template <class Value>
+struct Registered;
+#define MRI_META(VALUE, NAME)                                                                                \
+    template <>                                                                                              \
+    struct Registered<VALUE> {                                                                               \
+        GType api = 0;                                                                                       \
+        const GstMetaInfo* info = register_meta<VALUE>(NAME "API", NAME, &api);                              \
+        static const Registered& get() {                                                                     \
+            static const Registered registered;                                                              \
+            return registered;                                                                               \
+        }                                                                                                    \
     }
 MRI_META(ReadoutsValue, "GstMriReadoutsMeta");
 MRI_META(TrajectoryValue, "GstMriTrajectoryMeta");
 MRI_META(SideValue, "GstMriSideMeta");
 #undef MRI_META
 
-template <class Value> Value* find(GstBuffer* buffer) {
+template <class Value>
+Value* find(GstBuffer* buffer) {
     auto* meta = gst_buffer_get_meta(buffer, Registered<Value>::get().api);
     return meta ? reinterpret_cast<ValueMeta<Value>*>(meta)->value : nullptr;
 }
 
-template <class Value> void add(GstBuffer* buffer, Value value) {
+template <class Value>
+void add(GstBuffer* buffer, Value value) {
     if (!gst_buffer_is_writable(buffer))
         throw Error(Errc::failed, "A meta was to be added to a buffer that is not writable");
     auto* meta = gst_buffer_add_meta(buffer, Registered<Value>::get().info, nullptr);
@@ -70,7 +77,8 @@ template <class Value> void add(GstBuffer* buffer, Value value) {
     *reinterpret_cast<ValueMeta<Value>*>(meta)->value = std::move(value);
 }
 
-template <class Value> void replace(GstBuffer* buffer, Value value) {
+template <class Value>
+void replace(GstBuffer* buffer, Value value) {
     if (auto* old = find<Value>(buffer)) {
         if (!gst_buffer_is_writable(buffer))
             throw Error(Errc::failed, "A meta was to be changed on a buffer that is not writable");

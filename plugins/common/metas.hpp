@@ -14,7 +14,8 @@
 
 namespace mri {
 
-/// What ISMRMRD's AcquisitionHeader says of one readout (names and units as there), and the angle index of simulated data.
+/// What ISMRMRD's AcquisitionHeader says of one readout (names and units as there), and the angle index of
+/// simulated data.
 struct Readout {
     std::uint64_t flags = 0; ///< bit n - 1 is ISMRMRD's flag n
     std::uint32_t measurement_uid = 0;
@@ -47,15 +48,18 @@ struct Readout {
 
 /// ISMRMRD's acquisition flags as bit masks (flag n is bit n - 1).
 namespace flag {
-constexpr std::uint64_t bit(int n) { return std::uint64_t{1} << (n - 1); }
+constexpr std::uint64_t bit(int n) {
+    return std::uint64_t{1} << (n - 1);
+}
 inline constexpr std::uint64_t first_in_encode_step_1 = bit(1), last_in_encode_step_1 = bit(2);
 inline constexpr std::uint64_t first_in_slice = bit(7), last_in_slice = bit(8);
 inline constexpr std::uint64_t first_in_phase = bit(11), last_in_phase = bit(12);
 inline constexpr std::uint64_t first_in_repetition = bit(13), last_in_repetition = bit(14);
 inline constexpr std::uint64_t noise = bit(19), parallel_calibration = bit(20),
-                               parallel_calibration_and_imaging = bit(21), reverse = bit(22), navigation = bit(23),
-                               phase_correction = bit(24), last_in_measurement = bit(25), hp_feedback = bit(26),
-                               dummy = bit(27), rt_feedback = bit(28), surface_coil_correction = bit(29),
+                               parallel_calibration_and_imaging = bit(21), reverse = bit(22),
+                               navigation = bit(23), phase_correction = bit(24),
+                               last_in_measurement = bit(25), hp_feedback = bit(26), dummy = bit(27),
+                               rt_feedback = bit(28), surface_coil_correction = bit(29),
                                compression_1 = bit(53), compression_2 = bit(54);
 } // namespace flag
 
@@ -63,8 +67,9 @@ inline constexpr std::uint64_t noise = bit(19), parallel_calibration = bit(20),
 struct TrajectoryData {
     int readouts = 0;
     int samples = 0;
-    std::vector<float> kxy;     ///< [readout][sample][2]: kx, ky in cycles per reconstructed field of view
-    std::vector<float> density; ///< [readout][sample] density compensation from the file; empty when it has none
+    std::vector<float> kxy; ///< [readout][sample][2]: kx, ky in cycles per reconstructed field of view
+    std::vector<float>
+        density; ///< [readout][sample] density compensation from the file; empty when it has none
 };
 
 /// Role of a side data sample on a buffer.
@@ -78,7 +83,8 @@ const char* to_string(Role role) noexcept;
 /// Throws Errc::settings when the name is no role.
 Role role_from(std::string_view name);
 
-/// Attaches one Readout per readout of the buffer, replacing what it had. The buffer must be writable, as for all add_*().
+/// Attaches one Readout per readout of the buffer, replacing what it had. The buffer must be writable, as for
+/// all add_*().
 void add_readouts(GstBuffer* buffer, std::vector<Readout> readouts);
 /// The readouts' headers: empty when there are none. Valid as long as the buffer.
 std::span<const Readout> readouts_of(GstBuffer* buffer);

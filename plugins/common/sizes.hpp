@@ -10,8 +10,8 @@
 
 namespace mri {
 
-/// The product of `factors`; throws Errc::no_memory, naming `what`, when it exceeds `limit` (bytes or elements) or
-/// overflows.
+/// The product of `factors`; throws Errc::no_memory, naming `what`, when it exceeds `limit` (bytes or
+/// elements) or overflows.
 inline std::size_t checked_product(std::initializer_list<std::size_t> factors, std::size_t limit,
                                    const char* what) {
     std::size_t product = 1;

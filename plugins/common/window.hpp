@@ -14,10 +14,11 @@
 
 namespace mri {
 
-/// Windows of T frames every `hop` frames. A window emits its central `hop` frames; the first and the last window of a series also emit
-/// their edges; a series shorter than T is padded by repeating its first and its last frame. Each item is emitted exactly once, in
-/// order.
-template <class Item> class Windows {
+/// Windows of T frames every `hop` frames. A window emits its central `hop` frames; the first and the last
+/// window of a series also emit their edges; a series shorter than T is padded by repeating its first and its
+/// last frame. Each item is emitted exactly once, in order.
+template <class Item>
+class Windows {
   public:
     struct Job {
         std::vector<Item> items; ///< T of them
@@ -93,7 +94,7 @@ template <class Item> class Windows {
     std::size_t window_;
     std::size_t hop_;
     std::deque<Item> items_;
-    std::size_t base_ = 0;       // index in the series of items_[0]
+    std::size_t base_ = 0; // index in the series of items_[0]
     std::size_t received_ = 0;
     std::size_t emitted_ = 0;
     std::size_t next_start_ = 0; // of the next full window

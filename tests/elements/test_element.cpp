@@ -20,7 +20,8 @@ struct TestSettings {
     Fault fault = Fault::none;
 };
 
-template <class Impl> void add_properties(Properties<Impl>& p) {
+template <class Impl>
+void add_properties(Properties<Impl>& p) {
     using S = TestSettings;
     p.integer("window", "Frames", 1, 100, &S::window);
     p.integer("hop", "Frames", 1, 100, &S::hop);
@@ -167,6 +168,11 @@ class ElementBases : public ::testing::Test {
         mri_register_mritesttransform(nullptr);
         mri_register_mritestsource(nullptr);
         mri_register_mritestsink(nullptr);
+        // Registered without a plugin, the factories live in the registry until the process ends.
+        for (const char* name : {"mritestwindowed", "mritesttransform", "mritestsource", "mritestsink"}) {
+            const auto factory = adopt(gst_element_factory_find(name));
+            GST_OBJECT_FLAG_SET(factory.get(), GST_OBJECT_FLAG_MAY_BE_LEAKED);
+        }
     }
     static GstPtr<GstCaps> one_pixel(int series = 0, Fraction rate = {10, 1}) {
         return ImageInfo{SampleFormat::f32, 1, 1, 1, 0, 0, rate, series}.to_caps();
@@ -186,15 +192,16 @@ class ElementBases : public ::testing::Test {
 };
 
 TEST_F(ElementBases, PropertiesHaveTheDefaultsOfTheSettings) {
-    auto element = adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("mritestwindowed", nullptr))));
+    auto element =
+        adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("mritestwindowed", nullptr))));
     int window = 0;
     int answer = 0;
     gint fault = -1;
     double gain = 0;
     gboolean on = FALSE;
     gchar* text = nullptr;
-    g_object_get(element.get(), "window", &window, "gain", &gain, "on", &on, "text", &text, "answer", &answer, "fault",
-                 &fault, nullptr);
+    g_object_get(element.get(), "window", &window, "gain", &gain, "on", &on, "text", &text, "answer", &answer,
+                 "fault", &fault, nullptr);
     const GString_ptr owner(text);
     EXPECT_EQ(window, 3);
     EXPECT_EQ(gain, 1.5);
@@ -210,7 +217,8 @@ TEST_F(ElementBases, PropertiesHaveTheDefaultsOfTheSettings) {
 }
 
 TEST_F(ElementBases, AReadyOnlyPropertyStaysWhileRunning) {
-    auto element = adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("mritestwindowed", nullptr))));
+    auto element =
+        adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("mritestwindowed", nullptr))));
     int window = 0;
     gst_element_set_state(element.get(), GST_STATE_PAUSED);
     g_object_set(element.get(), "window", 9, "gain", 2.5, nullptr);
@@ -297,7 +305,8 @@ TEST_F(ElementBases, LateFramesAreSkippedNotTheirInputs) {
         h.get(), gst_event_new_qos(GST_QOS_TYPE_UNDERFLOW, 1.0, 100 * GST_MSECOND, 300 * GST_MSECOND));
     for (int i = 0; i < 9; ++i)
         push(h.get(), static_cast<float>(i), i);
-    // Earliest = 300 + 2 * 100 ms: frames that end before 500 ms are skipped, frame 4 (400..500) is the first one shown.
+    // Earliest = 300 + 2 * 100 ms: frames that end before 500 ms are skipped, frame 4 (400..500) is the first
+    // one shown.
     EXPECT_EQ(pull_all(h.get()), (std::vector<float>{4, 5, 6, 7}));
 }
 
@@ -330,12 +339,12 @@ TEST_F(ElementBases, ASourcesOwnErrorIsTheFirstOnTheBus) {
 
 TEST_F(ElementBases, AChainRunsFromEndToEnd) {
     std::vector<float> got;
-    const auto run = test::run_pipeline("mritestsource ! mritesttransform gain=2 ! tee name=t ! queue ! mritestsink "
-                                        "t. ! queue ! appsink sync=false",
-                                        20, [&](const std::string&, GstSample* sample) {
-                                            got.push_back(
-                                                test::values_of<float>(gst_sample_get_buffer(sample)).at(0));
-                                        });
+    const auto run =
+        test::run_pipeline("mritestsource ! mritesttransform gain=2 ! tee name=t ! queue ! mritestsink "
+                           "t. ! queue ! appsink sync=false",
+                           20, [&](const std::string&, GstSample* sample) {
+                               got.push_back(test::values_of<float>(gst_sample_get_buffer(sample)).at(0));
+                           });
     EXPECT_TRUE(run.eos) << (run.errors.empty() ? "" : run.errors[0]);
     EXPECT_EQ(got, (std::vector<float>{0, 2, 4}));
 }

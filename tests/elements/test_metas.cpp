@@ -49,10 +49,13 @@ TEST(Caps, ImageSurvivesTheRoundTrip) {
 }
 
 TEST(Caps, WrongOnesAreRefusedByName) {
-    for (const char* text :
-         {"video/x-raw", "application/x-mri-kspace, format=C64LE, alignment=frame, samples=4, width=4, height=4, trajectory=radial",
-          "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, width=-4, height=4, trajectory=radial",
-          "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, width=4, height=4, trajectory=zigzag"}) {
+    for (const char* text : {"video/x-raw",
+                             "application/x-mri-kspace, format=C64LE, alignment=frame, samples=4, width=4, "
+                             "height=4, trajectory=radial",
+                             "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, "
+                             "width=-4, height=4, trajectory=radial",
+                             "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, "
+                             "width=4, height=4, trajectory=zigzag"}) {
         auto caps = adopt(gst_caps_from_string(text));
         EXPECT_THROW(KspaceInfo::from_caps(caps.get()), Error) << text;
     }
@@ -125,7 +128,8 @@ TEST(Mapped, RefusesBuffersThatAreNoWholeNumberOfElements) {
 
 TEST(Header, TravelsAsAStickyEvent) {
     EXPECT_EQ(header_of(new_header_event("<xml/>").get()), "<xml/>");
-    auto other = adopt(gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM_STICKY, gst_structure_new_empty("other")));
+    auto other =
+        adopt(gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM_STICKY, gst_structure_new_empty("other")));
     EXPECT_EQ(header_of(other.get()), "");
 }
 

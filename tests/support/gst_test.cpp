@@ -24,7 +24,8 @@ class GstEnvironment : public ::testing::Environment {
   public:
     void SetUp() override {
         g_setenv("GST_TRACERS", "leaks", TRUE);
-        // Under a sanitizer the plugin scanner would have to be instrumented too; in-process scanning needs nothing.
+        // Under a sanitizer the plugin scanner would have to be instrumented too; in-process scanning needs
+        // nothing.
         gst_registry_fork_set_enabled(FALSE);
         gst_init(nullptr, nullptr);
         g_log_set_always_fatal(
@@ -63,13 +64,17 @@ std::string message_text(GstMessage* message, void (*parse)(GstMessage*, GError*
 
 } // namespace
 
-Harness harness(const std::string& launch_line) { return Harness(gst_harness_new_parse(launch_line.c_str())); }
+Harness harness(const std::string& launch_line) {
+    return Harness(gst_harness_new_parse(launch_line.c_str()));
+}
 
 BusWatch::BusWatch(GstElement* element) : element_(retain(element)), bus_(adopt(gst_bus_new())) {
     gst_element_set_bus(element, bus_.get());
 }
 
-BusWatch::~BusWatch() { gst_element_set_bus(element_.get(), nullptr); }
+BusWatch::~BusWatch() {
+    gst_element_set_bus(element_.get(), nullptr);
+}
 
 void BusWatch::drain() {
     while (auto message = adopt(gst_bus_pop(bus_.get()))) {
@@ -108,7 +113,8 @@ RunResult run_pipeline(const std::string& launch_line, double seconds,
                        const std::function<void(const std::string&, GstSample*)>& on_sample) {
     RunResult result;
     GError* error = nullptr;
-    GstElement* raw = gst_parse_launch_full(launch_line.c_str(), nullptr, GST_PARSE_FLAG_FATAL_ERRORS, &error);
+    GstElement* raw =
+        gst_parse_launch_full(launch_line.c_str(), nullptr, GST_PARSE_FLAG_FATAL_ERRORS, &error);
     const GErrorPtr parse_error(error);
     if (!raw) {
         result.errors.push_back(std::string("parse: ") + (error ? error->message : "unknown"));
@@ -122,9 +128,9 @@ RunResult run_pipeline(const std::string& launch_line, double seconds,
         pipeline = adopt(GST_ELEMENT(gst_object_ref_sink(whole)));
     }
     if (on_sample) {
-        auto iterator =
-            std::unique_ptr<GstIterator, void (*)(GstIterator*)>(
-                gst_bin_iterate_all_by_element_factory_name(GST_BIN(pipeline.get()), "appsink"), gst_iterator_free);
+        auto iterator = std::unique_ptr<GstIterator, void (*)(GstIterator*)>(
+            gst_bin_iterate_all_by_element_factory_name(GST_BIN(pipeline.get()), "appsink"),
+            gst_iterator_free);
         using Callback = std::function<void(const std::string&, GstSample*)>;
         gst_iterator_foreach(
             iterator.get(),
@@ -152,7 +158,8 @@ RunResult run_pipeline(const std::string& launch_line, double seconds,
     bool failed = false;
     while (!result.eos) {
         const gint64 left = failed ? 0 : end - g_get_monotonic_time();
-        auto message = adopt(gst_bus_timed_pop(bus.get(), left > 0 ? static_cast<GstClockTime>(left) * 1000 : 0));
+        auto message =
+            adopt(gst_bus_timed_pop(bus.get(), left > 0 ? static_cast<GstClockTime>(left) * 1000 : 0));
         if (!message) {
             if (!failed)
                 result.errors.push_back("timeout after " + std::to_string(seconds) + " s");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What every test with GStreamer gets by linking test_support_dep: GStreamer initialised, criticals fatal, the leaks
-// tracer on (an object that lives at the end fails the run), and the helpers below.
+// What every test with GStreamer gets by linking test_support_dep: GStreamer initialised, criticals fatal,
+// the leaks tracer on (an object that lives at the end fails the run), and the helpers below.
 #pragma once
 
 #include "plugins/common/caps.hpp"
@@ -49,13 +49,13 @@ class BusWatch {
 /// What a whole pipeline did.
 struct RunResult {
     bool eos = false;
-    std::vector<std::string> errors;   ///< "element: text", in the order of the bus
+    std::vector<std::string> errors; ///< "element: text", in the order of the bus
     std::vector<std::string> warnings;
     std::vector<StructurePtr> messages; ///< element messages
 };
 
-/// Runs a launch line to its EOS or first error (all errors already on the bus are collected), at most `seconds`.
-/// `on_buffer(element name, sample)` sees each sample that an appsink of the line gives.
+/// Runs a launch line to its EOS or first error (all errors already on the bus are collected), at most
+/// `seconds`. `on_buffer(element name, sample)` sees each sample that an appsink of the line gives.
 RunResult run_pipeline(const std::string& launch_line, double seconds = 60,
                        const std::function<void(const std::string&, GstSample*)>& on_sample = {});
 
@@ -70,7 +70,8 @@ GstPtr<GstBuffer> buffer_of(const std::vector<T>& values, GstClockTime pts = GST
     return buffer;
 }
 
-template <class T> std::vector<T> values_of(GstBuffer* buffer) {
+template <class T>
+std::vector<T> values_of(GstBuffer* buffer) {
     Mapped<const T> mapped(buffer);
     return {mapped.span().begin(), mapped.span().end()};
 }
@@ -89,7 +90,8 @@ class TempDir {
     std::string path_;
 };
 
-/// An environment variable or an empty string (GST_MRI_DATA, GST_MRI_PYTHON, GST_MRI_SOURCE_ROOT, GST_MRI_GOLDEN_DIR).
+/// An environment variable or an empty string (GST_MRI_DATA, GST_MRI_PYTHON, GST_MRI_SOURCE_ROOT,
+/// GST_MRI_GOLDEN_DIR).
 std::string env(const char* name);
 
 /// Brings one element through NULL and PLAYING several times, alone; returns the errors on its bus.

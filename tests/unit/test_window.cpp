@@ -46,8 +46,9 @@ TEST_P(WindowsOf, EmitEachItemOnceInOrder) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, WindowsOf,
                          ::testing::Values(Case{1, 1, 5}, Case{5, 1, 12}, Case{5, 5, 12}, Case{5, 2, 13},
-                                           Case{20, 20, 20}, Case{20, 20, 21}, Case{20, 10, 45}, Case{8, 3, 7},
-                                           Case{8, 3, 8}, Case{8, 3, 9}, Case{8, 8, 1}, Case{4, 2, 0}));
+                                           Case{20, 20, 20}, Case{20, 20, 21}, Case{20, 10, 45},
+                                           Case{8, 3, 7}, Case{8, 3, 8}, Case{8, 3, 9}, Case{8, 8, 1},
+                                           Case{4, 2, 0}));
 
 TEST(Windows, EmitTheCentreAndTheFirstEdge) {
     Windows<int> windows(5, 1);
