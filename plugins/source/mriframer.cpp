@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/**
+ * SECTION:element-mriframer
+ * @title: mriframer
+ *
+ * Groups readouts into frames: [coil][sample] in, [coil][readout][sample] out, with the readouts'
+ * trajectories and headers one after another.
+ *
+ * With readouts > 0 a frame is that many readouts, and a new one comes every stride readouts: a sliding
+ * window when the stride is smaller, gaps when it is larger. Otherwise a frame closes on the LAST_IN flag of
+ * the index in use, or when that index changes. The index is the repetition, or the phase, whichever of the
+ * two has a maximum above 0 in the encodingLimits of the mri-header, repetition first; without either the
+ * repetition. A change of slice always closes a frame and begins a new series, a new value of series in the
+ * caps.
+ *
+ * Readouts that are no image data (noise, navigators, phase correction, pure calibration, dummies, feedback)
+ * are left out. Of side data on the readouts the frame gets those nearest its middle readout.
+ *
+ * Times: PTS is that of the first readout, the duration the acquisition time of the stride. A frame that the
+ * end of the stream, lost data or a new series cuts off is dropped with a warning, or pushed with
+ * incomplete=emit.
+ *
+ * Latency: all readouts of a frame but one; unknown until the first frame is closed when neither the count
+ * nor the frame rate is known.
+ *
+ * Caps: application/x-mri-kspace; frames pass unchanged.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 mriphantomsrc num-buffers=8 width=96 height=96 ! mrisim spokes=15 ! mriframer readouts=30
+ * stride=15 ! fakesink
+ * ]|
+ */
+#include "header_limits.hpp"
+#include "plugins/common/element.hpp"
+#include "plugins/common/sizes.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <numeric>
+
+namespace mri {
+namespace {
+
+enum class Index { automatic, repetition, phase };
+enum class Incomplete { drop, emit };
+
+struct MriFramerSettings {
+    int readouts = 0;
+    int stride = 0;
+    Index index = Index::automatic;
+    Incomplete incomplete = Incomplete::drop;
+};
+
+constexpr std::size_t most_readouts = 65536;
+constexpr std::size_t most_bytes = std::size_t{1} << 32;
+
+constexpr std::uint64_t no_image = flag::noise | flag::navigation | flag::phase_correction |
+                                   flag::hp_feedback | flag::dummy | flag::rt_feedback |
+                                   flag::surface_coil_correction | flag::parallel_calibration;
+
+class MriFramer : public Configured<Regroup, MriFramerSettings> {
+  public:
+    static constexpr ElementInfo info{"mriframer", "GstMriFramer", "MRI framer", "Filter/Converter/MRI",
+                                      "Groups k-space readouts into frames"};
+    static constexpr const char* sink_caps = MRI_KSPACE_CAPS;
+    static constexpr const char* src_caps = MRI_KSPACE_FRAME_CAPS;
+
+    static void properties(Properties<MriFramer>& p) {
+        using S = MriFramerSettings;
+        p.integer("readouts", "Readouts a frame (0: by the index)", 0, most_readouts, &S::readouts);
+        p.integer("stride", "Readouts from frame to frame when they are counted (0: as many as a frame has)",
+                  0, G_MAXINT, &S::stride);
+        p.choice("index", "The index that makes a frame when readouts are not counted", &S::index,
+                 {{Index::automatic, "auto", "What the header's encoding limits say"},
+                  {Index::repetition, "repetition", "Repetition"},
+                  {Index::phase, "phase", "Cardiac phase"}});
+        p.choice("incomplete", "What happens to a frame that is cut off", &S::incomplete,
+                 {{Incomplete::drop, "drop", "It is dropped, with a warning"},
+                  {Incomplete::emit, "emit", "It is pushed as it is"}});
+    }
+
+  protected:
+    void start() override {
+        settings_ = settings();
+        if (settings_.stride > 0 && settings_.readouts == 0)
+            throw Error(Errc::settings, "A stride needs a number of readouts: set the property readouts too");
+        stride_ = settings_.stride > 0 ? settings_.stride : settings_.readouts;
+        index_ = settings_.index;
+        added_series_ = 0;
+    }
+
+    void stop() override {
+        flush();
+        latency_ = GST_CLOCK_TIME_NONE;
+    }
+
+    void flush() override {
+        pending_.clear();
+        fresh_ = skip_ = largest_ = 0;
+        last_slice_.reset();
+        flagged_ = cut_ = discont_ = false;
+    }
+
+    void set_caps(const GstCaps* caps) override {
+        flush();
+        told_ = false;
+        in_ = out_ = KspaceInfo::from_caps(caps);
+        if (in_.alignment == Alignment::frame) {
+            latency_ = 0;
+            set_src_caps(adopt(gst_caps_copy(caps)));
+            update_latency();
+            return;
+        }
+        checked_product({std::max(settings_.readouts, 1) * sizeof(cfloat),
+                         static_cast<std::size_t>(in_.coils), static_cast<std::size_t>(in_.samples)},
+                        most_bytes, "A frame");
+        out_.alignment = Alignment::frame;
+        out_.series += added_series_;
+        // Counted frames have a rate of their own, which the first readout's duration tells.
+        if (settings_.readouts == 0) {
+            latency_ = in_.framerate.duration();
+            set_src_caps(out_.to_caps());
+            update_latency();
+        }
+    }
+
+    bool event(GstEvent* event) override {
+        if (const auto xml = header_of(event); !xml.empty() && settings_.index == Index::automatic) {
+            const auto limits = parse_header_limits(xml);
+            index_ = limits.repetition == 0 && limits.phase > 0 ? Index::phase : Index::repetition;
+        }
+        return true;
+    }
+
+    std::optional<GstClockTime> latency() override {
+        const GstClockTime latency = latency_;
+        return GST_CLOCK_TIME_IS_VALID(latency) ? std::optional(latency) : std::nullopt;
+    }
+
+    GstFlowReturn chain(GstPtr<GstBuffer> buffer) override {
+        if (in_.alignment == Alignment::frame)
+            return push(std::move(buffer));
+
+        const auto size = gst_buffer_get_size(buffer.get());
+        if (in_.readouts_in(size) != 1)
+            throw Error(Errc::format, "A buffer of " + std::to_string(size) +
+                                          " bytes is more than the one readout of " +
+                                          std::to_string(in_.coils) + " coils x " +
+                                          std::to_string(in_.samples) + " samples that its caps announce");
+        const auto heads = readouts_of(buffer.get());
+        Item item{std::move(buffer), heads.empty() ? Readout{} : heads.front()};
+        const auto flags = item.head.flags;
+        if ((flags & no_image) && !(flags & flag::parallel_calibration_and_imaging)) {
+            MRI_DEBUG("readout %u is no image data", item.head.scan_counter);
+            return GST_FLOW_OK;
+        }
+
+        GstFlowReturn flow = GST_FLOW_OK;
+        if (last_slice_ && *last_slice_ != item.head.slice) {
+            flow = drain();
+            ++added_series_;
+            flush();
+            ++out_.series;
+            set_src_caps(out_.to_caps());
+        } else if (settings_.readouts == 0 && !pending_.empty() && value(item) != value(pending_.back())) {
+            flow = close();
+        }
+        if (flow != GST_FLOW_OK)
+            return flow;
+        last_slice_ = item.head.slice;
+        return settings_.readouts > 0 ? count(std::move(item)) : follow(std::move(item));
+    }
+
+    GstFlowReturn drain() override {
+        const std::size_t expected = settings_.readouts > 0 ? settings_.readouts : largest_;
+        const bool whole = settings_.readouts == 0 && !flagged_ && pending_.size() >= expected;
+        skip_ = 0;
+        cut_ = true;
+        if (fresh_ == 0 || pending_.empty()) {
+            forget();
+            return GST_FLOW_OK;
+        }
+        return whole ? close_whole() : cut_off(expected);
+    }
+
+  private:
+    struct Item {
+        GstPtr<GstBuffer> buffer;
+        Readout head;
+    };
+
+    std::uint16_t value(const Item& item) const {
+        return index_ == Index::phase ? item.head.phase : item.head.repetition;
+    }
+
+    void take(Item item) {
+        if (pending_.size() >= most_readouts ||
+            (pending_.size() + 1) * gst_buffer_get_size(item.buffer.get()) > most_bytes)
+            throw Error(Errc::no_memory,
+                        "A frame has grown to " + std::to_string(pending_.size()) +
+                            " readouts and no index or flag closes it: set the property readouts");
+        pending_.push_back(std::move(item));
+        ++fresh_;
+    }
+
+    GstFlowReturn count(Item item) {
+        const GstClockTime tr = GST_BUFFER_DURATION(item.buffer.get());
+        if (!told_) {
+            const bool known = GST_CLOCK_TIME_IS_VALID(tr) && tr > 0;
+            out_.framerate = known ? rate(tr * stride_) : Fraction{};
+            latency_ = known ? tr * (settings_.readouts - 1) : GST_CLOCK_TIME_NONE;
+            told_ = true;
+            set_src_caps(out_.to_caps());
+            update_latency();
+        }
+        if (skip_ > 0) {
+            --skip_;
+            return GST_FLOW_OK;
+        }
+        take(std::move(item));
+        if (pending_.size() < static_cast<std::size_t>(settings_.readouts))
+            return GST_FLOW_OK;
+        const auto frame = build(stride_);
+        const auto gone = std::min<std::size_t>(stride_, pending_.size());
+        pending_.erase(pending_.begin(), pending_.begin() + gone);
+        skip_ = stride_ - gone;
+        fresh_ = 0;
+        return push(frame);
+    }
+
+    GstFlowReturn follow(Item item) {
+        const bool last =
+            item.head.flags & (index_ == Index::phase ? flag::last_in_phase : flag::last_in_repetition);
+        take(std::move(item));
+        if (!last)
+            return GST_FLOW_OK;
+        flagged_ = true;
+        return close();
+    }
+
+    // The frame is as the index makes it, unless data that were lost before it took its beginning along.
+    GstFlowReturn close() {
+        if (std::exchange(cut_, false) && pending_.size() < largest_)
+            return cut_off(largest_);
+        return close_whole();
+    }
+
+    GstFlowReturn close_whole() {
+        largest_ = std::max(largest_, pending_.size());
+        const auto frame = build(pending_.size());
+        forget();
+        if (!latency())
+            tell_latency(frame.get());
+        return push(frame);
+    }
+
+    GstFlowReturn cut_off(std::size_t expected) {
+        const auto have = pending_.size();
+        const std::string text = "A frame was cut off after " + std::to_string(have) +
+                                 (expected > 0 ? " of " + std::to_string(expected) : std::string()) +
+                                 " readouts";
+        if (settings_.incomplete == Incomplete::emit) {
+            MRI_INFO("%s", text.c_str());
+            const auto frame = build(std::min<std::size_t>(have, stride_ > 0 ? stride_ : have));
+            forget();
+            return push(frame);
+        }
+        post_warning(text + " and dropped");
+        forget();
+        discont_ = true;
+        return GST_FLOW_OK;
+    }
+
+    void forget() {
+        pending_.clear();
+        fresh_ = 0;
+    }
+
+    static Fraction rate(GstClockTime duration) {
+        guint64 num = GST_SECOND, den = duration;
+        while (den > G_MAXINT) {
+            num /= 2;
+            den /= 2;
+        }
+        if (num == 0)
+            return {};
+        const auto divisor = std::gcd(num, den);
+        return {static_cast<int>(num / divisor), static_cast<int>(den / divisor)};
+    }
+
+    void tell_latency(GstBuffer* frame) {
+        const auto readouts = readouts_of(frame).size();
+        if (GST_BUFFER_DURATION_IS_VALID(frame) && readouts > 0) {
+            latency_ = gst_util_uint64_scale(GST_BUFFER_DURATION(frame), readouts - 1, readouts);
+            update_latency();
+        }
+    }
+
+    // Acquisition time of the first `readouts` that are pending.
+    GstClockTime span(std::size_t readouts) const {
+        GstClockTime sum = 0;
+        const auto known = std::min(readouts, pending_.size());
+        for (std::size_t r = 0; r < known && GST_CLOCK_TIME_IS_VALID(sum); ++r) {
+            const GstClockTime one = GST_BUFFER_DURATION(pending_[r].buffer.get());
+            sum = GST_CLOCK_TIME_IS_VALID(one) ? sum + one : GST_CLOCK_TIME_NONE;
+        }
+        if (GST_CLOCK_TIME_IS_VALID(sum))
+            return gst_util_uint64_scale(sum, readouts, known);
+        const GstClockTime first = GST_BUFFER_PTS(pending_.front().buffer.get());
+        const GstClockTime last = GST_BUFFER_PTS(pending_.back().buffer.get());
+        if (pending_.size() < 2 || !GST_CLOCK_TIME_IS_VALID(first) || !GST_CLOCK_TIME_IS_VALID(last) ||
+            last <= first)
+            return GST_CLOCK_TIME_NONE;
+        return gst_util_uint64_scale(last - first, readouts, pending_.size() - 1);
+    }
+
+    // One frame of all that is pending, `stride` readouts before the next one.
+    GstPtr<GstBuffer> build(std::size_t stride) {
+        const std::size_t n = pending_.size(), samples = in_.samples, coils = in_.coils;
+        auto frame =
+            new_buffer<cfloat>(checked_product({n, samples, coils}, most_bytes / sizeof(cfloat), "A frame"));
+        std::vector<Readout> heads(n);
+        auto trajectory = std::make_shared<TrajectoryData>();
+        trajectory->samples = in_.samples;
+        {
+            const Mapped<cfloat> out(frame.get());
+            for (std::size_t r = 0; r < n; ++r) {
+                const Item& item = pending_[r];
+                heads[r] = item.head;
+                const Mapped<const cfloat> in(item.buffer.get());
+                for (std::size_t c = 0; c < coils; ++c)
+                    std::copy_n(in.data() + c * samples, samples, out.data() + (c * n + r) * samples);
+                if (const auto one = trajectory_of(item.buffer.get()))
+                    append(*trajectory, *one);
+            }
+        }
+        if (trajectory->readouts > 0) {
+            if (trajectory->readouts != static_cast<int>(n) ||
+                (!trajectory->density.empty() && trajectory->density.size() != n * samples))
+                throw Error(Errc::format,
+                            "Some readouts of a frame have a trajectory (or density) and some have none");
+            add_trajectory(frame.get(), std::move(trajectory));
+        }
+        add_readouts(frame.get(), std::move(heads));
+        add_sides(frame.get());
+
+        GstBuffer* first = pending_.front().buffer.get();
+        GST_BUFFER_PTS(frame.get()) = GST_BUFFER_PTS(first);
+        GST_BUFFER_DURATION(frame.get()) = span(stride);
+        if (std::exchange(discont_, false) || GST_BUFFER_FLAG_IS_SET(first, GST_BUFFER_FLAG_DISCONT))
+            GST_BUFFER_FLAG_SET(frame.get(), GST_BUFFER_FLAG_DISCONT);
+        return frame;
+    }
+
+    void append(TrajectoryData& all, const TrajectoryData& one) const {
+        if (one.readouts != 1 || one.samples != in_.samples)
+            throw Error(Errc::format, "A readout of " + std::to_string(in_.samples) +
+                                          " samples has a trajectory of " + std::to_string(one.readouts) +
+                                          " x " + std::to_string(one.samples));
+        all.kxy.insert(all.kxy.end(), one.kxy.begin(), one.kxy.end());
+        all.density.insert(all.density.end(), one.density.begin(), one.density.end());
+        ++all.readouts;
+    }
+
+    void add_sides(GstBuffer* frame) const {
+        const int middle = static_cast<int>(pending_.size() / 2);
+        for (const auto role : {Role::truth, Role::input, Role::kspace, Role::gridded}) {
+            GstSample* nearest = nullptr;
+            int distance = G_MAXINT;
+            for (int r = 0; r < static_cast<int>(pending_.size()); ++r) {
+                GstSample* sample = side_of(pending_[r].buffer.get(), role);
+                if (sample && std::abs(r - middle) < distance) {
+                    nearest = sample;
+                    distance = std::abs(r - middle);
+                }
+            }
+            if (nearest)
+                add_side(frame, role, nearest);
+        }
+    }
+
+    // Streaming thread, between start() and stop(); latency_ is read by queries too.
+    MriFramerSettings settings_;
+    std::size_t stride_ = 0;
+    Index index_ = Index::automatic;
+    KspaceInfo in_, out_;
+    int added_series_ = 0; // by changes of slice
+    std::deque<Item> pending_;
+    std::size_t fresh_ = 0;   // pending readouts that no frame has had yet
+    std::size_t skip_ = 0;    // readouts to leave out before the next frame
+    std::size_t largest_ = 0; // frame of the series so far
+    std::optional<std::uint16_t> last_slice_;
+    bool flagged_ = false; // the series' frames end with a flag
+    bool cut_ = false;     // the frame that follows may lack its beginning
+    bool discont_ = false;
+    bool told_ = false; // caps of counted frames are out
+    std::atomic<GstClockTime> latency_{GST_CLOCK_TIME_NONE};
+};
+
+} // namespace
+} // namespace mri
+
+MRI_ELEMENT(mriframer, mri::MriFramer)
