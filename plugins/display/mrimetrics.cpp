@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// SECTION:element-mrimetrics
+//
+// Scores images against the truth that rides with them, and passes them on unchanged. At the end of a series
+// (a change of caps, or EOS) it posts an element message `mri-metrics` with the figures of the series, with
+// and without the linear fit (fields mse, nrmse, psnr, ssim, psnr-moving, and the same with `raw-` before);
+// with `location` it also writes them, and a row for each frame, into a CSV file. At EOS
+// `mri-metrics-summary` has the means over all series, as the property `summary` has at any time. With
+// `input=true` the image that the last network was given (side data of role input) is scored too, in messages
+// and rows of its own (`image=input`).
+//
+// The score: magnitudes of the central crop-width x crop-height pixels; one fit a x + b per series by least
+// squares; clipped to 0..1; PSNR with peak 1 over the whole series; SSIM with a uniform 7x7 window, sample
+// covariance and data range 1 (the defaults of scikit-image), mean over frames; psnr-moving: the PSNR of the
+// pixels whose temporal standard deviation in the truth is above a quarter of that deviation's 99.5th
+// percentile. NRMSE is relative to the truth's Euclidean norm. The truth is expected in 0..1.
+//
+// Frames without truth pass; one warning says so, and `without-truth` counts them.
+// Latency: none. Caps: application/x-mri-image, unchanged.
+//
+// gst-launch-1.0 -m mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mrimetrics ! fakesink
+#include "map_image.hpp"
+#include "plugins/common/element.hpp"
+#include "score.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <locale>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace mri;
+
+enum class FitMode { none, linear };
+
+struct MetricsSettings {
+    FitMode fit = FitMode::linear;
+    int crop_width = 128;
+    int crop_height = 128;
+    int max_frames = 4096;
+    bool input = false;
+    std::string location;
+    std::string label;
+};
+
+constexpr const char* csv_header = "label,image,series,frame,pts,mse,nrmse,psnr,ssim,psnr_moving,"
+                                   "raw_mse,raw_nrmse,raw_psnr,raw_ssim,raw_psnr_moving\n";
+
+std::string csv_text(const std::string& text) {
+    if (text.find_first_of(",\"\r\n") == std::string::npos)
+        return text;
+    std::string quoted = "\"";
+    for (const char c : text)
+        quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+    return quoted + '"';
+}
+
+/// The named figures of a series. A figure that does not exist (nothing moves) is not a number.
+std::vector<std::pair<const char*, double>> figures(const SeriesScore& s) {
+    return {{"mse", s.fitted.mse},          {"nrmse", s.fitted.nrmse},
+            {"psnr", s.fitted.psnr},        {"ssim", s.fitted.ssim},
+            {"psnr-moving", s.psnr_moving}, {"raw-mse", s.raw.mse},
+            {"raw-nrmse", s.raw.nrmse},     {"raw-psnr", s.raw.psnr},
+            {"raw-ssim", s.raw.ssim},       {"raw-psnr-moving", s.psnr_moving_raw}};
+}
+
+void set_figure(GstStructure* structure, const std::string& name, double value) {
+    if (!std::isnan(value))
+        gst_structure_set(structure, name.c_str(), G_TYPE_DOUBLE, value, nullptr);
+}
+
+/// Means over series, of what has a value.
+class Means {
+  public:
+    void add(const SeriesScore& score) {
+        ++series_;
+        frames_ += score.frames;
+        for (const auto& [name, value] : figures(score))
+            if (!std::isnan(value)) {
+                sums_[name].first += value;
+                ++sums_[name].second;
+            }
+    }
+    void write(GstStructure* structure, const std::string& prefix) const {
+        gst_structure_set(structure, (prefix + "series").c_str(), G_TYPE_UINT, static_cast<guint>(series_),
+                          (prefix + "frames").c_str(), G_TYPE_UINT64, static_cast<guint64>(frames_), nullptr);
+        for (const auto& [name, sum] : sums_)
+            set_figure(structure, prefix + name, sum.first / static_cast<double>(sum.second));
+    }
+    bool empty() const { return series_ == 0; }
+
+  private:
+    std::size_t series_ = 0, frames_ = 0;
+    std::map<std::string, std::pair<double, std::size_t>> sums_;
+};
+
+class MriMetrics : public Configured<Transform, MetricsSettings> {
+  public:
+    static constexpr ElementInfo info{"mrimetrics", "GstMriMetrics", "MRI metrics", "Filter/Analyzer/MRI",
+                                      "Scores images against the truth that rides with them"};
+    static constexpr const char* sink_caps = MRI_IMAGE_CAPS;
+    static constexpr const char* src_caps = MRI_IMAGE_CAPS;
+    static void properties(Properties<MriMetrics>& p) {
+        p.choice("fit", "What is fitted to the truth, per series, before comparing", &MetricsSettings::fit,
+                 {{FitMode::none, "none", "Nothing: errors of scale count"},
+                  {FitMode::linear, "linear", "a x + b"}});
+        p.integer("crop-width", "Width in pixels of the centre that is compared; 0: all", 0, max_side,
+                  &MetricsSettings::crop_width);
+        p.integer("crop-height", "Height in pixels of the centre that is compared; 0: all", 0, max_side,
+                  &MetricsSettings::crop_height);
+        p.integer("max-frames", "Frames kept for one report; a longer series is reported in parts", 1,
+                  1000000, &MetricsSettings::max_frames);
+        p.boolean("input", "Also score the side data of role input", &MetricsSettings::input);
+        p.string("location", "CSV file to write; none when empty", &MetricsSettings::location);
+        p.string("label", "Name of what is scored, for messages and tables", &MetricsSettings::label,
+                 Mutable::playing);
+        p.computed(g_param_spec_boxed("summary", nullptr, "Means over the series reported so far",
+                                      GST_TYPE_STRUCTURE, Properties<MriMetrics>::readable()),
+                   [](MriMetrics& e, GValue* v) { g_value_take_boxed(v, e.summary().release()); });
+    }
+
+  protected:
+    bool start() override;
+    void stop() override;
+    bool always_passthrough() const override { return true; }
+    void set_caps(const GstCaps* in, const GstCaps* out) override;
+    void inspect(GstBuffer* buffer) override;
+    void event(GstEvent* event) override;
+
+  private:
+    struct Track {
+        std::string name; // of the image scored: image or input
+        Scorer scorer;
+        std::vector<GstClockTime> pts;
+    };
+    Track new_track(const char* name, const MetricsSettings& s) const {
+        return {name,
+                Scorer(image_.width, image_.height, {s.crop_width, s.crop_height, s.fit == FitMode::linear}),
+                {}};
+    }
+    void add(Track& track, GstBuffer* image, const ImageInfo& info, const std::vector<float>& truth,
+             GstClockTime pts);
+    bool same_size(const ImageInfo& side) const {
+        return side.width == image_.width && side.height == image_.height;
+    }
+    void report();
+    void report(Track& track);
+    void write_csv(const Track& track, const SeriesScore& score, const std::string& label);
+    StructurePtr summary() const;
+    void reset() {
+        image_track_.reset();
+        input_track_.reset();
+        without_truth_ = without_input_ = 0;
+    }
+
+    // State of the streaming thread.
+    ImageInfo image_;
+    std::optional<Track> image_track_, input_track_;
+    std::size_t without_truth_ = 0, without_input_ = 0; // of this series
+    bool warned_truth_ = false, warned_input_ = false;
+    int part_ = 0; // reports of this series so far
+    std::ofstream csv_;
+    mutable std::mutex summary_mutex_; // guards the three below; nothing is called under it
+    Means image_means_, input_means_;
+    std::size_t total_without_truth_ = 0;
+};
+
+bool MriMetrics::start() {
+    {
+        const std::lock_guard lock(summary_mutex_);
+        image_means_ = input_means_ = {};
+        total_without_truth_ = 0;
+    }
+    warned_truth_ = warned_input_ = false;
+    const std::string location = settings().location;
+    if (!location.empty()) {
+        csv_.open(location, std::ios::trunc);
+        if (!csv_)
+            throw Error(Errc::open_write, "The table '" + location + "' cannot be written",
+                        std::strerror(errno));
+        csv_.imbue(std::locale::classic());
+        csv_ << csv_header << std::flush;
+    }
+    return true;
+}
+
+void MriMetrics::stop() {
+    reset();
+    if (csv_.is_open())
+        csv_.close();
+    csv_.clear();
+}
+
+void MriMetrics::set_caps(const GstCaps* in, const GstCaps*) {
+    report();
+    reset();
+    part_ = 0;
+    const MetricsSettings s = settings();
+    image_ = ImageInfo::from_caps(in);
+    image_track_ = new_track("image", s);
+    if (s.input)
+        input_track_ = new_track("input", s);
+}
+
+void MriMetrics::event(GstEvent* event) {
+    if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) {
+        report();
+        bool any = false;
+        {
+            const std::lock_guard lock(summary_mutex_);
+            any = !image_means_.empty();
+        }
+        if (any)
+            post_message(summary());
+    } else if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP && image_track_) {
+        const MetricsSettings s = settings();
+        image_track_ = new_track("image", s);
+        if (input_track_)
+            input_track_ = new_track("input", s);
+        without_truth_ = without_input_ = 0;
+    }
+}
+
+void MriMetrics::inspect(GstBuffer* buffer) {
+    GstSample* side = side_of(buffer, Role::truth);
+    if (!side) {
+        ++without_truth_;
+        if (!std::exchange(warned_truth_, true))
+            post_warning(
+                "A frame came without its truth and was not scored",
+                "only simulated data carry a truth (side data of role truth); such frames are counted");
+        return;
+    }
+    const ImageInfo truth_info = ImageInfo::from_caps(gst_sample_get_caps(side));
+    if (!same_size(truth_info))
+        throw Error(Errc::format,
+                    "An image of " + std::to_string(image_.width) + "x" + std::to_string(image_.height) +
+                        " cannot be scored against a truth of " + std::to_string(truth_info.width) + "x" +
+                        std::to_string(truth_info.height));
+    const std::vector<float> truth = magnitude_of(gst_sample_get_buffer(side), truth_info);
+    add(*image_track_, buffer, image_, truth, GST_BUFFER_PTS(buffer));
+    if (input_track_) {
+        GstSample* input = side_of(buffer, Role::input);
+        const ImageInfo input_info = input ? ImageInfo::from_caps(gst_sample_get_caps(input)) : ImageInfo{};
+        if (input && same_size(input_info)) {
+            add(*input_track_, gst_sample_get_buffer(input), input_info, truth, GST_BUFFER_PTS(buffer));
+        } else {
+            ++without_input_;
+            if (!std::exchange(warned_input_, true))
+                post_warning("A frame came without a network input of its size, which was not scored");
+        }
+    }
+    if (static_cast<int>(image_track_->scorer.frames()) >= settings().max_frames)
+        report();
+}
+
+void MriMetrics::add(Track& track, GstBuffer* image, const ImageInfo& info, const std::vector<float>& truth,
+                     GstClockTime pts) {
+    track.scorer.add(magnitude_of(image, info), truth);
+    track.pts.push_back(pts);
+}
+
+void MriMetrics::report() {
+    if (image_track_) {
+        report(*image_track_);
+        const std::lock_guard lock(summary_mutex_);
+        total_without_truth_ += without_truth_;
+    }
+    if (input_track_)
+        report(*input_track_);
+    without_truth_ = without_input_ = 0;
+    ++part_;
+}
+
+void MriMetrics::report(Track& track) {
+    const SeriesScore score = track.scorer.finish();
+    if (score.frames == 0)
+        return;
+    const MetricsSettings s = settings();
+    const bool is_input = &track == (input_track_ ? &*input_track_ : nullptr);
+    {
+        const std::lock_guard lock(summary_mutex_);
+        (is_input ? input_means_ : image_means_).add(score);
+    }
+    if (csv_.is_open())
+        write_csv(track, score, s.label);
+    track.pts.clear();
+    StructurePtr message(gst_structure_new(
+        "mri-metrics", "label", G_TYPE_STRING, s.label.c_str(), "image", G_TYPE_STRING, track.name.c_str(),
+        "series", G_TYPE_INT, image_.series, "part", G_TYPE_INT, part_, "frames", G_TYPE_UINT64,
+        static_cast<guint64>(score.frames), "without-truth", G_TYPE_UINT64,
+        static_cast<guint64>(without_truth_), "fit", G_TYPE_STRING,
+        s.fit == FitMode::linear ? "linear" : "none", "gain", G_TYPE_DOUBLE, score.gain, "offset",
+        G_TYPE_DOUBLE, score.offset, "truth-peak", G_TYPE_DOUBLE, score.truth_peak, "moving-pixels",
+        G_TYPE_UINT64, static_cast<guint64>(score.moving_pixels), nullptr));
+    for (const auto& [name, value] : figures(score))
+        set_figure(message.get(), name, value);
+    MRI_INFO("series %d, %s: %zu frames, PSNR %.2f dB, SSIM %.4f, moving %.2f dB", image_.series,
+             track.name.c_str(), score.frames, score.fitted.psnr, score.fitted.ssim, score.psnr_moving);
+    post_message(std::move(message));
+}
+
+void MriMetrics::write_csv(const Track& track, const SeriesScore& score, const std::string& label) {
+    const auto row = [&](const std::string& frame, const std::string& pts, const ScoreValues& fitted,
+                         const std::string& moving, const ScoreValues& raw, const std::string& raw_moving) {
+        csv_ << csv_text(label) << ',' << track.name << ',' << image_.series << ',' << frame << ',' << pts;
+        csv_ << ',' << fitted.mse << ',' << fitted.nrmse << ',' << fitted.psnr << ',' << fitted.ssim << ','
+             << moving;
+        csv_ << ',' << raw.mse << ',' << raw.nrmse << ',' << raw.psnr << ',' << raw.ssim << ',' << raw_moving
+             << '\n';
+    };
+    const auto text = [](double value) {
+        std::ostringstream out;
+        out.imbue(std::locale::classic());
+        if (!std::isnan(value))
+            out << value;
+        return out.str();
+    };
+    const std::size_t first = static_cast<std::size_t>(part_) * settings().max_frames;
+    for (std::size_t f = 0; f < score.frames; ++f)
+        row(std::to_string(first + f),
+            GST_CLOCK_TIME_IS_VALID(track.pts[f]) ? std::to_string(track.pts[f]) : "", score.frames_fitted[f],
+            "", score.frames_raw[f], "");
+    row("all", "", score.fitted, text(score.psnr_moving), score.raw, text(score.psnr_moving_raw));
+    csv_.flush();
+    if (!csv_)
+        throw Error(Errc::write, "The table '" + settings().location + "' could not be written to its end",
+                    std::strerror(errno));
+}
+
+StructurePtr MriMetrics::summary() const {
+    const MetricsSettings s = settings();
+    StructurePtr structure(gst_structure_new("mri-metrics-summary", "label", G_TYPE_STRING, s.label.c_str(),
+                                             "fit", G_TYPE_STRING,
+                                             s.fit == FitMode::linear ? "linear" : "none", nullptr));
+    const std::lock_guard lock(summary_mutex_);
+    image_means_.write(structure.get(), "");
+    gst_structure_set(structure.get(), "without-truth", G_TYPE_UINT64,
+                      static_cast<guint64>(total_without_truth_), nullptr);
+    if (!input_means_.empty())
+        input_means_.write(structure.get(), "input-");
+    return structure;
+}
+
+} // namespace
+
+MRI_ELEMENT(mrimetrics, MriMetrics)
