@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Devices, precision, threads and errors of LibTorch. Only for sources of this folder: it includes LibTorch.
+#pragma once
+
+#include "network.hpp"
+#include "plugins/common/error.hpp"
+
+#include <ATen/ATen.h>
+#include <new>
+#include <string>
+#include <utility>
+
+namespace mri {
+
+/// Runs `work` and turns whatever LibTorch throws into mri::Error; `what` begins the sentence ("the
+/// network").
+template <typename Work>
+decltype(auto) torch_call(const char* what, Work&& work) {
+    try {
+        return std::forward<Work>(work)();
+    } catch (const Error&) {
+        throw;
+    } catch (const c10::OutOfMemoryError& e) {
+        throw Error(Errc::no_memory, std::string(what) + " ran out of memory", e.what_without_backtrace());
+    } catch (const c10::Error& e) {
+        throw Error(Errc::failed, std::string(what) + " failed in LibTorch", e.what_without_backtrace());
+    } catch (const std::bad_alloc&) {
+        throw Error(Errc::no_memory, std::string(what) + " ran out of memory");
+    } catch (const std::exception& e) {
+        throw Error(Errc::failed, std::string(what) + " failed", e.what());
+    }
+}
+
+/// "cpu", "cuda" or "cuda:N". Opens libtorch_cuda, which lies beside libtorch_cpu, the first time that a CUDA
+/// device is asked for. Throws Errc::settings for other texts, Errc::no_device where there is no such device.
+at::Device open_device(const std::string& name);
+
+/// What `precision` means on `device`: automatic is bfloat16 where the processor multiplies in it
+/// (AVX512_BF16) or on CUDA.
+at::ScalarType compute_type(Precision precision, const at::Device& device);
+
+/// Sets the number of threads that LibTorch uses from the calling thread; 0 means one per core.
+void set_torch_threads(int threads);
+
+} // namespace mri

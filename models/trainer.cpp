@@ -1,0 +1,508 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "trainer.hpp"
+
+#include "intensity.hpp"
+#include "plugins/display/score.hpp"
+#include "torch_runtime.hpp"
+#include "unet_module.hpp"
+#include "window_cache.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <c10/core/GradMode.h>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <numbers>
+
+namespace mri {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void check(bool good, const std::string& message) {
+    if (!good)
+        throw Error(Errc::settings, "training cannot begin: " + message);
+}
+
+const char* name_of(Loss loss) {
+    switch (loss) {
+    case Loss::mse:
+        return "mse";
+    case Loss::l1:
+        return "l1";
+    case Loss::ssim:
+        return "1-ssim";
+    }
+    return "";
+}
+
+std::string text(double value) {
+    char buffer[40];
+    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+    return {buffer, result.ptr};
+}
+
+/// Both are [1, 1, T, H, W].
+at::Tensor loss_of(Loss kind, const at::Tensor& output, const at::Tensor& truth) {
+    if (kind == Loss::mse)
+        return at::mse_loss(output, truth);
+    if (kind == Loss::l1)
+        return at::l1_loss(output, truth);
+    // Wang et al., IEEE TIP 2004, with uniform windows; frames become the batch.
+    constexpr double c1 = 0.01 * 0.01;
+    constexpr double c2 = 0.03 * 0.03;
+    const at::Tensor x = output.squeeze(0).permute({1, 0, 2, 3});
+    const at::Tensor y = truth.squeeze(0).permute({1, 0, 2, 3});
+    const auto mean = [](const at::Tensor& image) { return at::avg_pool2d(image, 7, 1); };
+    const at::Tensor mx = mean(x);
+    const at::Tensor my = mean(y);
+    const at::Tensor vx = mean(x * x) - mx * mx;
+    const at::Tensor vy = mean(y * y) - my * my;
+    const at::Tensor cov = mean(x * y) - mx * my;
+    const at::Tensor ssim =
+        ((2 * mx * my + c1) * (2 * cov + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2));
+    return 1 - ssim.mean();
+}
+
+/// Adam (Kingma and Ba, ICLR 2015) with the usual 0.9, 0.999, 1e-8. Its state is part of the checkpoint.
+class Adam {
+  public:
+    explicit Adam(const std::map<std::string, at::Tensor>& parameters) {
+        for (const auto& [name, parameter] : parameters) {
+            first_[name] = at::zeros_like(parameter, at::MemoryFormat::Preserve);
+            second_[name] = at::zeros_like(parameter, at::MemoryFormat::Preserve);
+        }
+    }
+
+    /// `step` counts from 1.
+    void update(std::map<std::string, at::Tensor>& parameters, std::uint64_t step, double learning_rate) {
+        constexpr double beta1 = 0.9;
+        constexpr double beta2 = 0.999;
+        const at::NoGradGuard no_grad;
+        const double correct1 = 1.0 - std::pow(beta1, static_cast<double>(step));
+        const double correct2 = std::sqrt(1.0 - std::pow(beta2, static_cast<double>(step)));
+        for (auto& [name, parameter] : parameters) {
+            const at::Tensor& gradient = parameter.grad();
+            if (!gradient.defined())
+                continue;
+            at::Tensor& m = first_.at(name);
+            at::Tensor& v = second_.at(name);
+            m.mul_(beta1).add_(gradient, 1.0 - beta1);
+            v.mul_(beta2).addcmul_(gradient, gradient, 1.0 - beta2);
+            parameter.addcdiv_(m, (v.sqrt() / correct2).add_(1e-8), -learning_rate / correct1);
+        }
+    }
+
+    std::map<std::string, at::Tensor>& first() { return first_; }
+    std::map<std::string, at::Tensor>& second() { return second_; }
+
+  private:
+    std::map<std::string, at::Tensor> first_;
+    std::map<std::string, at::Tensor> second_;
+};
+
+constexpr const char* checkpoint_kind = "unet3d-checkpoint";
+constexpr const char* model_prefix = "model/";
+constexpr const char* first_prefix = "adam-m/";
+constexpr const char* second_prefix = "adam-v/";
+
+} // namespace
+
+struct Trainer::State {
+    explicit State(const TrainOptions& o)
+        : options(o),
+          device(open_device(o.run.device)),
+          type(compute_type(o.run.precision, device)),
+          training(o.cache_bytes, o.spill_bytes, o.spill_folder),
+          validating(o.cache_bytes, o.spill_bytes, o.spill_folder) {}
+
+    TrainResult run(const Callback& callback);
+
+  private:
+    std::uint64_t total_steps() const;
+    double fraction() const;
+    double learning_rate() const;
+    /// One optimiser step; false when it was stopped before its end and nothing changed.
+    bool train_step();
+    std::optional<ValidationScore> validate(bool inputs_only);
+    void save_weights();
+    void save_checkpoint();
+    void load_checkpoint();
+
+  public:
+    const TrainOptions options;
+    const at::Device device;
+    const at::ScalarType type;
+    WindowCache training;
+    WindowCache validating;
+    std::atomic<bool> stopping{false};
+
+  private:
+    std::unique_ptr<UnetModule> module_;
+    std::unique_ptr<Adam> adam_;
+    std::uint64_t step_ = 0; // done
+    std::uint64_t steps_ = 0;
+    double elapsed_before_ = 0; // s, of earlier runs
+    Clock::time_point start_;
+    double loss_ = 0;
+    double best_loss_ = 0;
+    bool have_best_ = false;
+    std::optional<ValidationScore> best_;
+    std::vector<std::size_t> order_;
+    std::uint64_t order_epoch_ = 0;
+};
+
+std::uint64_t Trainer::State::total_steps() const {
+    if (options.steps > 0)
+        return options.steps;
+    const double samples = options.epochs * static_cast<double>(training.size());
+    return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::ceil(samples / options.batch)));
+}
+
+double Trainer::State::fraction() const {
+    const double by_steps = static_cast<double>(step_) / static_cast<double>(steps_);
+    const double by_time =
+        options.time_limit > 0 ? (elapsed_before_ + seconds_since(start_)) / options.time_limit : 0.0;
+    return std::min(1.0, std::max(by_steps, by_time));
+}
+
+double Trainer::State::learning_rate() const {
+    // A short warm-up: Adam's second moments are guesses at first.
+    const double warm_up = static_cast<double>(std::min<std::uint64_t>(100, steps_ / 20)) + 1.0;
+    const double rise = std::min(1.0, static_cast<double>(step_ + 1) / warm_up);
+    const double fall =
+        options.schedule == Schedule::cosine ? 0.5 * (1.0 + std::cos(std::numbers::pi * fraction())) : 1.0;
+    return options.learning_rate * rise * fall;
+}
+
+bool Trainer::State::train_step() {
+    for (auto& [name, parameter] : module_->parameters())
+        parameter.mutable_grad().reset();
+    const SampleOptions how{options.patch, options.augment, options.network.mean_input};
+    const auto batch = static_cast<std::uint64_t>(options.batch);
+    double loss = 0;
+    for (std::uint64_t b = 0; b < batch; ++b) {
+        if (stopping)
+            return false;
+        const std::uint64_t number = step_ * batch + b;
+        const std::uint64_t epoch = number / training.size();
+        if (order_.size() != training.size() || epoch != order_epoch_) {
+            order_ = shuffled(training.size(), mix_seed(options.seed, epoch));
+            order_epoch_ = epoch;
+        }
+        // Everything random follows from the seed and the sample's number: a resumed run goes on as if never
+        // stopped.
+        TrainingSample sample = draw_sample(training.at(order_[number % training.size()]), how,
+                                            mix_seed(options.seed + 0x5EED, number));
+        const auto [frames, height, width] = sample.shape;
+        const at::Tensor input =
+            at::from_blob(sample.input.data(), {1, frames, height, width, options.network.input_channels()},
+                          at::kFloat)
+                .permute({0, 4, 1, 2, 3})
+                .to(device);
+        const at::Tensor truth =
+            at::from_blob(sample.truth.data(), {1, 1, frames, height, width}, at::kFloat).to(device);
+        const at::Tensor value = loss_of(options.loss, module_->forward(input, type), truth) / options.batch;
+        value.backward();
+        loss += value.item<double>();
+    }
+    if (!std::isfinite(loss))
+        throw Error(Errc::failed, "training diverged: the loss is not finite at step " +
+                                      std::to_string(step_ + 1) + " (a lower learning rate helps)");
+    if (options.clip > 0) {
+        const at::NoGradGuard no_grad;
+        double squares = 0;
+        for (const auto& [name, parameter] : module_->parameters())
+            if (parameter.grad().defined())
+                squares += parameter.grad().square().sum().item<double>();
+        const double norm = std::sqrt(squares);
+        if (norm > options.clip)
+            for (auto& [name, parameter] : module_->parameters())
+                if (parameter.grad().defined())
+                    parameter.mutable_grad().mul_(options.clip / norm);
+    }
+    adam_->update(module_->parameters(), step_ + 1, learning_rate());
+    loss_ = loss;
+    ++step_;
+    return true;
+}
+
+std::optional<ValidationScore> Trainer::State::validate(bool inputs_only) {
+    if (validating.size() == 0)
+        return std::nullopt;
+    const at::NoGradGuard no_grad;
+    ValidationScore sum;
+    int moving = 0;
+    for (std::size_t i = 0; i < validating.size(); ++i) {
+        if (stopping)
+            return std::nullopt;
+        // Not varied, and not cut except to multiples of 4.
+        TrainingSample sample = draw_sample(validating.at(i), {0, false, options.network.mean_input}, 0);
+        const WindowShape& shape = sample.shape;
+        const at::Tensor input =
+            at::from_blob(sample.input.data(),
+                          {1, shape.frames, shape.height, shape.width, options.network.input_channels()},
+                          at::kFloat)
+                .permute({0, 4, 1, 2, 3})
+                .to(device);
+        const at::Tensor truth =
+            at::from_blob(sample.truth.data(), {1, 1, shape.frames, shape.height, shape.width}, at::kFloat)
+                .to(device);
+        const at::Tensor output = inputs_only ? input.narrow(1, 0, 1) : module_->forward(input, type);
+        sum.loss += loss_of(options.loss, output, truth).item<double>();
+        NamedTensor pixels = from_torch(output);
+        // In the units of the stream, where the truth is 0..1.
+        for (std::vector<float>* values : {&pixels.values, &sample.truth})
+            for (float& value : *values)
+                value *= validating.at(i).scale;
+        Scorer scorer(shape.width, shape.height);
+        for (std::size_t t = 0; t < static_cast<std::size_t>(shape.frames); ++t)
+            scorer.add(std::span(pixels.values).subspan(t * shape.pixels(), shape.pixels()),
+                       std::span(sample.truth).subspan(t * shape.pixels(), shape.pixels()));
+        const SeriesScore score = scorer.finish();
+        sum.psnr += std::min(score.fitted.psnr, 100.0); // equal images have no finite one
+        sum.ssim += score.fitted.ssim;
+        if (!std::isnan(score.psnr_moving)) {
+            sum.psnr_moving += std::min(score.psnr_moving, 100.0);
+            ++moving;
+        }
+    }
+    const auto count = static_cast<double>(validating.size());
+    return ValidationScore{sum.loss / count, sum.psnr / count, sum.ssim / count,
+                           moving > 0 ? sum.psnr_moving / moving : 0.0};
+}
+
+void Trainer::State::save_weights() {
+    TensorFile file;
+    file.tensors = module_->tensors();
+    file.metadata = unet_metadata(options.network);
+    file.metadata["format"] = "gst-mri weights 1";
+#ifdef GST_MRI_VERSION
+    file.metadata["version"] = GST_MRI_VERSION;
+#endif
+    file.metadata["intensity"] = intensity_name;
+    const WindowShape& shape = training.shape(0);
+    file.metadata["window"] = std::to_string(shape.frames);
+    file.metadata["training.size"] = std::to_string(shape.height) + "x" + std::to_string(shape.width);
+    file.metadata["training.windows"] = std::to_string(training.size());
+    file.metadata["training.steps"] = std::to_string(step_);
+    file.metadata["training.batch"] = std::to_string(options.batch);
+    file.metadata["training.patch"] = std::to_string(options.patch);
+    file.metadata["training.loss"] = name_of(options.loss);
+    file.metadata["training.learning-rate"] = text(options.learning_rate);
+    file.metadata["training.seconds"] = text(std::round(elapsed_before_ + seconds_since(start_)));
+    if (!options.description.empty())
+        file.metadata["training.data"] = options.description;
+    if (best_) {
+        file.metadata["validation.windows"] = std::to_string(validating.size());
+        file.metadata["validation.loss"] = text(best_->loss);
+        file.metadata["validation.psnr"] = text(best_->psnr);
+        file.metadata["validation.ssim"] = text(best_->ssim);
+        file.metadata["validation.psnr-moving"] = text(best_->psnr_moving);
+    }
+    write_safetensors(options.weights, file);
+}
+
+void Trainer::State::save_checkpoint() {
+    if (options.checkpoint.empty())
+        return;
+    TensorFile file;
+    const auto put = [&file](const char* prefix, const std::map<std::string, at::Tensor>& tensors) {
+        for (const auto& [name, tensor] : tensors)
+            file.tensors[prefix + name] = from_torch(tensor);
+    };
+    put(model_prefix, module_->parameters());
+    put(first_prefix, adam_->first());
+    put(second_prefix, adam_->second());
+    file.metadata = unet_metadata(options.network);
+    file.metadata["network"] = checkpoint_kind;
+    file.metadata["step"] = std::to_string(step_);
+    file.metadata["seconds"] = text(elapsed_before_ + seconds_since(start_));
+    if (have_best_)
+        file.metadata["best-loss"] = text(best_loss_);
+    write_safetensors(options.checkpoint, file);
+}
+
+void Trainer::State::load_checkpoint() {
+    const TensorFile file = read_safetensors(options.checkpoint);
+    const auto bad = [&](const std::string& why) -> Error {
+        return {Errc::decode, "cannot resume from the checkpoint '" + options.checkpoint + "': " + why};
+    };
+    std::map<std::string, std::string> wanted = unet_metadata(options.network);
+    wanted["network"] = checkpoint_kind;
+    for (const auto& [key, value] : wanted) {
+        const auto it = file.metadata.find(key);
+        if (it == file.metadata.end() || it->second != value)
+            throw bad("its " + key + " is '" + (it == file.metadata.end() ? "" : it->second) + "', not '" +
+                      value + "'");
+    }
+    const auto number = [&](const char* key, auto value) {
+        const auto it = file.metadata.find(key);
+        if (it == file.metadata.end())
+            throw bad(std::string("it has no '") + key + "'");
+        const char* end = it->second.data() + it->second.size();
+        const auto result = std::from_chars(it->second.data(), end, value);
+        if (result.ec != std::errc() || result.ptr != end)
+            throw bad(std::string("its '") + key + "' is '" + it->second + "'");
+        return value;
+    };
+    const at::NoGradGuard no_grad;
+    const auto get = [&](const char* prefix, std::map<std::string, at::Tensor>& tensors) {
+        for (auto& [name, tensor] : tensors) {
+            const auto it = file.tensors.find(prefix + name);
+            if (it == file.tensors.end() || it->second.shape != tensor.sizes().vec())
+                throw bad("'" + (prefix + name) + "' is missing or has another shape");
+            tensor.copy_(to_torch(it->second));
+        }
+    };
+    get(model_prefix, module_->parameters());
+    get(first_prefix, adam_->first());
+    get(second_prefix, adam_->second());
+    step_ = number("step", std::uint64_t{0});
+    elapsed_before_ = number("seconds", 0.0);
+    have_best_ = file.metadata.contains("best-loss");
+    if (have_best_)
+        best_loss_ = number("best-loss", 0.0);
+}
+
+TrainResult Trainer::State::run(const Callback& callback) {
+    check(training.size() > 0, "there are no training windows");
+    set_torch_threads(options.run.threads);
+    module_ = std::make_unique<UnetModule>(options.network, options.seed);
+    module_->to(device, at::kFloat);
+    for (auto& [name, parameter] : module_->parameters())
+        parameter.requires_grad_(true);
+    adam_ = std::make_unique<Adam>(module_->parameters());
+    step_ = 0;
+    steps_ = total_steps();
+    start_ = Clock::now();
+    std::error_code ignored;
+    if (options.resume && std::filesystem::exists(options.checkpoint, ignored))
+        load_checkpoint();
+
+    TrainResult result;
+    result.input = validate(true);
+    const std::uint64_t interval = options.validation_interval > 0 ? options.validation_interval
+                                                                   : std::max<std::uint64_t>(1, steps_ / 20);
+    double next_validation = std::floor(fraction() * 20.0) + 1.0; // twentieths, when a time limit rules
+    Clock::time_point last_report = Clock::now();
+    Clock::time_point last_checkpoint = last_report;
+    std::uint64_t reported_step = step_;
+    double loss_sum = 0;
+    bool saved = false;
+    bool done = step_ >= steps_;
+
+    while (!done && !stopping) {
+        if (!train_step())
+            break;
+        loss_sum += loss_;
+        done = fraction() >= 1.0;
+        bool due = done;
+        if (options.validation_interval == 0 && options.time_limit > 0) {
+            if (fraction() * 20.0 >= next_validation) {
+                due = true;
+                next_validation = std::floor(fraction() * 20.0) + 1.0;
+            }
+        } else {
+            due = due || step_ % interval == 0;
+        }
+        const double since_report = seconds_since(last_report);
+        if (!due && since_report < 1.0)
+            continue;
+        TrainProgress progress;
+        progress.step = step_;
+        progress.steps = steps_;
+        progress.fraction = fraction();
+        progress.loss = loss_sum / static_cast<double>(step_ - reported_step);
+        progress.learning_rate = learning_rate();
+        progress.seconds_per_step = since_report / static_cast<double>(step_ - reported_step);
+        if (due) {
+            progress.validation = validate(false);
+            if (progress.validation && (!have_best_ || progress.validation->loss < best_loss_)) {
+                have_best_ = true;
+                best_loss_ = progress.validation->loss;
+                best_ = progress.validation;
+                save_weights();
+                saved = progress.saved = true;
+            }
+        }
+        if (seconds_since(last_checkpoint) >= options.checkpoint_interval) {
+            save_checkpoint();
+            last_checkpoint = Clock::now();
+        }
+        if (callback)
+            callback(progress);
+        last_report = Clock::now();
+        reported_step = step_;
+        loss_sum = 0;
+    }
+    save_checkpoint();
+    // Without a validation the last weights are the best known; after an early stop something is better than
+    // nothing.
+    if (validating.size() == 0 || (!saved && !have_best_)) {
+        save_weights();
+        saved = true;
+    }
+    result.step = step_;
+    result.finished = done;
+    result.loss = loss_;
+    result.validation = best_;
+    return result;
+}
+
+Trainer::Trainer(const TrainOptions& options) {
+    check_unet_options(options.network);
+    check(!options.weights.empty(), "no file is named for the weights");
+    check(!options.resume || !options.checkpoint.empty(), "no checkpoint is named to resume from");
+    check(options.batch >= 1 && options.batch <= 4096, "the batch must be 1 to 4096 samples");
+    check(options.patch == 0 || options.patch >= 8,
+          "the patch must be at least 8 pixels, or 0 for whole frames");
+    check(options.steps > 0 || options.epochs > 0, "steps or epochs must be above 0");
+    check(options.learning_rate > 0 && std::isfinite(options.learning_rate),
+          "the learning rate must be above 0");
+    state_ = torch_call("training", [&] { return std::make_unique<State>(options); });
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::add(std::span<const float> input, std::span<const float> truth, const WindowShape& shape,
+                  bool validation) {
+    if (shape.frames < 4 || shape.height < 8 || shape.width < 8 || input.size() != shape.count() ||
+        truth.size() != shape.count())
+        throw Error(Errc::format,
+                    "a training window must be at least 4 frames of 8 x 8, with a truth of the same size");
+    const float factor = 1.0F / intensity_scale(input, static_cast<std::size_t>(shape.frames));
+    intensity_scale(truth, static_cast<std::size_t>(shape.frames)); // refuses values that are not finite
+    TrainingWindow window{shape, 1.0F / factor, {input.begin(), input.end()}, {truth.begin(), truth.end()}};
+    for (std::vector<float>* values : {&window.input, &window.truth})
+        for (float& value : *values)
+            value *= factor;
+    (validation ? state_->validating : state_->training).add(std::move(window));
+}
+
+std::size_t Trainer::windows() const {
+    return state_->training.size();
+}
+
+std::size_t Trainer::validation_windows() const {
+    return state_->validating.size();
+}
+
+TrainResult Trainer::run(const Callback& callback) {
+    TrainResult result = torch_call("training", [&] { return state_->run(callback); });
+    state_->stopping = false;
+    return result;
+}
+
+void Trainer::stop() noexcept {
+    state_->stopping = true;
+}
+
+} // namespace mri

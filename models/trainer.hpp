@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Trains a residual 3D U-Net on cached windows. Plain C++: whoever includes this needs no LibTorch.
+#pragma once
+
+#include "network.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace mri {
+
+enum class Loss {
+    mse, ///< mean squared error
+    l1,  ///< mean absolute error
+    ssim ///< 1 - SSIM, mean over frames, 7x7 uniform window, data range 1
+};
+enum class Schedule { constant, cosine };
+
+struct TrainOptions {
+    UnetOptions network;
+    std::string weights;     ///< file for the best weights (on validation; the last ones without it)
+    std::string checkpoint;  ///< file from which training resumes; empty: none
+    bool resume = false;     ///< go on from the checkpoint when it exists
+    std::uint64_t steps = 0; ///< optimiser steps in all; 0: `epochs`
+    double epochs = 100;     ///< passes over the windows (one random crop of each)
+    double time_limit = 0;   ///< s; 0: none. The schedule then follows whichever ends first
+    int batch = 1;           ///< samples a step
+    int patch = 64;          ///< side of the random crops, pixels; 0: whole frames
+    bool augment = true;
+    double learning_rate = 1e-3;
+    Schedule schedule = Schedule::cosine;
+    Loss loss = Loss::mse;
+    double clip = 1.0; ///< limit of the gradient's norm; 0: none
+    std::uint64_t seed = 1;
+    std::uint64_t validation_interval = 0; ///< steps; 0: a twentieth of all
+    double checkpoint_interval = 60;       ///< s
+    RunOptions run;
+    std::size_t cache_bytes = std::size_t{2} << 30;  ///< memory for windows
+    std::size_t spill_bytes = std::size_t{32} << 30; ///< file for those beyond it
+    std::string spill_folder = "/tmp";
+    std::string description; ///< of the training data, for the weights' metadata
+};
+
+/// Quality over the validation windows: the mean of mrimetrics' score over them. The truth is expected in
+/// 0..1.
+struct ValidationScore {
+    double loss = 0; ///< as in training, over whole frames
+    double psnr = 0; ///< dB
+    double ssim = 0;
+    double psnr_moving = 0; ///< dB, over the windows where something moves
+};
+
+struct TrainProgress {
+    std::uint64_t step = 0;
+    std::uint64_t steps = 0;
+    double fraction = 0; ///< of the training, 0..1
+    double loss = 0;     ///< mean since the last report
+    double learning_rate = 0;
+    double seconds_per_step = 0;
+    std::optional<ValidationScore> validation; ///< when it was measured at this step
+    bool saved = false;                        ///< the weights file was written at this step
+};
+
+struct TrainResult {
+    std::uint64_t step = 0;
+    bool finished = false;                     ///< false: stopped before
+    double loss = 0;                           ///< of the last step
+    std::optional<ValidationScore> input;      ///< of the validation inputs themselves
+    std::optional<ValidationScore> validation; ///< of the weights that were written
+};
+
+/// Collects windows, then trains on the calling thread.
+class Trainer {
+  public:
+    using Callback = std::function<void(const TrainProgress&)>;
+
+    /// Opens the device and checks the options. Throws Errc::settings, Errc::no_device.
+    explicit Trainer(const TrainOptions& options);
+    ~Trainer();
+    Trainer(const Trainer&) = delete;
+    Trainer& operator=(const Trainer&) = delete;
+
+    /// Adds a pair [frames][height][width] of magnitudes. Both are divided by intensity_scale(input).
+    void add(std::span<const float> input, std::span<const float> truth, const WindowShape& shape,
+             bool validation = false);
+    std::size_t windows() const;
+    std::size_t validation_windows() const;
+
+    /// Trains until it is done or stop() is called, writing weights and checkpoint. `callback` is called
+    /// about once a second and after each validation. Same options, seed, threads and windows give the same
+    /// weights, also over a resume. Throws Errc::settings without windows, and what files and LibTorch throw.
+    TrainResult run(const Callback& callback);
+
+    /// From any thread: the run() in progress (or the next one) returns after the sample in hand, a fraction
+    /// of a second, with a checkpoint written.
+    void stop() noexcept;
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+} // namespace mri

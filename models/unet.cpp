@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "unet.hpp"
+
+#include "plugins/common/error.hpp"
+
+#include <charconv>
+#include <set>
+
+namespace mri {
+
+namespace {
+
+constexpr const char* network_kind = "unet3d";
+
+std::string float_text(float value) {
+    char buffer[32];
+    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+    return {buffer, result.ptr};
+}
+
+/// Values of the metadata map, each checked when it is read.
+class Metadata {
+  public:
+    Metadata(const std::map<std::string, std::string>& map, const std::string& name)
+        : map_(map), name_(name) {}
+
+    template <typename T>
+    T number(const char* key, T otherwise) const {
+        const auto it = map_.find(key);
+        if (it == map_.end())
+            return otherwise;
+        T value{};
+        const char* end = it->second.data() + it->second.size();
+        const auto result = std::from_chars(it->second.data(), end, value);
+        if (result.ec != std::errc() || result.ptr != end)
+            fail(key, it->second);
+        return value;
+    }
+
+    bool choice(const char* key, const char* no, const char* yes) const {
+        const auto it = map_.find(key);
+        if (it == map_.end() || it->second == no)
+            return false;
+        if (it->second != yes)
+            fail(key, it->second);
+        return true;
+    }
+
+  private:
+    [[noreturn]] void fail(const std::string& key, const std::string& value) const {
+        throw Error(Errc::decode, "the weights file '" + name_ + "' has '" + value + "' as " + key);
+    }
+
+    const std::map<std::string, std::string>& map_;
+    const std::string& name_;
+};
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+    return NamedTensor{shape, {}}.shape_text();
+}
+
+} // namespace
+
+void check_unet_options(const UnetOptions& options) {
+    if (options.filters < 1 || options.filters > 1024)
+        throw Error(Errc::settings,
+                    "a U-Net needs 1 to 1024 filters, not " + std::to_string(options.filters));
+    if (options.bottleneck < 0 || options.bottleneck > 8192)
+        throw Error(Errc::settings,
+                    "a U-Net's bottleneck needs 1 to 8192 filters (0: four times the filters), not " +
+                        std::to_string(options.bottleneck));
+    if (!(options.leak >= 0.0F && options.leak <= 1.0F))
+        throw Error(Errc::settings, "the activation's slope must be 0 to 1, not " + float_text(options.leak));
+}
+
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> unet_tensors(const UnetOptions& options) {
+    const std::int64_t f = options.filters;
+    const std::int64_t deep = options.bottleneck_filters();
+    std::vector<std::pair<std::string, std::vector<std::int64_t>>> out;
+    const auto layer = [&out](const std::string& name, std::int64_t from, std::int64_t to, bool transposed) {
+        out.emplace_back(name + ".weight", transposed ? std::vector<std::int64_t>{from, to, 3, 3, 3}
+                                                      : std::vector<std::int64_t>{to, from, 3, 3, 3});
+        out.emplace_back(name + ".bias", std::vector<std::int64_t>{to});
+    };
+    layer("conv1", options.input_channels(), f, false);
+    layer("conv1_1", f, f, false);
+    layer("conv2", f, 2 * f, false);
+    layer("conv2_2", 2 * f, 2 * f, false);
+    layer("conv3", 2 * f, deep, false);
+    layer("conv3_3", deep, deep, false);
+    layer("convT1", deep, 2 * f, true);
+    layer("conv4", 4 * f, 2 * f, false);
+    layer("conv4_4", 2 * f, 2 * f, false);
+    layer("convT2", 2 * f, f, true);
+    layer("conv5", 2 * f, f, false);
+    layer("conv5_5", f, f, false);
+    layer("conv6", f, 1, false);
+    return out;
+}
+
+std::map<std::string, std::string> unet_metadata(const UnetOptions& options) {
+    return {{"network", network_kind},
+            {"filters", std::to_string(options.filters)},
+            {"bottleneck", std::to_string(options.bottleneck_filters())},
+            {"leak", float_text(options.leak)},
+            {"up-relu", options.up_relu ? "true" : "false"},
+            {"input", options.mean_input ? "magnitude+mean" : "magnitude"}};
+}
+
+UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
+    const auto kind = file.metadata.find("network");
+    if (kind != file.metadata.end() && kind->second != network_kind)
+        throw Error(Errc::decode, "the weights file '" + name + "' holds the network '" + kind->second +
+                                      "', not a 3D U-Net ('" + network_kind + "')");
+    const auto shape_of = [&](const char* tensor) -> const std::vector<std::int64_t>& {
+        const auto it = file.tensors.find(tensor);
+        if (it == file.tensors.end() || it->second.shape.size() != 5)
+            throw Error(Errc::decode, "the weights file '" + name +
+                                          "' holds no 3D U-Net: it has no five-dimensional " +
+                                          std::string("tensor '") + tensor + "'");
+        return it->second.shape;
+    };
+    const std::vector<std::int64_t>& first = shape_of("conv1.weight");
+    const std::vector<std::int64_t>& deep = shape_of("conv3.weight");
+    const auto small = [](std::int64_t extent) {
+        return static_cast<int>(extent > 1 << 20 ? 1 << 20 : extent);
+    };
+
+    const Metadata metadata(file.metadata, name);
+    UnetOptions options;
+    options.filters = metadata.number("filters", small(first[0]));
+    options.bottleneck = metadata.number("bottleneck", small(deep[0]));
+    options.leak = metadata.number("leak", 0.0F);
+    options.up_relu = metadata.choice("up-relu", "false", "true");
+    options.mean_input = file.metadata.contains("input")
+                             ? metadata.choice("input", "magnitude", "magnitude+mean")
+                             : first[1] == 2;
+    try {
+        check_unet_options(options);
+    } catch (const Error& e) {
+        throw Error(Errc::decode, "the weights file '" + name + "' cannot be used: " + e.what());
+    }
+    if (options.bottleneck == 4 * options.filters)
+        options.bottleneck = 0;
+
+    std::string missing;
+    std::string misshapen;
+    std::string extra;
+    std::set<std::string> known;
+    const auto list = [](std::string& text, const std::string& item) {
+        text += (text.empty() ? "" : ", ") + item;
+    };
+    for (const auto& [tensor, shape] : unet_tensors(options)) {
+        known.insert(tensor);
+        const auto it = file.tensors.find(tensor);
+        if (it == file.tensors.end())
+            list(missing, tensor);
+        else if (it->second.shape != shape)
+            list(misshapen, tensor + " " + it->second.shape_text() + " instead of " + shape_text(shape));
+    }
+    for (const auto& [tensor, content] : file.tensors)
+        if (!known.contains(tensor))
+            list(extra, tensor);
+    std::string all;
+    for (const auto& [text, label] :
+         {std::pair{missing, "missing: "}, {misshapen, "wrong shape: "}, {extra, "extra: "}})
+        if (!text.empty())
+            all += (all.empty() ? "" : "; ") + std::string(label) + text;
+    if (!all.empty())
+        throw Error(Errc::decode, "the weights file '" + name + "' does not fit a 3D U-Net with " +
+                                      std::to_string(options.filters) + " filters: " + all);
+    return options;
+}
+
+} // namespace mri

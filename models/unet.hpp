@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What defines a residual 3D U-Net, and how that is written into and read from a weights file. No LibTorch
+// here.
+#pragma once
+
+#include "safetensors.hpp"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace mri {
+
+/// The residual 3D U-Net of Hauptmann et al., Magn Reson Med 2019;81:1143, magnitude in and magnitude out:
+/// two convolutions a level at f, 2f and `bottleneck` filters, 2x2x2 max pooling, transposed convolutions
+/// back, out = ReLU(conv6 + input). All kernels are 3x3x3.
+struct UnetOptions {
+    int filters = 32;        ///< filters f of the first level
+    int bottleneck = 0;      ///< filters of the deepest level; 0 means 4 f
+    float leak = 0.0F;       ///< slope of the activation below zero: 0 is ReLU, 0.1 is UCL's LeakyReLU
+    bool up_relu = false;    ///< activation after the transposed convolutions, as in the paper's figure
+    bool mean_input = false; ///< a second input channel: the mean of the window over time
+
+    int bottleneck_filters() const { return bottleneck > 0 ? bottleneck : 4 * filters; }
+    int input_channels() const { return mean_input ? 2 : 1; }
+    bool operator==(const UnetOptions&) const = default;
+};
+
+/// Name and shape of each tensor of the network, in the seed's names: conv1.weight, conv1.bias,
+/// conv1_1.weight, ...
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> unet_tensors(const UnetOptions& options);
+
+/// Throws Errc::settings where an option is outside of its range (filters 1..1024, leak 0..1).
+void check_unet_options(const UnetOptions& options);
+
+/// The options as metadata of a weights file.
+std::map<std::string, std::string> unet_metadata(const UnetOptions& options);
+
+/// The options of a weights file: from its metadata, or, where it has none (a state dict exported from
+/// elsewhere), from the shapes of conv1 and conv3. Throws Errc::decode, naming each missing, extra or
+/// misshapen tensor.
+UnetOptions unet_options_of(const TensorFile& file, const std::string& name);
+
+} // namespace mri

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "unet_module.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+namespace mri {
+
+at::Tensor to_torch(const NamedTensor& tensor) {
+    at::Tensor out = at::empty(tensor.shape, at::kFloat);
+    if (!tensor.values.empty())
+        std::memcpy(out.data_ptr<float>(), tensor.values.data(), tensor.values.size() * sizeof(float));
+    return out;
+}
+
+NamedTensor from_torch(const at::Tensor& tensor) {
+    const at::Tensor flat = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
+    NamedTensor out{flat.sizes().vec(), std::vector<float>(static_cast<std::size_t>(flat.numel()))};
+    if (!out.values.empty())
+        std::memcpy(out.values.data(), flat.data_ptr<float>(), out.values.size() * sizeof(float));
+    return out;
+}
+
+UnetModule::UnetModule(const UnetOptions& options, const TensorFile& file) : options_(options) {
+    for (const auto& [name, shape] : unet_tensors(options))
+        parameters_[name] = to_torch(file.tensors.at(name));
+}
+
+UnetModule::UnetModule(const UnetOptions& options, std::uint64_t seed) : options_(options) {
+    std::mt19937_64 random(seed);
+    for (const auto& [name, shape] : unet_tensors(options)) {
+        NamedTensor tensor{shape, {}};
+        tensor.values.assign(tensor.count(), 0.0F);
+        if (shape.size() == 5 && !name.starts_with("conv6")) {
+            // He et al., ICCV 2015: variance 2 / ((1 + leak^2) inputs). A transposed convolution of stride 2
+            // adds up an eighth of its 27 taps for each output.
+            const bool transposed = name.starts_with("convT");
+            const double inputs =
+                static_cast<double>(transposed ? shape[0] : shape[1]) * (transposed ? 27.0 / 8.0 : 27.0);
+            const double leak = options.leak;
+            const auto bound = static_cast<float>(std::sqrt(6.0 / ((1.0 + leak * leak) * inputs)));
+            // The standard leaves the arithmetic of its distributions open; this gives the same network
+            // everywhere.
+            for (float& value : tensor.values)
+                value = (static_cast<float>(random() >> 40) * 0x1p-23F - 1.0F) * bound;
+        }
+        parameters_[name] = to_torch(tensor);
+    }
+}
+
+void UnetModule::to(const at::Device& device, at::ScalarType type) {
+    for (auto& [name, parameter] : parameters_) {
+        parameter = parameter.to(device, type);
+        if (parameter.dim() == 5)
+            parameter = parameter.contiguous(at::MemoryFormat::ChannelsLast3d);
+    }
+}
+
+std::map<std::string, NamedTensor> UnetModule::tensors() const {
+    std::map<std::string, NamedTensor> out;
+    for (const auto& [name, parameter] : parameters_)
+        out[name] = from_torch(parameter);
+    return out;
+}
+
+at::Tensor UnetModule::activate(at::Tensor x) const {
+    return options_.leak > 0.0F ? at::leaky_relu_(x, options_.leak) : at::relu_(x);
+}
+
+at::Tensor UnetModule::convolve(const char* layer, const at::Tensor& x, at::ScalarType type) const {
+    const std::string name(layer);
+    return at::conv3d(x, parameters_.at(name + ".weight").to(type), parameters_.at(name + ".bias").to(type),
+                      1, 1);
+}
+
+at::Tensor UnetModule::up(const char* layer, const at::Tensor& x, at::ScalarType type) const {
+    const std::string name(layer);
+    at::Tensor y = at::conv_transpose3d(x, parameters_.at(name + ".weight").to(type),
+                                        parameters_.at(name + ".bias").to(type), 2, 1, 1);
+    return options_.up_relu ? activate(y) : y;
+}
+
+at::Tensor UnetModule::forward(const at::Tensor& input, at::ScalarType type) const {
+    const at::Tensor x = input.to(type);
+    const auto pair = [&](const char* first, const char* second, const at::Tensor& from) {
+        return activate(convolve(second, activate(convolve(first, from, type)), type));
+    };
+    const at::Tensor level1 = pair("conv1", "conv1_1", x);
+    const at::Tensor level2 = pair("conv2", "conv2_2", at::max_pool3d(level1, 2));
+    const at::Tensor level3 = pair("conv3", "conv3_3", at::max_pool3d(level2, 2));
+    const at::Tensor back2 = pair("conv4", "conv4_4", at::cat({up("convT1", level3, type), level2}, 1));
+    const at::Tensor back1 = pair("conv5", "conv5_5", at::cat({up("convT2", back2, type), level1}, 1));
+    // The residual is added in float32: the input's own digits survive a computation in bfloat16.
+    return at::relu(convolve("conv6", back1, type).to(at::kFloat) + input.narrow(1, 0, 1).to(at::kFloat));
+}
+
+} // namespace mri

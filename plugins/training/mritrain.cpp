@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// SECTION:element-mritrain
+//
+// Trains a de-aliasing network on the images that it receives and the truth that rides on them (side data of
+// mrisim). Frames are collected into windows; at the end of the stream the network is trained on them, and
+// EOS is posted when that is done. `weights` receives the best weights on the validation windows, ready for
+// mriunet; `checkpoint` all that is needed to go on later with resume=true. Stopping the pipeline ends
+// training within a second and keeps the checkpoint.
+//
+// While it trains it posts progress messages and, about once a second, an element message "mri-train" (step,
+// steps, loss, learning-rate, seconds-per-step; after a validation also validation-loss, validation-psnr,
+// validation-ssim, validation-psnr-moving), and at the end "mri-train-done".
+//
+// Latency: none, it is a sink. Caps: application/x-mri-image of any format; complex images count by their
+// magnitude.
+//
+// gst-launch-1.0 mriphantomsrc num-buffers=40 ! mrisim ! mriframer ! mrirecon ! mricrop width=64 height=64 !
+// mritrain weights=/tmp/mri-train-example.safetensors filters=4 patch=32 steps=4 validation=0.5
+#include "models/trainer.hpp"
+#include "plugins/common/element.hpp"
+#include "plugins/display/map_image.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace {
+
+using namespace mri;
+
+enum class NetworkInput { magnitude, magnitude_mean };
+
+struct TrainSettings {
+    std::string weights = "unet.safetensors";
+    std::string checkpoint;
+    bool resume = false;
+    guint64 steps = 0;
+    double epochs = 100;
+    double time_limit = 0;
+    int batch = 1;
+    int patch = 64;
+    double learning_rate = 1e-3;
+    Schedule schedule = Schedule::cosine;
+    Loss loss = Loss::mse;
+    double clip = 1.0;
+    bool augment = true;
+    double validation = 0.1;
+    std::string validation_series;
+    guint64 validation_interval = 0;
+    guint64 cache_size = guint64{2} << 30;
+    std::string spill_folder = "/tmp";
+    std::string device = "cpu";
+    Precision precision = Precision::automatic;
+    int threads = 0;
+    int window = 20;
+    int filters = 32;
+    int bottleneck = 0;
+    double leak = 0;
+    bool up_relu = false;
+    NetworkInput input = NetworkInput::magnitude_mean;
+    guint64 seed = 1;
+    std::string description;
+};
+
+struct Range {
+    int first;
+    int last;
+};
+
+/// "3,10-15" as ranges; throws Errc::settings.
+std::vector<Range> parse_ranges(const std::string& text) {
+    std::vector<Range> ranges;
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = std::min(text.find(',', begin), text.size());
+        Range range{};
+        const char* last = text.data() + end;
+        auto result = std::from_chars(text.data() + begin, last, range.first);
+        range.last = range.first;
+        if (result.ec == std::errc() && result.ptr != last && *result.ptr == '-')
+            result = std::from_chars(result.ptr + 1, last, range.last);
+        if (result.ec != std::errc() || result.ptr != last || range.last < range.first)
+            throw Error(Errc::settings,
+                        "validation-series must be numbers and ranges such as '3,10-15', not '" + text + "'");
+        ranges.push_back(range);
+        begin = end + 1;
+    }
+    return ranges;
+}
+
+class MriTrain : public Configured<Sink, TrainSettings> {
+  public:
+    static constexpr ElementInfo info{
+        "mritrain", "GstMriTrain", "MRI network trainer", "Sink/MRI",
+        "Trains a de-aliasing network on images and the truth that rides on them"};
+    static constexpr const char* sink_caps = MRI_IMAGE_CAPS;
+    static constexpr const char* src_caps = nullptr;
+    static void properties(Properties<MriTrain>& p);
+
+  protected:
+    bool start() override;
+    void stop() override;
+    void set_caps(const GstCaps* caps) override;
+    GstFlowReturn render(GstBuffer* buffer) override;
+    void eos() override;
+    void flush() override { forget_window(); }
+    void unlock() override;
+
+  private:
+    void forget_window();
+    void finish_window();
+    bool is_validation() const;
+    void report(const TrainProgress& progress);
+
+    // State of the streaming thread, from start() to stop().
+    TrainSettings s_;
+    std::vector<Range> validation_ranges_;
+    ImageInfo image_;
+    std::vector<float> input_, truth_; // [frame][y][x] of the window that is filling
+    int frames_ = 0;
+    std::size_t windows_ = 0; // of all series, training and validation
+    std::size_t short_ = 0;   // frames left over at the ends of series
+
+    std::mutex trainer_mutex_; // guards the two below against unlock(); nothing is called under it but
+                               // Trainer::stop()
+    std::unique_ptr<Trainer> trainer_;
+    bool running_ = false;
+};
+
+void MriTrain::properties(Properties<MriTrain>& p) {
+    using S = TrainSettings;
+    p.string("weights", "File that receives the trained weights", &S::weights);
+    p.string("checkpoint", "File that receives weights, optimiser state and step; empty: none",
+             &S::checkpoint);
+    p.boolean("resume", "Go on from the checkpoint where it exists", &S::resume);
+    p.unsigned_64("steps", "Steps of the optimiser; 0: as many as `epochs` gives", 0, G_MAXUINT64, &S::steps);
+    p.real("epochs", "Passes over the training windows, one random crop of each", 0, 1e9, &S::epochs);
+    p.real("time-limit", "End of training in seconds; 0: none", 0, 1e9, &S::time_limit);
+    p.integer("batch", "Samples a step", 1, 4096, &S::batch);
+    p.integer("patch", "Side of the random crops in pixels; 0: whole images", 0, max_side, &S::patch);
+    p.real("learning-rate", "Adam's learning rate at its highest", 1e-9, 10, &S::learning_rate);
+    p.choice("schedule", "Course of the learning rate", &S::schedule,
+             {{Schedule::cosine, "cosine", "Falls to 0 along half a cosine"},
+              {Schedule::constant, "constant", "Stays"}});
+    p.choice("loss", "What is made small", &S::loss,
+             {{Loss::mse, "mse", "Mean squared error"},
+              {Loss::l1, "l1", "Mean absolute error"},
+              {Loss::ssim, "ssim", "1 - SSIM, per frame"}});
+    p.real("clip", "Limit of the gradient's norm; 0: none", 0, 1e9, &S::clip);
+    p.boolean("augment", "Vary the samples: rotations by 90 degrees, mirror images, reversed time, intensity",
+              &S::augment);
+    p.real("validation", "Share of the windows that is kept for validation, evenly spread", 0, 1,
+           &S::validation);
+    p.string("validation-series", "Series (of the caps) that are kept for validation instead, as '3,10-15'",
+             &S::validation_series);
+    p.unsigned_64("validation-interval", "Steps between validations; 0: a twentieth of all", 0, G_MAXUINT64,
+                  &S::validation_interval);
+    p.unsigned_64("cache-size",
+                  "Memory for training windows in bytes, and as much again at most for those of validation; "
+                  "what is beyond it goes to a file",
+                  0, G_MAXINT64, &S::cache_size);
+    p.string("spill-folder", "Folder of that file", &S::spill_folder);
+    p.string("device", "cpu, cuda or cuda:N", &S::device);
+    p.choice("precision", "Arithmetic of the convolutions; weights stay float32", &S::precision,
+             {{Precision::automatic, "auto", "bfloat16 where the processor is faster with it"},
+              {Precision::float32, "float32", "float32"},
+              {Precision::bfloat16, "bfloat16", "bfloat16"}});
+    p.integer("threads", "Threads; 0: one per core", 0, 1024, &S::threads);
+    p.integer("window", "Frames that the network sees together", 4, 1000, &S::window);
+    p.integer("filters", "Filters of the network's first level", 1, 1024, &S::filters);
+    p.integer("bottleneck", "Filters of its deepest level; 0: four times `filters`", 0, 8192, &S::bottleneck);
+    p.real("leak", "Slope of the activation below 0; 0 is ReLU", 0, 1, &S::leak);
+    p.boolean("up-relu", "Activation after the transposed convolutions too", &S::up_relu);
+    p.choice(
+        "input", "What the network is given", &S::input,
+        {{NetworkInput::magnitude_mean, "magnitude-mean", "The magnitude and the window's mean over time"},
+         {NetworkInput::magnitude, "magnitude", "The magnitude alone"}});
+    p.unsigned_64("seed", "Of all that is random", 0, G_MAXUINT64, &S::seed);
+    p.string("description", "Of the training data, for the weights' metadata", &S::description);
+}
+
+bool MriTrain::start() {
+    s_ = settings();
+    validation_ranges_ = parse_ranges(s_.validation_series);
+    TrainOptions o;
+    o.network = {s_.filters, s_.bottleneck, static_cast<float>(s_.leak), s_.up_relu,
+                 s_.input == NetworkInput::magnitude_mean};
+    o.weights = s_.weights;
+    o.checkpoint = s_.checkpoint;
+    o.resume = s_.resume;
+    o.steps = s_.steps;
+    o.epochs = s_.epochs;
+    o.time_limit = s_.time_limit;
+    o.batch = s_.batch;
+    o.patch = s_.patch;
+    o.augment = s_.augment;
+    o.learning_rate = s_.learning_rate;
+    o.schedule = s_.schedule;
+    o.loss = s_.loss;
+    o.clip = s_.clip;
+    o.seed = s_.seed;
+    o.validation_interval = s_.validation_interval;
+    o.run = {s_.device, s_.precision, s_.threads};
+    o.cache_bytes = s_.cache_size;
+    o.spill_folder = s_.spill_folder;
+    o.description = s_.description;
+    auto trainer = std::make_unique<Trainer>(o);
+    windows_ = 0;
+    short_ = 0;
+    forget_window();
+    const std::lock_guard lock(trainer_mutex_);
+    trainer_ = std::move(trainer);
+    return true;
+}
+
+void MriTrain::stop() {
+    forget_window();
+    const std::lock_guard lock(trainer_mutex_);
+    trainer_.reset();
+}
+
+void MriTrain::unlock() {
+    const std::lock_guard lock(trainer_mutex_);
+    if (running_)
+        trainer_->stop();
+}
+
+void MriTrain::forget_window() {
+    frames_ = 0;
+    input_.clear();
+    truth_.clear();
+}
+
+void MriTrain::set_caps(const GstCaps* caps) {
+    short_ += static_cast<std::size_t>(frames_);
+    forget_window(); // a window never crosses from one series to the next
+    image_ = ImageInfo::from_caps(caps);
+    if (image_.width < 8 || image_.height < 8)
+        throw Error(Errc::format, "Training needs images of at least 8 x 8 pixels");
+}
+
+GstFlowReturn MriTrain::render(GstBuffer* buffer) {
+    GstSample* side = side_of(buffer, Role::truth);
+    if (!side)
+        throw Error(Errc::format,
+                    "An image without its truth cannot be trained on: nothing upstream attached the "
+                    "truth as side data (mrisim does)");
+    const ImageInfo truth_info = ImageInfo::from_caps(gst_sample_get_caps(side));
+    if (truth_info.width != image_.width || truth_info.height != image_.height)
+        throw Error(Errc::format, "The truth is " + std::to_string(truth_info.width) + " x " +
+                                      std::to_string(truth_info.height) + " and the image " +
+                                      std::to_string(image_.width) + " x " + std::to_string(image_.height));
+    if (frames_ > 0 && GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT)) {
+        short_ += static_cast<std::size_t>(frames_);
+        forget_window();
+    }
+    const std::vector<float> image = magnitude_of(buffer, image_);
+    const std::vector<float> truth = magnitude_of(gst_sample_get_buffer(side), truth_info);
+    input_.insert(input_.end(), image.begin(), image.end());
+    truth_.insert(truth_.end(), truth.begin(), truth.end());
+    if (++frames_ == s_.window)
+        finish_window();
+    return GST_FLOW_OK;
+}
+
+bool MriTrain::is_validation() const {
+    if (!validation_ranges_.empty())
+        return std::any_of(validation_ranges_.begin(), validation_ranges_.end(), [&](const Range& r) {
+            return image_.series >= r.first && image_.series <= r.last;
+        });
+    // Window k is kept when the running share passes a whole number there: evenly spread, whatever comes.
+    const auto k = static_cast<double>(windows_);
+    return std::floor((k + 1) * s_.validation) > std::floor(k * s_.validation);
+}
+
+void MriTrain::finish_window() {
+    trainer_->add(input_, truth_, {frames_, image_.height, image_.width}, is_validation());
+    ++windows_;
+    forget_window();
+}
+
+void MriTrain::report(const TrainProgress& p) {
+    StructurePtr structure(gst_structure_new(
+        "mri-train", "step", G_TYPE_UINT64, guint64{p.step}, "steps", G_TYPE_UINT64, guint64{p.steps},
+        "fraction", G_TYPE_DOUBLE, p.fraction, "loss", G_TYPE_DOUBLE, p.loss, "learning-rate", G_TYPE_DOUBLE,
+        p.learning_rate, "seconds-per-step", G_TYPE_DOUBLE, p.seconds_per_step, "saved", G_TYPE_BOOLEAN,
+        gboolean{p.saved}, nullptr));
+    char text[160];
+    int used = std::snprintf(text, sizeof(text), "step %llu of %llu (%.0f %%), loss %.3g",
+                             static_cast<unsigned long long>(p.step),
+                             static_cast<unsigned long long>(p.steps), 100 * p.fraction, p.loss);
+    if (p.validation) {
+        const ValidationScore& v = *p.validation;
+        gst_structure_set(structure.get(), "validation-loss", G_TYPE_DOUBLE, v.loss, "validation-psnr",
+                          G_TYPE_DOUBLE, v.psnr, "validation-ssim", G_TYPE_DOUBLE, v.ssim,
+                          "validation-psnr-moving", G_TYPE_DOUBLE, v.psnr_moving, nullptr);
+        std::snprintf(text + used, sizeof(text) - static_cast<std::size_t>(used),
+                      ", validation: PSNR %.2f dB, SSIM %.4f, moving %.2f dB%s", v.psnr, v.ssim,
+                      v.psnr_moving, p.saved ? ", saved" : "");
+    }
+    post_message(std::move(structure));
+    post_progress(GST_PROGRESS_TYPE_CONTINUE, "train", text);
+    MRI_INFO("%s", text);
+}
+
+void MriTrain::eos() {
+    short_ += static_cast<std::size_t>(frames_);
+    forget_window();
+    if (short_ > 0)
+        post_warning(std::to_string(short_) + " frames were not trained on: they do not fill a window of " +
+                     std::to_string(s_.window));
+    if (trainer_->windows() == 0)
+        throw Error(Errc::settings, "There is nothing to train on: the stream brought no whole window of " +
+                                        std::to_string(s_.window) + " frames" +
+                                        (windows_ > 0 ? " beside those kept for validation" : ""));
+    post_progress(GST_PROGRESS_TYPE_START, "train",
+                  "training on " + std::to_string(trainer_->windows()) + " windows, " +
+                      std::to_string(trainer_->validation_windows()) + " for validation");
+    const auto run_ends = [this](void*) {
+        const std::lock_guard lock(trainer_mutex_);
+        running_ = false;
+    };
+    const std::unique_ptr<void, decltype(run_ends)> while_running(this, run_ends);
+    {
+        const std::lock_guard lock(trainer_mutex_);
+        running_ = true;
+    }
+    // Whoever called unlock() before that has made the pad flush first.
+    if (GST_PAD_IS_FLUSHING(GST_BASE_SINK_PAD(gst())))
+        return;
+    TrainResult result;
+    try {
+        result = trainer_->run([this](const TrainProgress& progress) { report(progress); });
+    } catch (...) {
+        post_progress(GST_PROGRESS_TYPE_ERROR, "train", "training failed");
+        throw;
+    }
+    StructurePtr done(gst_structure_new("mri-train-done", "step", G_TYPE_UINT64, guint64{result.step},
+                                        "finished", G_TYPE_BOOLEAN, gboolean{result.finished}, "loss",
+                                        G_TYPE_DOUBLE, result.loss, "weights", G_TYPE_STRING,
+                                        s_.weights.c_str(), nullptr));
+    const auto put = [&done](const std::string& prefix, const std::optional<ValidationScore>& score) {
+        if (score)
+            gst_structure_set(done.get(), (prefix + "-psnr").c_str(), G_TYPE_DOUBLE, score->psnr,
+                              (prefix + "-ssim").c_str(), G_TYPE_DOUBLE, score->ssim,
+                              (prefix + "-psnr-moving").c_str(), G_TYPE_DOUBLE, score->psnr_moving, nullptr);
+    };
+    put("input", result.input);
+    put("validation", result.validation);
+    post_message(std::move(done));
+    post_progress(result.finished ? GST_PROGRESS_TYPE_COMPLETE : GST_PROGRESS_TYPE_CANCELED, "train",
+                  result.finished ? "training is done" : "training was stopped");
+}
+
+} // namespace
+
+MRI_ELEMENT(mritrain, MriTrain)
