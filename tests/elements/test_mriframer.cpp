@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tests/support/gst_test.hpp"
+
+namespace {
+
+using namespace mri;
+using test::buffer_of;
+using test::values_of;
+
+constexpr int coils = 2;
+constexpr int samples = 4;
+constexpr GstClockTime tr = 3 * GST_MSECOND;
+
+KspaceInfo kspace_info(int series = 0) {
+    KspaceInfo info;
+    info.coils = coils;
+    info.samples = samples;
+    info.width = info.height = 4;
+    info.series = series;
+    return info;
+}
+
+std::string header(int phases, int repetitions) {
+    const auto limit = [](const char* name, int maximum) {
+        return std::string("<") + name + "><minimum>0</minimum><maximum> " + std::to_string(maximum) +
+               " </maximum><center>0</center></" + name + ">";
+    };
+    return "<?xml version=\"1.0\"?><ismrmrdHeader "
+           "xmlns=\"http://www.ismrm.org/ISMRMRD\"><encoding><encodingLimits>" +
+           limit("phase", phases) + limit("repetition", repetitions) +
+           "</encodingLimits></encoding><encoding><encodingLimits>" + limit("phase", 99) +
+           limit("repetition", 99) + "</encodingLimits></encoding></ismrmrdHeader>";
+}
+
+GstPtr<GstSample> note(int number) {
+    const auto caps = adopt(gst_caps_new_empty_simple("application/x-note"));
+    return adopt(gst_sample_new(buffer_of(std::vector<int>{number}).get(), caps.get(), nullptr, nullptr));
+}
+
+int note_of(GstBuffer* frame) {
+    GstSample* sample = side_of(frame, Role::truth);
+    return sample ? values_of<int>(gst_sample_get_buffer(sample))[0] : -1;
+}
+
+// The number of the readout is in every value: 100 n + 10 coil + sample.
+float value(int number, int coil, int sample) {
+    return static_cast<float>(100 * number + 10 * coil + sample);
+}
+
+class MriFramer : public ::testing::Test {
+  protected:
+    void open(const std::string& line, const KspaceInfo& info = kspace_info()) {
+        h = test::harness(line);
+        ASSERT_TRUE(h);
+        element = adopt(gst_harness_find_element(h.get(), "mriframer"));
+        bus = std::make_unique<test::BusWatch>(element.get());
+        caps(info);
+        number = 0;
+    }
+    void TearDown() override {
+        bus.reset();
+        element.reset();
+        h.reset();
+    }
+    void caps(const KspaceInfo& info) { gst_harness_set_src_caps(h.get(), info.to_caps().release()); }
+    void send_header(int phases, int repetitions) {
+        gst_harness_push_event(h.get(), new_header_event(header(phases, repetitions)).release());
+    }
+    void eos() { gst_harness_push_event(h.get(), gst_event_new_eos()); }
+    GstFlowReturn push(Readout head = {}, bool truth = false, bool discont = false) {
+        std::vector<cfloat> data;
+        for (int c = 0; c < coils; ++c)
+            for (int s = 0; s < samples; ++s)
+                data.emplace_back(value(number, c, s), 0);
+        auto buffer = buffer_of(data, number * tr, tr);
+        auto line = std::make_shared<TrajectoryData>();
+        line->readouts = 1;
+        line->samples = samples;
+        line->kxy.assign(2 * samples, static_cast<float>(number));
+        add_trajectory(buffer.get(), line);
+        head.scan_counter = number;
+        add_readouts(buffer.get(), {head});
+        if (truth)
+            add_side(buffer.get(), Role::truth, note(number).get());
+        if (discont)
+            GST_BUFFER_FLAG_SET(buffer.get(), GST_BUFFER_FLAG_DISCONT);
+        ++number;
+        return gst_harness_push(h.get(), buffer.release());
+    }
+    GstFlowReturn push_many(int count) {
+        GstFlowReturn flow = GST_FLOW_OK;
+        for (int i = 0; i < count && flow == GST_FLOW_OK; ++i)
+            flow = push();
+        return flow;
+    }
+    GstPtr<GstBuffer> pull() { return adopt(gst_harness_try_pull(h.get())); }
+    // The next frame holds the readouts first .. first + count - 1, in order, with all that belongs to them.
+    GstPtr<GstBuffer> expect_frame(int first, int count, int stride = 0) {
+        const auto frame = pull();
+        EXPECT_TRUE(frame) << "no frame from " << first;
+        if (!frame)
+            return frame;
+        const auto data = values_of<cfloat>(frame.get());
+        const auto heads = readouts_of(frame.get());
+        const auto line = trajectory_of(frame.get());
+        EXPECT_EQ(heads.size(), static_cast<std::size_t>(count));
+        EXPECT_EQ(data.size(), static_cast<std::size_t>(count) * coils * samples);
+        EXPECT_TRUE(line && line->readouts == count);
+        if (testing::Test::HasFailure())
+            return frame;
+        for (int r = 0; r < count; ++r) {
+            EXPECT_EQ(heads[r].scan_counter, static_cast<std::uint32_t>(first + r));
+            EXPECT_EQ(line->kxy[2 * samples * r], static_cast<float>(first + r));
+            for (int c = 0; c < coils; ++c)
+                for (int s = 0; s < samples; ++s)
+                    EXPECT_EQ(data[(c * count + r) * samples + s].real(), value(first + r, c, s));
+        }
+        EXPECT_EQ(GST_BUFFER_PTS(frame.get()), first * tr);
+        EXPECT_EQ(GST_BUFFER_DURATION(frame.get()), (stride ? stride : count) * tr);
+        return frame;
+    }
+    KspaceInfo out() {
+        const auto caps = adopt(gst_pad_get_current_caps(h->sinkpad));
+        return KspaceInfo::from_caps(caps.get());
+    }
+
+    test::Harness h{nullptr};
+    GstPtr<GstElement> element;
+    std::unique_ptr<test::BusWatch> bus;
+    int number = 0;
+};
+
+Readout repetition(int index, std::uint64_t flags = 0) {
+    Readout head;
+    head.repetition = static_cast<std::uint16_t>(index);
+    head.flags = flags;
+    return head;
+}
+
+Readout phase(int index, int repetition = 0) {
+    Readout head;
+    head.phase = static_cast<std::uint16_t>(index);
+    head.repetition = static_cast<std::uint16_t>(repetition);
+    return head;
+}
+
+Readout slice(int index) {
+    Readout head;
+    head.slice = static_cast<std::uint16_t>(index);
+    return head;
+}
+
+TEST_F(MriFramer, CountsReadouts) {
+    open("mriframer readouts=3");
+    ASSERT_EQ(push_many(6), GST_FLOW_OK);
+    expect_frame(0, 3);
+    expect_frame(3, 3);
+    EXPECT_FALSE(pull());
+    EXPECT_EQ(out().alignment, Alignment::frame);
+    EXPECT_EQ(out().framerate, (Fraction{1000, 9}));
+    EXPECT_EQ(gst_harness_query_latency(h.get()), 2 * tr);
+}
+
+TEST_F(MriFramer, AWindowSlidesByTheStride) {
+    open("mriframer readouts=4 stride=2");
+    ASSERT_EQ(push_many(9), GST_FLOW_OK);
+    expect_frame(0, 4, 2);
+    expect_frame(2, 4, 2);
+    expect_frame(4, 4, 2);
+    EXPECT_FALSE(pull());
+    EXPECT_EQ(out().framerate, (Fraction{500, 3}));
+    eos(); // readout 8 was in no frame
+    EXPECT_FALSE(pull());
+    EXPECT_EQ(bus->warnings().size(), 1u);
+}
+
+TEST_F(MriFramer, NothingIsLeftWhenTheLastWindowHadAllReadouts) {
+    open("mriframer readouts=4 stride=2");
+    ASSERT_EQ(push_many(8), GST_FLOW_OK);
+    eos();
+    EXPECT_TRUE(bus->warnings().empty());
+}
+
+TEST_F(MriFramer, AStrideLongerThanTheFrameLeavesReadoutsOut) {
+    open("mriframer readouts=2 stride=5");
+    ASSERT_EQ(push_many(8), GST_FLOW_OK);
+    expect_frame(0, 2, 5);
+    expect_frame(5, 2, 5);
+    EXPECT_FALSE(pull());
+}
+
+TEST_F(MriFramer, AFlagClosesAFrameAtOnce) {
+    open("mriframer");
+    send_header(0, 10);
+    for (int r = 0; r < 2; ++r) {
+        ASSERT_EQ(push(repetition(r)), GST_FLOW_OK);
+        ASSERT_EQ(push(repetition(r)), GST_FLOW_OK);
+        EXPECT_FALSE(pull());
+        ASSERT_EQ(push(repetition(r, flag::last_in_repetition)), GST_FLOW_OK);
+        expect_frame(3 * r, 3);
+    }
+    EXPECT_EQ(gst_harness_query_latency(h.get()), 2 * tr);
+}
+
+TEST_F(MriFramer, AChangeOfTheIndexClosesAFrame) {
+    open("mriframer");
+    send_header(0, 10);
+    push(repetition(0));
+    push(repetition(0));
+    EXPECT_FALSE(pull());
+    push(repetition(1));
+    expect_frame(0, 2);
+    push(repetition(1));
+    eos();
+    expect_frame(2, 2);
+    EXPECT_TRUE(bus->warnings().empty());
+}
+
+TEST_F(MriFramer, TheHeaderSaysWhichIndexCounts) {
+    open("mriframer");
+    send_header(5, 0); // phases alone
+    push(phase(0, 0));
+    push(phase(0, 1));
+    push(phase(1, 1));
+    expect_frame(0, 2);
+    TearDown();
+    open("mriframer");
+    send_header(5, 3); // both: the repetition
+    push(phase(0, 0));
+    push(phase(1, 0));
+    push(phase(2, 1));
+    expect_frame(0, 2);
+    TearDown();
+    open("mriframer index=phase");
+    send_header(5, 3);
+    push(phase(0, 0));
+    push(phase(1, 0));
+    expect_frame(0, 1);
+}
+
+TEST_F(MriFramer, AHeaderThatIsNoXmlIsAnError) {
+    open("mriframer");
+    gst_harness_push_event(h.get(), new_header_event("<ismrmrdHeader><encoding>").release());
+    EXPECT_EQ(bus->errors().size(), 1u);
+}
+
+TEST_F(MriFramer, ASliceIsASeriesOfItsOwn) {
+    open("mriframer readouts=2", kspace_info(4));
+    push(slice(0));
+    push(slice(0));
+    expect_frame(0, 2);
+    EXPECT_EQ(out().series, 4);
+    push(slice(1));
+    push(slice(1));
+    expect_frame(2, 2);
+    EXPECT_EQ(out().series, 5);
+    push(slice(1));
+    push(slice(2)); // cuts the frame of slice 1 off
+    EXPECT_FALSE(pull());
+    EXPECT_EQ(bus->warnings().size(), 1u);
+    EXPECT_EQ(out().series, 6);
+    caps(kspace_info(5));
+    push(slice(0));
+    push(slice(0));
+    expect_frame(6, 2);
+    EXPECT_EQ(out().series, 7);
+}
+
+TEST_F(MriFramer, ThePartialFrameAtTheEnd) {
+    open("mriframer readouts=4");
+    push_many(6);
+    expect_frame(0, 4);
+    eos();
+    EXPECT_FALSE(pull());
+    ASSERT_EQ(bus->warnings().size(), 1u);
+    EXPECT_NE(bus->warnings()[0].find("2 of 4"), std::string::npos) << bus->warnings()[0];
+    TearDown();
+    open("mriframer readouts=4 incomplete=emit");
+    push_many(6);
+    expect_frame(0, 4);
+    eos();
+    expect_frame(4, 2);
+    EXPECT_TRUE(bus->warnings().empty());
+    TearDown();
+    open("mriframer"); // flags have closed the frames before
+    push(repetition(0));
+    push(repetition(0, flag::last_in_repetition));
+    expect_frame(0, 2);
+    push(repetition(1));
+    eos();
+    EXPECT_FALSE(pull());
+    EXPECT_EQ(bus->warnings().size(), 1u);
+}
+
+TEST_F(MriFramer, LostDataCutAFrameOff) {
+    open("mriframer readouts=3");
+    push_many(4);
+    expect_frame(0, 3);
+    ASSERT_EQ(push({}, false, true), GST_FLOW_OK);
+    EXPECT_EQ(bus->warnings().size(), 1u);
+    push_many(2);
+    const auto frame = expect_frame(4, 3);
+    EXPECT_TRUE(GST_BUFFER_FLAG_IS_SET(frame.get(), GST_BUFFER_FLAG_DISCONT));
+    push_many(3);
+    EXPECT_FALSE(GST_BUFFER_FLAG_IS_SET(expect_frame(7, 3).get(), GST_BUFFER_FLAG_DISCONT));
+}
+
+TEST_F(MriFramer, LostDataTakeTheBeginningOfAFrameToo) {
+    open("mriframer");
+    send_header(0, 10);
+    for (int i = 0; i < 3; ++i)
+        push(repetition(0, i == 2 ? flag::last_in_repetition : 0));
+    expect_frame(0, 3);
+    push(repetition(1), false, true);
+    push(repetition(1, flag::last_in_repetition)); // its first readout is missing
+    EXPECT_FALSE(pull());
+    EXPECT_EQ(bus->warnings().size(), 1u);
+    for (int i = 0; i < 3; ++i)
+        push(repetition(2, i == 2 ? flag::last_in_repetition : 0));
+    expect_frame(5, 3);
+}
+
+TEST_F(MriFramer, TheTruthNearestTheMiddleStays) {
+    open("mriframer readouts=5 stride=3");
+    for (int i = 0; i < 11; ++i)
+        ASSERT_EQ(push({}, i % 3 == 1), GST_FLOW_OK);   // 1, 4, 7, 10
+    EXPECT_EQ(note_of(expect_frame(0, 5, 3).get()), 1); // middle 2
+    EXPECT_EQ(note_of(expect_frame(3, 5, 3).get()), 4); // middle 5
+    EXPECT_EQ(note_of(expect_frame(6, 5, 3).get()), 7); // middle 8
+}
+
+TEST_F(MriFramer, WhatIsNoImageDataIsLeftOut) {
+    open("mriframer readouts=2");
+    push(repetition(0, flag::noise));
+    push();
+    push(repetition(0, flag::navigation));
+    push(repetition(0, flag::parallel_calibration | flag::parallel_calibration_and_imaging));
+    const auto frame = pull();
+    ASSERT_TRUE(frame);
+    EXPECT_EQ(readouts_of(frame.get())[0].scan_counter, 1u);
+    EXPECT_EQ(readouts_of(frame.get())[1].scan_counter, 3u);
+}
+
+TEST_F(MriFramer, AFlushForgetsWhatIsPending) {
+    open("mriframer readouts=3");
+    push_many(2);
+    gst_harness_push_event(h.get(), gst_event_new_flush_start());
+    gst_harness_push_event(h.get(), gst_event_new_flush_stop(TRUE));
+    GstSegment segment;
+    gst_segment_init(&segment, GST_FORMAT_TIME);
+    gst_harness_push_event(h.get(), gst_event_new_segment(&segment));
+    ASSERT_EQ(push_many(3), GST_FLOW_OK);
+    expect_frame(2, 3);
+    EXPECT_FALSE(pull());
+    EXPECT_TRUE(bus->warnings().empty());
+}
+
+TEST_F(MriFramer, NewCapsStartANewFrame) {
+    open("mriframer readouts=3 incomplete=emit");
+    push_many(4);
+    expect_frame(0, 3);
+    caps(kspace_info(1));
+    expect_frame(3, 1);
+    push_many(3);
+    expect_frame(4, 3);
+    EXPECT_EQ(out().series, 1);
+}
+
+TEST_F(MriFramer, FramesPassUnchanged) {
+    auto info = kspace_info();
+    info.alignment = Alignment::frame;
+    open("mriframer readouts=7", info);
+    auto frame = buffer_of(std::vector<cfloat>(coils * samples * 5), 0, tr);
+    add_side(frame.get(), Role::truth, note(3).get());
+    GstBuffer* same = frame.get();
+    ASSERT_EQ(gst_harness_push(h.get(), frame.release()), GST_FLOW_OK);
+    const auto got = pull();
+    EXPECT_EQ(got.get(), same);
+    EXPECT_EQ(note_of(got.get()), 3);
+    EXPECT_EQ(out(), info);
+}
+
+TEST_F(MriFramer, ReadoutsWithoutMetasAreFramedToo) {
+    open("mriframer readouts=2");
+    for (int i = 0; i < 2; ++i)
+        ASSERT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<cfloat>(coils * samples)).release()),
+                  GST_FLOW_OK);
+    const auto frame = pull();
+    ASSERT_TRUE(frame);
+    EXPECT_EQ(readouts_of(frame.get()).size(), 2u);
+    EXPECT_FALSE(trajectory_of(frame.get()));
+    EXPECT_FALSE(GST_BUFFER_PTS_IS_VALID(frame.get()));
+    EXPECT_EQ(out().framerate, Fraction{});
+}
+
+TEST_F(MriFramer, WrongInputIsOneError) {
+    open("mriframer readouts=2");
+    EXPECT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<cfloat>(3)).release()), GST_FLOW_ERROR);
+    EXPECT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<cfloat>(3)).release()), GST_FLOW_ERROR);
+    EXPECT_EQ(bus->errors().size(), 1u);
+    TearDown();
+    open("mriframer readouts=2");
+    push();
+    EXPECT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<cfloat>(coils * samples)).release()),
+              GST_FLOW_ERROR);
+    ASSERT_EQ(bus->errors().size(), 1u); // one readout with, one without a trajectory
+}
+
+TEST_F(MriFramer, AStrideAloneIsAnError) {
+    const auto result = test::run_pipeline("appsrc ! mriframer stride=3 ! fakesink");
+    ASSERT_EQ(result.errors.size(), 1u);
+    EXPECT_NE(result.errors[0].find("stride"), std::string::npos) << result.errors[0];
+}
+
+TEST_F(MriFramer, StatesCycle) {
+    EXPECT_TRUE(test::cycle_states("mriframer").empty());
+}
+
+} // namespace
