@@ -1,0 +1,643 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// ISMRMRD files: reading, what is wrong with broken ones, units of trajectories, writing images.
+#include "plugins/source/ismrmrd_file.hpp"
+#include "plugins/source/ismrmrd_trajectory.hpp"
+#include "plugins/source/ismrmrd_writer.hpp"
+#include "tests/support/ismrmrd_files.hpp"
+
+#include <ismrmrd/dataset.h>
+
+#include <cmath>
+#include <gtest/gtest.h>
+#include <numbers>
+#include <numeric>
+#include <thread>
+
+using namespace mri;
+using namespace mri::test;
+
+namespace {
+
+struct Failure {
+    Errc code;
+    std::string message, detail;
+    bool says(const std::string& text) const { return message.find(text) != std::string::npos; }
+};
+
+/// Opens and reads a file to its end and returns the error that this must throw.
+Failure failure_of(IsmrmrdReader::Options options) {
+    try {
+        IsmrmrdReader reader(std::move(options));
+        while (reader.next()) {
+        }
+    } catch (const Error& error) {
+        return {error.code(), error.what(), error.detail()};
+    }
+    ADD_FAILURE() << "no error was thrown";
+    return {};
+}
+
+std::vector<FileRow> rows_of(int count, int samples = 16, int channels = 2, int dimensions = 0) {
+    std::vector<FileRow> rows;
+    for (int i = 0; i < count; ++i) {
+        rows.push_back(file_row(samples, channels, dimensions, 1000.0F * static_cast<float>(i)));
+        rows.back().head.scan_counter = static_cast<std::uint32_t>(i);
+        rows.back().head.idx.kspace_encode_step_1 = static_cast<std::uint16_t>(i);
+    }
+    return rows;
+}
+
+class IsmrmrdFile : public ::testing::Test {
+  protected:
+    TemporaryFolder folder;
+    std::string path = folder / "scan.h5";
+};
+
+TEST_F(IsmrmrdFile, reads_what_the_reference_library_wrote) {
+    {
+        ISMRMRD::Dataset dataset(path.c_str(), "dataset");
+        dataset.writeHeader(header_xml());
+        for (int i = 0; i < 300; ++i) {
+            ISMRMRD::Acquisition acquisition(static_cast<std::uint16_t>(20 + i % 3), 3, 2);
+            acquisition.scan_counter() = static_cast<std::uint32_t>(i);
+            acquisition.user_float()[7] = static_cast<float>(i) / 4;
+            acquisition.idx().user[7] = static_cast<std::uint16_t>(i);
+            for (std::size_t k = 0; k < acquisition.getNumberOfDataElements(); ++k)
+                acquisition.getDataPtr()[k] = {static_cast<float>(k), static_cast<float>(i)};
+            for (std::size_t k = 0; k < acquisition.getNumberOfTrajElements(); ++k)
+                acquisition.getTrajPtr()[k] = static_cast<float>(k) + static_cast<float>(i);
+            dataset.appendAcquisition(acquisition);
+        }
+    }
+    IsmrmrdReader reader({.path = path, .block_bytes = 4096, .blocks_ahead = 2});
+    EXPECT_EQ(reader.rows(), 300U);
+    ASSERT_EQ(reader.header().encoding.size(), 1U);
+    EXPECT_EQ(reader.header().encoding[0].reconSpace.matrixSize.x, 32);
+    for (int pass = 0; pass < 2; ++pass) {
+        std::uint32_t i = 0;
+        while (const auto readout = reader.next()) {
+            ASSERT_EQ(readout->row, i);
+            ASSERT_EQ(readout->head->scan_counter, i);
+            ASSERT_EQ(readout->head->user_float[7], static_cast<float>(i) / 4);
+            ASSERT_EQ(readout->head->idx.user[7], i);
+            ASSERT_EQ(readout->data.size(), (20 + i % 3) * 3U);
+            ASSERT_EQ(readout->trajectory.size(), (20 + i % 3) * 2U);
+            for (std::size_t k = 0; k < readout->data.size(); ++k)
+                ASSERT_EQ(readout->data[k],
+                          std::complex<float>(static_cast<float>(k), static_cast<float>(i)));
+            for (std::size_t k = 0; k < readout->trajectory.size(); ++k)
+                ASSERT_EQ(readout->trajectory[k], static_cast<float>(k) + static_cast<float>(i));
+            ++i;
+        }
+        EXPECT_EQ(i, 300U);
+        EXPECT_FALSE(reader.next().has_value());
+        reader.rewind();
+    }
+}
+
+TEST_F(IsmrmrdFile, start_and_stop_choose_rows) {
+    write_ismrmrd(path, header_xml(), rows_of(50), "scans");
+    IsmrmrdReader reader({.path = path, .group = "scans", .start = 7, .stop = 23});
+    std::uint64_t expected = 7;
+    while (const auto readout = reader.next())
+        EXPECT_EQ(readout->row, expected++);
+    EXPECT_EQ(expected, 23U);
+
+    const Failure failure = failure_of({.path = path, .group = "scans", .start = 50});
+    EXPECT_EQ(failure.code, Errc::settings);
+    EXPECT_TRUE(failure.says("50")) << failure.message;
+}
+
+TEST_F(IsmrmrdFile, a_group_may_lie_deep) {
+    write_ismrmrd(path, header_xml(), rows_of(3), "dataset");
+    {
+        const Hdf5Lock lock;
+        const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+        const Hdf5Id group(H5Gcreate2(file.get(), "patients", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+        H5Lmove(file.get(), "dataset", group.get(), "one", H5P_DEFAULT, H5P_DEFAULT);
+    }
+    IsmrmrdReader reader({.path = path, .group = "/patients/one"});
+    EXPECT_EQ(reader.rows(), 3U);
+    EXPECT_EQ(failure_of({.path = path, .group = "nobody/one"}).code, Errc::not_found);
+}
+
+TEST_F(IsmrmrdFile, cancel_lets_go_and_resume_loses_nothing) {
+    write_ismrmrd(path, header_xml(), rows_of(100));
+    IsmrmrdReader reader({.path = path});
+    ASSERT_TRUE(reader.next());
+    std::uint64_t seen = 1;
+    reader.cancel();
+    // What lies ready in the current block is still handed out; then nothing more comes.
+    while (reader.next())
+        ++seen;
+    EXPECT_LT(seen, 100U);
+    reader.resume();
+    while (const auto readout = reader.next())
+        EXPECT_EQ(readout->row, seen++);
+    EXPECT_EQ(seen, 100U);
+}
+
+TEST_F(IsmrmrdFile, is_released_in_the_middle) {
+    write_ismrmrd(path, header_xml(), rows_of(500));
+    for (int i = 0; i < 20; ++i) {
+        IsmrmrdReader reader({.path = path, .block_bytes = 1, .blocks_ahead = 1});
+        for (int k = 0; k < i; ++k)
+            ASSERT_TRUE(reader.next());
+    }
+}
+
+TEST_F(IsmrmrdFile, missing_or_foreign_files_say_so) {
+    const Failure missing = failure_of({.path = folder / "nothing.h5"});
+    EXPECT_EQ(missing.code, Errc::not_found);
+    EXPECT_TRUE(missing.says("nothing.h5"));
+
+    EXPECT_EQ(failure_of({.path = ""}).code, Errc::settings);
+    EXPECT_EQ(failure_of({.path = folder.path().string()}).code, Errc::open_read);
+
+    write_bytes(path, "");
+    const Failure empty = failure_of({.path = path});
+    EXPECT_EQ(empty.code, Errc::decode);
+    EXPECT_TRUE(empty.says("is empty"));
+
+    write_bytes(path, "This is a letter, not a scan.");
+    const Failure foreign = failure_of({.path = path});
+    EXPECT_EQ(foreign.code, Errc::open_read);
+    EXPECT_TRUE(foreign.says("not an HDF5 file")) << foreign.message;
+    EXPECT_NE(foreign.detail.find("HDF5:"), std::string::npos) << foreign.detail;
+}
+
+TEST_F(IsmrmrdFile, a_file_cut_short_says_so) {
+    write_ismrmrd(path, header_xml(), rows_of(200, 64, 4));
+    const std::string bytes = file_bytes(path);
+    write_bytes(path, bytes.substr(0, bytes.size() / 2));
+    const Failure failure = failure_of({.path = path});
+    EXPECT_EQ(failure.code, Errc::open_read);
+    EXPECT_TRUE(failure.says("cut short")) << failure.message;
+}
+
+TEST_F(IsmrmrdFile, a_damaged_row_is_named_after_the_good_ones) {
+    write_ismrmrd(path, header_xml(), rows_of(60, 256, 4));
+    std::string bytes = file_bytes(path);
+    // The samples lie in global heap collections; without its signature one of them cannot be read.
+    const std::size_t heap = bytes.rfind("GCOL");
+    ASSERT_NE(heap, std::string::npos);
+    bytes[heap] = 'X';
+    write_bytes(path, bytes);
+
+    IsmrmrdReader reader({.path = path});
+    std::uint64_t good = 0;
+    try {
+        while (const auto readout = reader.next())
+            EXPECT_EQ(readout->row, good++);
+        FAIL() << "the damage was not seen";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Errc::read);
+        EXPECT_GT(good, 8U);
+        EXPECT_NE(std::string(error.what()).find("row " + std::to_string(good) + ":"), std::string::npos)
+            << error.what();
+        EXPECT_NE(std::string(error.what()).find(path), std::string::npos) << error.what();
+        EXPECT_NE(error.detail().find("HDF5:"), std::string::npos);
+    }
+    EXPECT_FALSE(reader.next().has_value());
+}
+
+TEST_F(IsmrmrdFile, missing_parts_are_named) {
+    write_ismrmrd(path, header_xml(), rows_of(4));
+    const Failure group = failure_of({.path = path, .group = "other"});
+    EXPECT_EQ(group.code, Errc::not_found);
+    EXPECT_TRUE(group.says("no group 'other'")) << group.message;
+
+    const auto without = [&](const char* what) {
+        write_ismrmrd(path, header_xml(), rows_of(4));
+        {
+            const Hdf5Lock lock;
+            const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+            H5Ldelete(file.get(), what, H5P_DEFAULT);
+        }
+        return failure_of({.path = path});
+    };
+    const Failure xml = without("dataset/xml");
+    EXPECT_EQ(xml.code, Errc::not_found);
+    EXPECT_TRUE(xml.says("'xml'")) << xml.message;
+    const Failure data = without("dataset/data");
+    EXPECT_EQ(data.code, Errc::not_found);
+    EXPECT_TRUE(data.says("'data'")) << data.message;
+}
+
+TEST_F(IsmrmrdFile, wrong_types_are_named) {
+    const auto with_floats = [&](const char* what, std::vector<hsize_t> extent) {
+        write_ismrmrd(path, header_xml(), rows_of(4));
+        {
+            const Hdf5Lock lock;
+            const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+            H5Ldelete(file.get(), what, H5P_DEFAULT);
+            const Hdf5Id space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr));
+            const Hdf5Id set(H5Dcreate2(file.get(), what, H5T_NATIVE_FLOAT, space.get(), H5P_DEFAULT,
+                                        H5P_DEFAULT, H5P_DEFAULT));
+        }
+        return failure_of({.path = path});
+    };
+    EXPECT_EQ(with_floats("dataset/data", {4}).code, Errc::decode);
+    EXPECT_EQ(with_floats("dataset/data", {4, 4}).code, Errc::decode);
+    EXPECT_EQ(with_floats("dataset/xml", {1}).code, Errc::decode);
+
+    write_ismrmrd(path, header_xml(), rows_of(4));
+    {
+        const Hdf5Lock lock;
+        const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+        H5Ldelete(file.get(), "dataset/data", H5P_DEFAULT);
+        const Hdf5Id group(H5Gcreate2(file.get(), "dataset/data", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    }
+    EXPECT_EQ(failure_of({.path = path}).code, Errc::decode);
+    EXPECT_EQ(failure_of({.path = path, .group = "dataset/xml"}).code, Errc::decode);
+}
+
+TEST_F(IsmrmrdFile, a_header_that_does_not_parse_is_named) {
+    for (const std::string xml : {"", "no xml at all", "<ismrmrdHeader>", "<other/>",
+                                  "<ismrmrdHeader><experimentalConditions/></ismrmrdHeader>"}) {
+        write_ismrmrd(path, xml, rows_of(4));
+        const Failure failure = failure_of({.path = path});
+        EXPECT_EQ(failure.code, Errc::decode) << xml;
+        EXPECT_TRUE(failure.says("header")) << failure.message;
+    }
+}
+
+TEST_F(IsmrmrdFile, a_file_without_readouts_says_so) {
+    write_ismrmrd(path, header_xml(), {});
+    const Failure failure = failure_of({.path = path});
+    EXPECT_EQ(failure.code, Errc::decode);
+    EXPECT_TRUE(failure.says("no readouts")) << failure.message;
+}
+
+TEST_F(IsmrmrdFile, contradicting_sizes_name_the_row) {
+    const auto broken = [&](auto change) {
+        auto rows = rows_of(20, 16, 2, 2);
+        change(rows[13]);
+        write_ismrmrd(path, header_xml(), rows);
+        const Failure failure = failure_of({.path = path});
+        EXPECT_TRUE(failure.says("row 13:")) << failure.message;
+        return failure.code;
+    };
+    EXPECT_EQ(broken([](FileRow& row) { row.head.number_of_samples = 17; }), Errc::decode);
+    EXPECT_EQ(broken([](FileRow& row) { row.head.active_channels = 65535; }), Errc::decode);
+    EXPECT_EQ(broken([](FileRow& row) { row.head.number_of_samples = row.head.active_channels = 65535; }),
+              Errc::decode);
+    EXPECT_EQ(broken([](FileRow& row) { row.head.trajectory_dimensions = 3; }), Errc::decode);
+    EXPECT_EQ(broken([](FileRow& row) { row.data.clear(); }), Errc::decode);
+    EXPECT_EQ(broken([](FileRow& row) { row.trajectory.clear(); }), Errc::decode);
+    EXPECT_EQ(broken([](FileRow& row) { row.head.flags |= std::uint64_t{1} << 52; }), Errc::unsupported);
+}
+
+TEST_F(IsmrmrdFile, a_row_above_the_limit_is_refused) {
+    auto rows = rows_of(20, 16, 2);
+    rows[11] = file_row(4096, 8);
+    write_ismrmrd(path, header_xml(), rows);
+    const Failure failure = failure_of({.path = path, .max_block_bytes = 100000});
+    EXPECT_EQ(failure.code, Errc::read);
+    EXPECT_TRUE(failure.says("row 11:")) << failure.message;
+}
+
+TEST(IsmrmrdFlags, imaging_readouts_are_told_from_others) {
+    using namespace ISMRMRD;
+    const auto with = [](std::initializer_list<int> flags) {
+        ISMRMRD_AcquisitionHeader head{};
+        for (const int flag : flags)
+            head.flags |= std::uint64_t{1} << (flag - 1);
+        return head;
+    };
+    EXPECT_TRUE(is_imaging(with({})));
+    EXPECT_TRUE(is_imaging(with({ISMRMRD_ACQ_LAST_IN_REPETITION, ISMRMRD_ACQ_IS_REVERSE})));
+    EXPECT_TRUE(is_imaging(with({ISMRMRD_ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING})));
+    EXPECT_TRUE(is_imaging(
+        with({ISMRMRD_ACQ_IS_PARALLEL_CALIBRATION, ISMRMRD_ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING})));
+    for (const int flag : {ISMRMRD_ACQ_IS_NOISE_MEASUREMENT, ISMRMRD_ACQ_IS_PARALLEL_CALIBRATION,
+                           ISMRMRD_ACQ_IS_NAVIGATION_DATA, ISMRMRD_ACQ_IS_PHASECORR_DATA,
+                           ISMRMRD_ACQ_IS_HPFEEDBACK_DATA, ISMRMRD_ACQ_IS_DUMMYSCAN_DATA,
+                           ISMRMRD_ACQ_IS_RTFEEDBACK_DATA, ISMRMRD_ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA,
+                           ISMRMRD_ACQ_IS_PHASE_STABILIZATION_REFERENCE, ISMRMRD_ACQ_IS_PHASE_STABILIZATION})
+        EXPECT_FALSE(is_imaging(with({flag}))) << flag;
+}
+
+EncodingGeometry geometry_of(const HeaderOptions& options) {
+    ISMRMRD::IsmrmrdHeader header;
+    ISMRMRD::deserialize(header_xml(options).c_str(), header);
+    return encoding_geometry(header, 0, "test");
+}
+
+TEST(IsmrmrdGeometry, absurd_spaces_are_refused) {
+    EXPECT_THROW(geometry_of({.width = 0}), Error);
+    EXPECT_THROW(geometry_of({.fov = 0}), Error);
+    EXPECT_THROW(geometry_of({.encoded_fov = -300}), Error);
+    ISMRMRD::IsmrmrdHeader header;
+    ISMRMRD::deserialize(header_xml().c_str(), header);
+    EXPECT_THROW(encoding_geometry(header, 1, "test"), Error);
+    header.encoding[0].encodedSpace.matrixSize.z = 16;
+    try {
+        encoding_geometry(header, 0, "test");
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Errc::unsupported);
+    }
+}
+
+TrajectoryUnit unit_of(double reach_x, double reach_y, const HeaderOptions& options) {
+    return detect_trajectory_unit({reach_x, reach_y}, geometry_of(options), "test");
+}
+
+TEST(IsmrmrdTrajectory, the_unit_follows_from_the_extent) {
+    const HeaderOptions oversampled{.encoded_width = 256, .encoded_height = 256, .width = 128, .height = 128};
+    EXPECT_EQ(unit_of(0.5, 0.5, oversampled), TrajectoryUnit::normalised);
+    EXPECT_EQ(unit_of(0.498, 0.1, oversampled), TrajectoryUnit::normalised);
+    EXPECT_EQ(unit_of(127.75, 120, oversampled), TrajectoryUnit::encoded_cycles);
+    EXPECT_EQ(unit_of(63.75, 63.75, oversampled), TrajectoryUnit::cycles);
+
+    const HeaderOptions same{
+        .encoded_width = 192, .encoded_height = 192, .width = 192, .height = 192, .encoded_fov = 300};
+    EXPECT_EQ(unit_of(96, 95, same), TrajectoryUnit::encoded_cycles);
+    EXPECT_EQ(unit_of(0.5, 0.49, same), TrajectoryUnit::normalised);
+
+    // Both fit, one exactly: 1.25 times oversampled, so +-80 or +-64 cycles.
+    const HeaderOptions near{
+        .encoded_width = 160, .encoded_height = 160, .width = 128, .height = 128, .encoded_fov = 375};
+    EXPECT_EQ(unit_of(80, 80, near), TrajectoryUnit::encoded_cycles);
+    EXPECT_EQ(unit_of(64, 64, near), TrajectoryUnit::cycles);
+}
+
+TEST(IsmrmrdTrajectory, an_ambiguous_unit_is_an_error_that_names_the_property) {
+    const HeaderOptions near{
+        .encoded_width = 160, .encoded_height = 160, .width = 128, .height = 128, .encoded_fov = 375};
+    for (const auto& [reach, options] : {std::pair{70.0, near}, std::pair{std::numbers::pi, near},
+                                         std::pair{0.0, near}, std::pair{213.0, near}}) {
+        try {
+            unit_of(reach, reach, options);
+            ADD_FAILURE() << reach;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), Errc::settings);
+            EXPECT_NE(std::string(error.what()).find("trajectory-unit"), std::string::npos) << error.what();
+        }
+    }
+}
+
+TEST(IsmrmrdTrajectory, all_units_come_to_the_same_cycles) {
+    // 256 samples over an encoded matrix of 256 and 600 mm; reconstructed 128 over 300 mm: the edge is 64
+    // cycles.
+    const HeaderOptions options{.encoded_width = 256, .encoded_height = 256, .width = 128, .height = 128};
+    EncodingGeometry geometry = geometry_of(options);
+    geometry.encoded_fov_y = 600;
+    const auto edge = [&](TrajectoryUnit unit, float value) {
+        float kxy[2];
+        const float in[3] = {value, -value, 7};
+        convert_trajectory(in, 3, unit, geometry, kxy);
+        // Exact but for one rounding to float32.
+        EXPECT_NEAR(kxy[1], -kxy[0], 1e-5F);
+        return kxy[0];
+    };
+    EXPECT_NEAR(edge(TrajectoryUnit::normalised, 0.5F), 64, 1e-5F);
+    EXPECT_NEAR(edge(TrajectoryUnit::encoded_cycles, 128), 64, 1e-5F);
+    EXPECT_NEAR(edge(TrajectoryUnit::cycles, 64), 64, 1e-5F);
+    EXPECT_NEAR(edge(TrajectoryUnit::radians, std::numbers::pi_v<float>), 64, 1e-5F);
+    EXPECT_NEAR(edge(TrajectoryUnit::per_metre, 64 / 0.3F), 64, 1e-5F);
+}
+
+TEST(IsmrmrdTrajectory, a_value_that_is_not_finite_is_refused) {
+    TrajectoryExtent extent;
+    const float good[] = {1, -3, 9, -2, 1, 9};
+    extent.include(good, 3, "test");
+    EXPECT_EQ(extent.x, 2);
+    EXPECT_EQ(extent.y, 3);
+    const float bad[] = {0, std::nanf("")};
+    EXPECT_THROW(extent.include(bad, 2, "test"), Error);
+    EXPECT_THROW(extent.include(good, 1, "test"), Error);
+}
+
+std::vector<float> computed(const ISMRMRD::ISMRMRD_AcquisitionHeader& head, const EncodingGeometry& geometry,
+                            std::uint64_t spoke = 0, int discarded = 0, int samples = 0,
+                            AngleSettings angles = {}) {
+    if (!samples)
+        samples = head.number_of_samples;
+    std::vector<float> kxy(2 * static_cast<std::size_t>(samples));
+    computed_trajectory(head, geometry, angles, spoke, discarded, samples, "test", kxy.data());
+    return kxy;
+}
+
+TEST(IsmrmrdTrajectory, cartesian_lines_are_computed) {
+    // Oversampled twice: samples lie half a cycle apart; line 16 of 32 is the centre.
+    const EncodingGeometry geometry = geometry_of({});
+    FileRow row = file_row(64, 1);
+    row.head.idx.kspace_encode_step_1 = 16;
+    auto kxy = computed(row.head, geometry);
+    EXPECT_EQ(kxy[0], -16);
+    EXPECT_EQ(kxy[1], 0);
+    EXPECT_EQ(kxy[2 * 32], 0);
+    EXPECT_EQ(kxy[2 * 33], 0.5F);
+    row.head.idx.kspace_encode_step_1 = 3;
+    kxy = computed(row.head, geometry);
+    EXPECT_EQ(kxy[1], -13);
+    EXPECT_EQ(kxy[127], -13);
+
+    // A partial echo of 48 samples whose centre is its 16th keeps the spacing.
+    row = file_row(48, 1);
+    row.head.center_sample = 16;
+    kxy = computed(row.head, geometry);
+    EXPECT_EQ(kxy[0], -8);
+    EXPECT_EQ(kxy[2 * 16], 0);
+    // Ten samples cut off at the start shift it.
+    kxy = computed(row.head, geometry, 0, 10, 38);
+    EXPECT_EQ(kxy[0], -3);
+}
+
+TEST(IsmrmrdTrajectory, radial_spokes_are_computed) {
+    const EncodingGeometry geometry = geometry_of({.encoded_width = 64,
+                                                   .encoded_height = 64,
+                                                   .width = 32,
+                                                   .height = 32,
+                                                   .type = ISMRMRD::TrajectoryType::GOLDENANGLE});
+    const FileRow row = file_row(64, 1);
+    // Golden angle, pi / phi: Winkelmann et al., IEEE TMI 2007.
+    const double step = std::numbers::pi / std::numbers::phi;
+    for (const std::uint64_t spoke : {0U, 1U, 5U, 100000U}) {
+        const auto kxy = computed(row.head, geometry, spoke);
+        EXPECT_EQ(kxy[64], 0);
+        EXPECT_EQ(kxy[65], 0);
+        // 2 ulp of 16, the radius, plus what a large angle loses in double.
+        EXPECT_NEAR(kxy[0], -16 * std::cos(step * static_cast<double>(spoke)), 4e-6);
+        EXPECT_NEAR(kxy[1], -16 * std::sin(step * static_cast<double>(spoke)), 4e-6);
+    }
+    // Regular spokes take the phase encode as their index.
+    FileRow regular = file_row(64, 1);
+    regular.head.idx.kspace_encode_step_1 = 8;
+    const auto kxy =
+        computed(regular.head, geometry, 3, 0, 0, {.scheme = AngleScheme::regular, .spokes = 32});
+    EXPECT_NEAR(kxy[0], -16 * std::cos(std::numbers::pi / 4), 4e-6);
+    EXPECT_NEAR(kxy[1], -16 * std::sin(std::numbers::pi / 4), 4e-6);
+}
+
+TEST(IsmrmrdTrajectory, a_spiral_is_not_guessed) {
+    const EncodingGeometry geometry = geometry_of({.type = ISMRMRD::TrajectoryType::SPIRAL});
+    try {
+        computed(file_row(64, 1).head, geometry);
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Errc::unsupported);
+    }
+}
+
+// ---- writing
+// --------------------------------------------------------------------------------------------------------
+
+ISMRMRD::ISMRMRD_ImageHeader image_header(int width, int height, int channels, bool complex, int series = 0) {
+    ISMRMRD::ISMRMRD_ImageHeader head{};
+    head.version = 1;
+    head.data_type = complex ? ISMRMRD::ISMRMRD_CXFLOAT : ISMRMRD::ISMRMRD_FLOAT;
+    head.matrix_size[0] = static_cast<std::uint16_t>(width);
+    head.matrix_size[1] = static_cast<std::uint16_t>(height);
+    head.matrix_size[2] = 1;
+    head.channels = static_cast<std::uint16_t>(channels);
+    head.image_series_index = static_cast<std::uint16_t>(series);
+    return head;
+}
+
+template <class T>
+std::vector<T> ramp(std::size_t count, float first) {
+    std::vector<T> values(count);
+    for (std::size_t i = 0; i < count; ++i)
+        values[i] = T(first + static_cast<float>(i));
+    return values;
+}
+
+std::vector<std::string> names_in(const std::filesystem::path& folder) {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+        names.push_back(entry.path().filename().string());
+    return names;
+}
+
+TEST_F(IsmrmrdFile, the_reference_library_reads_written_images) {
+    using cfloat = std::complex<float>;
+    {
+        IsmrmrdWriter writer({.path = path});
+        writer.set_xml(header_xml());
+        for (int i = 0; i < 5; ++i) {
+            auto head = image_header(6, 4, 2, true, 3);
+            head.image_index = static_cast<std::uint16_t>(i);
+            head.user_float[7] = 0.5F;
+            const auto pixels = ramp<cfloat>(48, static_cast<float>(100 * i));
+            writer.add(head, std::as_bytes(std::span(pixels)), "<ismrmrdMeta/>");
+        }
+        const auto real = ramp<float>(15, 7);
+        writer.add(image_header(5, 3, 1, false, 4), std::as_bytes(std::span(real)), "");
+        EXPECT_EQ(names_in(folder.path()).size(), 1U);
+        EXPECT_FALSE(std::filesystem::exists(path)) << "the name appeared before the file was complete";
+        writer.finish();
+        EXPECT_EQ(writer.images(), 6U);
+    }
+    EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"scan.h5"});
+
+    ISMRMRD::Dataset dataset(path.c_str(), "dataset", false);
+    std::string xml;
+    dataset.readHeader(xml);
+    EXPECT_EQ(xml, header_xml());
+    ASSERT_EQ(dataset.getNumberOfImages("image_3"), 5U);
+    ISMRMRD::Image<cfloat> image;
+    dataset.readImage("image_3", 4, image);
+    EXPECT_EQ(image.getMatrixSizeX(), 6);
+    EXPECT_EQ(image.getMatrixSizeY(), 4);
+    EXPECT_EQ(image.getNumberOfChannels(), 2);
+    EXPECT_EQ(image.getImageIndex(), 4);
+    EXPECT_EQ(image.getUserFloat(7), 0.5F);
+    EXPECT_EQ(image.getAttributeString(), std::string("<ismrmrdMeta/>"));
+    EXPECT_EQ(image(5, 3, 0, 1), cfloat(447));
+    ISMRMRD::Image<float> real;
+    dataset.readImage("image_4", 0, real);
+    EXPECT_EQ(real(4, 2, 0, 0), 21);
+}
+
+TEST_F(IsmrmrdFile, an_unfinished_writer_leaves_nothing) {
+    {
+        IsmrmrdWriter writer({.path = path});
+        const auto real = ramp<float>(15, 7);
+        writer.add(image_header(5, 3, 1, false), std::as_bytes(std::span(real)), "");
+    }
+    EXPECT_TRUE(names_in(folder.path()).empty());
+}
+
+TEST_F(IsmrmrdFile, an_old_file_stays_until_the_new_one_is_complete) {
+    write_bytes(path, "old");
+    { IsmrmrdWriter writer({.path = path}); }
+    EXPECT_EQ(file_bytes(path), "old");
+    IsmrmrdWriter writer({.path = path});
+    writer.finish();
+    EXPECT_NE(file_bytes(path), "old");
+}
+
+TEST_F(IsmrmrdFile, readouts_are_never_overwritten) {
+    write_ismrmrd(path, header_xml(), rows_of(4));
+    const std::string before = file_bytes(path);
+    try {
+        IsmrmrdWriter writer({.path = path});
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Errc::open_write);
+        EXPECT_NE(std::string(error.what()).find("append"), std::string::npos);
+    }
+    EXPECT_EQ(file_bytes(path), before);
+
+    const auto real = ramp<float>(15, 7);
+    for (int pass = 0; pass < 2; ++pass) {
+        IsmrmrdWriter writer({.path = path, .append = true});
+        writer.set_xml("<other/>");
+        writer.add(image_header(5, 3, 1, false), std::as_bytes(std::span(real)), "");
+        writer.finish();
+    }
+    EXPECT_EQ(ISMRMRD::Dataset(path.c_str(), "dataset", false).getNumberOfImages("image_0"), 2U);
+    EXPECT_EQ(IsmrmrdReader({.path = path}).rows(), 4U);
+    EXPECT_EQ(IsmrmrdReader({.path = path}).xml(), header_xml());
+}
+
+TEST_F(IsmrmrdFile, images_of_a_series_are_alike) {
+    IsmrmrdWriter writer({.path = path});
+    const auto real = ramp<float>(15, 7);
+    const auto bytes = std::as_bytes(std::span(real));
+    writer.add(image_header(5, 3, 1, false), bytes, "");
+    EXPECT_THROW(writer.add(image_header(3, 5, 1, false), bytes, ""), Error);
+    EXPECT_THROW(writer.add(image_header(5, 3, 2, false), bytes, ""), Error);
+    EXPECT_THROW(writer.add(image_header(0, 3, 1, false, 1), {}, ""), Error);
+    EXPECT_THROW(writer.add(image_header(65535, 65535, 65535, false, 1), bytes, ""), Error);
+    writer.add(image_header(3, 5, 1, false, 1), bytes, "");
+    writer.finish();
+}
+
+TEST_F(IsmrmrdFile, an_impossible_target_is_an_error) {
+    for (const std::string& target : {std::string(), folder / "no/such/folder/x.h5", folder.path().string()}) {
+        try {
+            IsmrmrdWriter writer({.path = target});
+            ADD_FAILURE() << target;
+        } catch (const Error& error) {
+            EXPECT_TRUE(error.code() == Errc::open_write || error.code() == Errc::settings);
+        }
+    }
+    EXPECT_THROW(IsmrmrdWriter({.path = path, .group = "a/b"}), Error);
+    EXPECT_TRUE(names_in(folder.path()).empty());
+}
+
+TEST_F(IsmrmrdFile, reading_and_writing_at_once_share_the_library) {
+    write_ismrmrd(path, header_xml(), rows_of(400, 64, 4));
+    std::thread reading([&] {
+        for (int pass = 0; pass < 3; ++pass) {
+            IsmrmrdReader reader({.path = path, .block_bytes = 4096});
+            std::uint64_t rows = 0;
+            while (reader.next())
+                ++rows;
+            EXPECT_EQ(rows, 400U);
+        }
+    });
+    IsmrmrdWriter writer({.path = folder / "images.h5"});
+    const auto real = ramp<float>(64 * 64, 0);
+    for (int i = 0; i < 200; ++i)
+        writer.add(image_header(64, 64, 1, false), std::as_bytes(std::span(real)), "");
+    writer.finish();
+    reading.join();
+    EXPECT_EQ(writer.images(), 200U);
+}
+
+} // namespace
