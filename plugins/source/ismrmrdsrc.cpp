@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/**
+ * SECTION:element-ismrmrdsrc
+ * @title: ismrmrdsrc
+ *
+ * Reads the readouts of an ISMRMRD file, as fast as downstream takes them (speed=0), or live, as the scanner
+ * made them (speed=1) or at another pace. Readouts that are no image data (noise, calibration alone,
+ * navigators, phase correction, dummies, feedback) are left out; samples that the head says to discard are
+ * cut off, and reversed Cartesian readouts turned round.
+ *
+ * Positions in k-space go out in cycles per reconstructed field of view. The unit of the file's trajectory is
+ * found from how far it reaches, or is given by trajectory-unit. Cartesian lines without a trajectory get one
+ * from their phase encode, radial spokes from the angle scheme: golden angle for encodings that the header
+ * calls so, else regular spokes. A trajectory of three dimensions in a single slice has the density
+ * compensation as its third.
+ *
+ * Each readout carries its head's counters, flags and time stamp, the stream the XML header (mri-header). A
+ * change of sizes or of the encoding begins a new series, and so does each round with loop. PTS follows the
+ * time stamps (tick), smoothed, since ticks are coarser than readouts; without time stamps it is tr times the
+ * count.
+ *
+ * Latency: none. Caps: application/x-mri-kspace, alignment=readout. Volumes (several partitions) and
+ * compressed readouts are refused. Seeking is not supported; start and stop choose rows.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 ismrmrdsrc location=scan.h5 ! mriframer ! mrigrid ! ismrmrdsink location=images.h5
+ * ]|
+ */
+#include "plugins/common/element.hpp"
+#include "plugins/source/ismrmrd_file.hpp"
+#include "plugins/source/ismrmrd_trajectory.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+namespace mri {
+namespace {
+
+enum class Angles { automatic, golden, tiny_golden, regular };
+
+struct IsmrmrdSrcSettings {
+    std::string location;
+    std::string group = "dataset";
+    guint64 start = 0;
+    guint64 stop = G_MAXUINT64;
+    double speed = 0;
+    bool loop = false;
+    bool timestamps = true;
+    double tr = 3;
+    double tick = 2.5;
+    TrajectoryUnit unit = TrajectoryUnit::automatic;
+    Angles angles = Angles::automatic;
+    int tiny_golden = 7;
+    int spokes = 0;
+    bool negative = false;
+};
+
+/// Imaging readouts that are looked at before the first one is sent.
+constexpr int probe_readouts = 256;
+constexpr double ns_per_ms = 1e6;
+
+/// When each readout was made, in ns: TR times the count, held to the time stamps.
+class Clock {
+  public:
+    Clock(double tr, double tick, bool stamps) : tr_(tr), tick_(tick), stamps_(stamps) {}
+
+    double tr() const { return tr_; }
+
+    /// `stamp` in ticks. Never goes back.
+    double next(std::uint32_t stamp) {
+        double now = count_++ == 0 ? offset_ : last_ + tr_;
+        if (stamps_) {
+            if (!anchor_)
+                anchor_ = stamp * tick_ - now;
+            const double measured = stamp * tick_ - *anchor_;
+            // A pause or a jump is followed at once; jitter below that, the ticks' own above all, only
+            // slowly.
+            const double error = measured - now;
+            now += std::abs(error) > 2 * std::max(tick_, tr_) ? error : error * 0.02;
+            now = std::max(now, last_);
+        }
+        last_ = now;
+        return now;
+    }
+
+    /// The next readout follows on the last one, whatever its time stamp says.
+    void again() {
+        offset_ = last_ + tr_;
+        count_ = 0;
+        anchor_.reset();
+    }
+
+  private:
+    double tr_, tick_;
+    bool stamps_;
+    std::optional<double> anchor_; // time stamp of time zero
+    double offset_ = 0, last_ = 0;
+    std::uint64_t count_ = 0;
+};
+
+/// TR in ns from the time stamps of successive readouts, leaving pauses out; nothing when they say nothing.
+std::optional<double> tr_from(const std::vector<std::uint32_t>& stamps, double tick) {
+    if (stamps.size() < 2 || stamps.front() == stamps.back() || !std::is_sorted(stamps.begin(), stamps.end()))
+        return std::nullopt;
+    std::vector<std::uint32_t> steps;
+    for (std::size_t i = 1; i < stamps.size(); ++i)
+        steps.push_back(stamps[i] - stamps[i - 1]);
+    std::vector<std::uint32_t> sorted = steps;
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2),
+                     sorted.end());
+    const std::uint32_t pause = 3 * sorted[sorted.size() / 2] + 2;
+    double sum = 0;
+    std::size_t count = 0;
+    for (const std::uint32_t step : steps)
+        if (step < pause) {
+            sum += step;
+            ++count;
+        }
+    if (sum == 0)
+        return std::nullopt;
+    return sum * tick / static_cast<double>(count);
+}
+
+Trajectory caps_trajectory(ISMRMRD::TrajectoryType type) {
+    switch (type) {
+    case ISMRMRD::TrajectoryType::CARTESIAN:
+    case ISMRMRD::TrajectoryType::EPI:
+        return Trajectory::cartesian;
+    case ISMRMRD::TrajectoryType::RADIAL:
+    case ISMRMRD::TrajectoryType::GOLDENANGLE:
+        return Trajectory::radial;
+    case ISMRMRD::TrajectoryType::SPIRAL:
+        return Trajectory::spiral;
+    case ISMRMRD::TrajectoryType::OTHER:
+        break;
+    }
+    return Trajectory::arbitrary;
+}
+
+Readout facts_of(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
+    Readout r;
+    r.flags = head.flags;
+    r.measurement_uid = head.measurement_uid;
+    r.scan_counter = head.scan_counter;
+    r.acquisition_time_stamp = head.acquisition_time_stamp;
+    std::copy_n(head.physiology_time_stamp, 3, r.physiology_time_stamp.begin());
+    r.center_sample = head.center_sample;
+    r.sample_time_us = head.sample_time_us;
+    std::copy_n(head.position, 3, r.position.begin());
+    std::copy_n(head.read_dir, 3, r.read_dir.begin());
+    std::copy_n(head.phase_dir, 3, r.phase_dir.begin());
+    std::copy_n(head.slice_dir, 3, r.slice_dir.begin());
+    std::copy_n(head.patient_table_position, 3, r.patient_table_position.begin());
+    r.kspace_encode_step_1 = head.idx.kspace_encode_step_1;
+    r.kspace_encode_step_2 = head.idx.kspace_encode_step_2;
+    r.average = head.idx.average;
+    r.slice = head.idx.slice;
+    r.contrast = head.idx.contrast;
+    r.phase = head.idx.phase;
+    r.repetition = head.idx.repetition;
+    r.set = head.idx.set;
+    r.segment = head.idx.segment;
+    std::copy_n(head.idx.user, 8, r.user.begin());
+    return r;
+}
+
+class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
+  public:
+    static constexpr ElementInfo info{
+        "ismrmrdsrc", "GstIsmrmrdSrc", "ISMRMRD source", "Source/File/MRI",
+        "Reads the readouts of an ISMRMRD file, at once or at the scanner's pace"};
+    static constexpr const char* sink_caps = nullptr;
+    static constexpr const char* src_caps = MRI_KSPACE_READOUT_CAPS;
+
+    static void properties(Properties<IsmrmrdSrc>& p) {
+        using S = IsmrmrdSrcSettings;
+        p.string("location", "The ISMRMRD file (HDF5)", &S::location);
+        p.string("group", "Group of the file that holds xml and data", &S::group);
+        p.unsigned_64("start", "First row that is read, counted from 0", 0, G_MAXUINT64, &S::start);
+        p.unsigned_64("stop", "Row before which reading ends", 0, G_MAXUINT64, &S::stop);
+        p.real("speed", "Pace over the scanner's, as a live source (0: as fast as possible, not live)", 0,
+               1e6, &S::speed);
+        p.boolean("loop", "Begin anew at the end, as a new series", &S::loop);
+        p.boolean("timestamps", "Take times from the readouts' time stamps when they have any",
+                  &S::timestamps);
+        p.real("tr", "Time from readout to readout in ms where there are no time stamps", 1e-3, 1e6, &S::tr);
+        p.real("tick", "Unit of the time stamps in ms", 1e-6, 1e6, &S::tick);
+        p.choice("trajectory-unit", "What the file's trajectory counts in", &S::unit,
+                 {{TrajectoryUnit::automatic, "auto", "Found from how far it reaches"},
+                  {TrajectoryUnit::normalised, "normalised", "+-0.5 at the edge of the encoded matrix"},
+                  {TrajectoryUnit::encoded_cycles, "encoded-cycles", "Cycles per encoded field of view"},
+                  {TrajectoryUnit::cycles, "cycles", "Cycles per reconstructed field of view"},
+                  {TrajectoryUnit::radians, "radians", "+-pi at the edge of the encoded matrix"},
+                  {TrajectoryUnit::per_metre, "per-metre", "1/m"}});
+        p.choice("angles", "Radial files without a trajectory: angle from spoke to spoke", &S::angles,
+                 {{Angles::automatic, "auto", "Golden when the header says so, else regular"},
+                  {Angles::golden, "golden", "Golden angle"},
+                  {Angles::tiny_golden, "tiny-golden", "Tiny golden angle"},
+                  {Angles::regular, "regular", "Evenly over the half turn, by the phase encode"}});
+        p.integer("tiny-golden", "N of the tiny golden angle", 1, 1000, &S::tiny_golden);
+        p.integer("spokes", "Regular angles: spokes over the half turn (0: as the encoding limits say)", 0,
+                  max_samples, &S::spokes);
+        p.boolean("negative", "Angles turn the other way round", &S::negative);
+    }
+
+    bool is_live() const override { return settings().speed > 0; }
+
+  protected:
+    bool start() override {
+        settings_ = settings();
+        reader_ = std::make_unique<IsmrmrdReader>(IsmrmrdReader::Options{.path = settings_.location,
+                                                                         .group = settings_.group,
+                                                                         .start = settings_.start,
+                                                                         .stop = settings_.stop});
+        probe();
+        series_ = -1;
+        announced_ = false;
+        spoke_ = skipped_ = 0;
+        return true;
+    }
+
+    void stop() override {
+        clock_.reset();
+        reader_.reset();
+    }
+
+    void unlock() override {
+        if (reader_)
+            reader_->cancel();
+    }
+
+    void unlock_stop() override {
+        if (reader_)
+            reader_->resume();
+    }
+
+    std::optional<GstClockTime> duration() override {
+        if (!reader_ || settings_.loop)
+            return std::nullopt;
+        const double rows =
+            static_cast<double>(std::min<guint64>(settings_.stop, reader_->rows()) - settings_.start);
+        return paced(rows * clock_->tr());
+    }
+
+    GstPtr<GstBuffer> create() override {
+        for (;;) {
+            const auto readout = reader_->next();
+            if (!readout) {
+                if (cancelled())
+                    throw Flushing();
+                if (!settings_.loop) {
+                    MRI_INFO("%" G_GUINT64_FORMAT " imaging readouts, %" G_GUINT64_FORMAT " others", spoke_,
+                             skipped_);
+                    return {};
+                }
+                reader_->rewind();
+                clock_->again();
+                spoke_ = 0;
+                last_.reset();
+                continue;
+            }
+            if (is_imaging(*readout->head))
+                return buffer_of(*readout);
+            ++skipped_;
+        }
+    }
+
+  private:
+    /// What a series has in common.
+    struct Kind {
+        KspaceInfo caps;
+        EncodingGeometry geometry;
+        std::uint16_t slice = 0;
+        std::array<float, 12> plane{};
+
+        bool same_series(const Kind& other) const {
+            // Of a change of slice mriframer makes a series; a plane that moves under one slice number is
+            // seen here.
+            return caps == other.caps && geometry == other.geometry &&
+                   (slice != other.slice || plane == other.plane);
+        }
+    };
+
+    bool cancelled() const { return reader_->cancelled(); }
+
+    GstClockTime paced(double ns) const {
+        const double speed = settings_.speed > 0 ? settings_.speed : 1;
+        return static_cast<GstClockTime>(std::llround(ns / speed));
+    }
+
+    /// Looks at the first readouts: the unit of the trajectory, the pace, and whether there is anything to
+    /// send.
+    void probe() {
+        std::optional<EncodingGeometry> geometry;
+        TrajectoryExtent extent;
+        std::vector<std::uint32_t> stamps;
+        bool has_trajectory = false;
+        std::uint64_t rows = 0;
+        while (stamps.size() < probe_readouts) {
+            std::optional<IsmrmrdReadout> readout;
+            try {
+                readout = reader_->next();
+            } catch (const Error&) {
+                // Damage behind good readouts is met again when these have been sent.
+                if (!geometry)
+                    throw;
+            }
+            if (!readout)
+                break;
+            ++rows;
+            if (!is_imaging(*readout->head))
+                continue;
+            if (!geometry)
+                geometry = encoding_geometry(reader_->header(), readout->head->encoding_space_ref,
+                                             reader_->where(readout->row));
+            stamps.push_back(readout->head->acquisition_time_stamp);
+            if (!readout->trajectory.empty()) {
+                extent.include(readout->trajectory, readout->head->trajectory_dimensions,
+                               reader_->where(readout->row));
+                has_trajectory = true;
+            }
+        }
+        if (!geometry)
+            throw Error(Errc::decode, reader_->where() + ": none of " + std::to_string(rows) +
+                                          " readouts belongs to an image");
+        unit_ = settings_.unit;
+        if (has_trajectory && unit_ == TrajectoryUnit::automatic)
+            unit_ = detect_trajectory_unit(extent, *geometry, reader_->where());
+        const auto tr = settings_.timestamps ? tr_from(stamps, settings_.tick * ns_per_ms) : std::nullopt;
+        clock_.emplace(tr.value_or(settings_.tr * ns_per_ms), settings_.tick * ns_per_ms, tr.has_value());
+        MRI_INFO("%s: time from readout to readout %.3f ms%s", settings_.location.c_str(),
+                 clock_->tr() / ns_per_ms, tr ? " by the time stamps" : "");
+        reader_->rewind();
+    }
+
+    Kind kind_of(const IsmrmrdReadout& readout, int samples) const {
+        const auto& head = *readout.head;
+        Kind kind;
+        kind.geometry =
+            encoding_geometry(reader_->header(), head.encoding_space_ref, reader_->where(readout.row));
+        const EncodingGeometry& g = kind.geometry;
+        if (head.active_channels > max_coils || g.width > max_side || g.height > max_side)
+            throw Error(Errc::unsupported,
+                        reader_->where(readout.row) + ": " + std::to_string(head.active_channels) +
+                            " channels for images of " + std::to_string(g.width) + " x " +
+                            std::to_string(g.height) + "; the most are " + std::to_string(max_coils) +
+                            " and " + std::to_string(max_side));
+        kind.caps.alignment = Alignment::readout;
+        kind.caps.coils = head.active_channels;
+        kind.caps.samples = samples;
+        kind.caps.width = g.width;
+        kind.caps.height = g.height;
+        kind.caps.fov_x = g.fov_x;
+        kind.caps.fov_y = g.fov_y;
+        kind.caps.trajectory = caps_trajectory(g.type);
+        if (g.is_cartesian()) {
+            kind.caps.encoded_width = g.encoded_width;
+            kind.caps.encoded_height = g.encoded_height;
+            kind.caps.encoded_fov_x = g.encoded_fov_x;
+            kind.caps.encoded_fov_y = g.encoded_fov_y;
+            kind.caps.center_line = g.centre_line;
+        }
+        kind.slice = head.idx.slice;
+        std::copy_n(head.position, 3, kind.plane.begin());
+        std::copy_n(head.read_dir, 3, kind.plane.begin() + 3);
+        std::copy_n(head.phase_dir, 3, kind.plane.begin() + 6);
+        std::copy_n(head.slice_dir, 3, kind.plane.begin() + 9);
+        return kind;
+    }
+
+    GstPtr<GstBuffer> buffer_of(const IsmrmrdReadout& readout) {
+        const auto& head = *readout.head;
+        const int all = head.number_of_samples, pre = head.discard_pre, coils = head.active_channels;
+        const int samples = all - pre - head.discard_post;
+        if (samples <= 0 || coils == 0)
+            throw Error(Errc::decode, reader_->where(readout.row) + ": of " + std::to_string(all) +
+                                          " samples of " + std::to_string(coils) + " channels " +
+                                          std::to_string(pre) + " and " + std::to_string(head.discard_post) +
+                                          " are to be discarded, which leaves nothing");
+
+        Kind kind = kind_of(readout, samples);
+        if (!last_ || !last_->same_series(kind)) {
+            ++series_;
+            KspaceInfo caps = kind.caps;
+            caps.series = series_;
+            set_caps(caps.to_caps());
+        }
+        last_ = std::move(kind);
+        if (!announced_) {
+            push_event(new_header_event(reader_->xml()));
+            announced_ = true;
+        }
+
+        Readout facts = facts_of(head);
+        const bool turn = readout.has_flag(ISMRMRD::ISMRMRD_ACQ_IS_REVERSE) && readout.trajectory.empty() &&
+                          last_->geometry.is_cartesian();
+        auto buffer = new_buffer<cfloat>(static_cast<std::size_t>(coils) * samples);
+        {
+            const Mapped<cfloat> out(buffer.get());
+            for (int c = 0; c < coils; ++c) {
+                const cfloat* from = readout.data.data() + static_cast<std::size_t>(c) * all + pre;
+                cfloat* to = out.data() + static_cast<std::size_t>(c) * samples;
+                if (turn)
+                    std::reverse_copy(from, from + samples, to);
+                else
+                    std::copy_n(from, samples, to);
+            }
+        }
+        // What is left of a readout that was turned: its samples from the back, and the centre counts in the
+        // forward order.
+        const int cut = turn ? head.discard_post : pre;
+        if (turn)
+            facts.flags &= ~flag::reverse;
+        facts.center_sample =
+            static_cast<std::uint16_t>(std::clamp(centre_sample(head) - cut, 0, samples - 1));
+        if (last_->geometry.is_radial())
+            facts.angle_index = static_cast<std::int64_t>(spoke_);
+        add_trajectory(buffer.get(), trajectory_of(readout, cut, samples));
+        add_readouts(buffer.get(), {facts});
+        ++spoke_;
+
+        const GstClockTime pts = paced(clock_->next(head.acquisition_time_stamp));
+        GST_BUFFER_PTS(buffer.get()) = pts;
+        GST_BUFFER_DURATION(buffer.get()) = paced(clock_->tr());
+        return buffer;
+    }
+
+    std::shared_ptr<const TrajectoryData> trajectory_of(const IsmrmrdReadout& readout, int cut,
+                                                        int samples) const {
+        auto data = std::make_shared<TrajectoryData>();
+        data->readouts = 1;
+        data->samples = samples;
+        data->kxy.resize(2 * static_cast<std::size_t>(samples));
+        const std::string where = reader_->where(readout.row);
+        if (readout.trajectory.empty()) {
+            AngleSettings angles;
+            const bool golden = last_->geometry.type == ISMRMRD::TrajectoryType::GOLDENANGLE;
+            angles.scheme =
+                settings_.angles == Angles::tiny_golden ? AngleScheme::tiny_golden
+                : settings_.angles == Angles::golden || (settings_.angles == Angles::automatic && golden)
+                    ? AngleScheme::golden
+                    : AngleScheme::regular;
+            angles.n = settings_.tiny_golden;
+            angles.spokes = settings_.spokes;
+            angles.negative = settings_.negative;
+            computed_trajectory(*readout.head, last_->geometry, angles, spoke_, cut, samples, where,
+                                data->kxy.data());
+            return data;
+        }
+        const int dimensions = readout.head->trajectory_dimensions;
+        const auto kept = readout.trajectory.subspan(static_cast<std::size_t>(cut) * dimensions,
+                                                     static_cast<std::size_t>(samples) * dimensions);
+        TrajectoryExtent().include(kept, dimensions, where);
+        if (unit_ == TrajectoryUnit::automatic)
+            throw Error(Errc::decode, where + ": has a trajectory, the readouts before it have none");
+        convert_trajectory(kept, dimensions, unit_, last_->geometry, data->kxy.data());
+        if (dimensions == 3) {
+            for (std::size_t i = 2; i < kept.size(); i += 3)
+                data->density.push_back(kept[i]);
+            const auto [low, high] = std::minmax_element(data->density.begin(), data->density.end());
+            if (!(*low >= 0 && *high > 0 && std::isfinite(*high)))
+                data->density.clear();
+        }
+        return data;
+    }
+
+    // Between start() and stop(); unlock() and duration() come from other threads.
+    IsmrmrdSrcSettings settings_;
+    std::unique_ptr<IsmrmrdReader> reader_;
+    TrajectoryUnit unit_ = TrajectoryUnit::automatic;
+    std::optional<Clock> clock_;
+    std::optional<Kind> last_;
+    int series_ = -1;
+    bool announced_ = false;
+    std::uint64_t spoke_ = 0; // imaging readouts so far, of this round
+    std::uint64_t skipped_ = 0;
+};
+
+} // namespace
+} // namespace mri
+
+MRI_ELEMENT(ismrmrdsrc, mri::IsmrmrdSrc)
