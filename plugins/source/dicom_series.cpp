@@ -331,6 +331,7 @@ DicomSeries make_series(std::vector<Header>& group) {
     series.uid = first.uid;
     series.description = first.description;
     series.patient = first.patient;
+    series.folder = first.folder;
     series.slice_position = first.position;
     series.width = first.width;
     series.height = first.height;

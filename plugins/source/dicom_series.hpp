@@ -29,6 +29,7 @@ struct DicomSeries {
     std::string uid;                ///< SeriesInstanceUID (0020,000E)
     std::string description;        ///< SeriesDescription (0008,103E), may be empty
     std::string patient;            ///< PatientID (0010,0020), may be empty
+    std::size_t folder = 0;         ///< which of the scanned folders it lies in
     double slice_position = 0.0;    ///< mm along the slice normal
     int width = 0;                  ///< Columns
     int height = 0;                 ///< Rows

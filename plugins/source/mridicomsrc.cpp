@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/**
+ * SECTION:element-mridicomsrc
+ * @title: mridicomsrc
+ *
+ * Cine series out of folders of DICOM files: one series of images per slice position, in order of patient,
+ * DICOM series and position, frames in order of trigger time. Each series has a new value of series in the
+ * caps; time stamps run on without a gap. A series is scaled by the 99.9th percentile of what is shown of it
+ * and clipped to 0..1 (scale=false: values as the files give them).
+ *
+ * Files that cannot be used are skipped, each with a reason in the log (level INFO) and in one element
+ * message, "mri-dicom-scan": files, series, skipped (counts), reasons (an array of strings "path: reason", at
+ * most 1000). A folder that is missing, or no usable cine at all, is an error.
+ *
+ * Slices are numbered from 1 within each DICOM series, in order of position; the property slices selects some
+ * of them, as in "1,3-5,8-".
+ *
+ * Time: framerate sets the frame rate; without it the rate is that of the files' trigger times (or nominal
+ * R-R interval), and 25 where they have none.
+ *
+ * Latency: none.
+ *
+ * Caps: application/x-mri-image, format=F32LE, channels=1, field of view in mm of the cropped or padded
+ * image.
+ *
+ * ## Example launch line, with the folder as the environment variable GST_MRI_DATA
+ * |[
+ * gst-launch-1.0 mridicomsrc location=$GST_MRI_DATA/sunnybrook/SCD0000301 slices=5-6 width=192 height=192 !
+ * fakesink
+ * ]|
+ */
+#include "dicom_series.hpp"
+#include "plugins/common/element.hpp"
+#include "slice_selection.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <utility>
+
+namespace mri {
+namespace {
+
+struct MriDicomSrcSettings {
+    std::string location;
+    std::vector<std::string> locations;
+    bool recursive = true;
+    int frames = 0;
+    bool cycle = true;
+    int width = 0;
+    int height = 0;
+    std::string slices;
+    int repeat = 1;
+    int loop = 1;
+    Fraction framerate{0, 1};
+    bool scale = true;
+};
+
+constexpr Fraction fallback_rate{25, 1};
+constexpr std::size_t max_reasons = 1000;
+
+/// One folder, or several between ':' or ';'. A name that exists is never split.
+std::vector<std::string> split_location(const std::string& location) {
+    std::error_code code;
+    if (location.empty())
+        return {};
+    if (std::filesystem::exists(location, code))
+        return {location};
+    std::vector<std::string> folders;
+    std::size_t begin = 0;
+    while (begin <= location.size()) {
+        const std::size_t end = std::min(location.find_first_of(":;", begin), location.size());
+        if (end > begin)
+            folders.push_back(location.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return folders;
+}
+
+Fraction rate_of(const MriDicomSrcSettings& s, const CineSeries& cine) {
+    if (s.framerate.known())
+        return s.framerate;
+    // Anything but a frame rate between 1/1000 and 1000 Hz is no trigger time in ms.
+    if (cine.frame_duration < 1e-3 || cine.frame_duration > 1e3)
+        return fallback_rate;
+    Fraction rate;
+    gst_util_double_to_fraction(1.0 / cine.frame_duration, &rate.num, &rate.den);
+    return rate.known() ? rate : fallback_rate;
+}
+
+class MriDicomSrc : public Configured<Source, MriDicomSrcSettings> {
+  public:
+    static constexpr ElementInfo info{"mridicomsrc", "GstMriDicomSrc", "DICOM cine source", "Source/MRI",
+                                      "Cine series from folders of DICOM files, slice by slice"};
+    static constexpr const char* sink_caps = nullptr;
+    static constexpr const char* src_caps = MRI_IMAGE_F32_CAPS;
+
+    static void properties(Properties<MriDicomSrc>& p) {
+        using S = MriDicomSrcSettings;
+        constexpr int many = std::numeric_limits<int>::max();
+        p.string("location", "Folder with DICOM files, or several between ':' or ';'", &S::location);
+        p.custom(
+            gst_param_spec_array(
+                "locations", nullptr, "Folders with DICOM files, after those of location",
+                g_param_spec_string("folder", nullptr, "Folder", nullptr,
+                                    static_cast<GParamFlags>(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS)),
+                p.flags(Mutable::ready)),
+            [](MriDicomSrc& self, const GValue* value) { self.set_locations(value); },
+            [](MriDicomSrc& self, GValue* value) { self.get_locations(value); });
+        p.boolean("recursive", "Look into folders within the folders", &S::recursive);
+        p.integer("frames", "Resample each series to this many frames (0: as in the files)", 0, 10000,
+                  &S::frames);
+        p.boolean("cycle", "Resampling: after the last frame comes the first, as in a heart cycle",
+                  &S::cycle);
+        p.integer("width", "Crop or pad around the centre to this many pixels (0: as in the files)", 0, 4096,
+                  &S::width);
+        p.integer("height", "Crop or pad around the centre to this many pixels (0: as in the files)", 0, 4096,
+                  &S::height);
+        p.string("slices", "Slices to take from each DICOM series, counted from 1, as 1,3-5,8- (empty: all)",
+                 &S::slices);
+        p.integer("repeat", "How often the frames of each series are shown, as beats that follow one another",
+                  1, many, &S::repeat);
+        p.integer("loop", "How often the whole is gone through (0: without end)", 0, many, &S::loop);
+        p.fraction("framerate", "Frames a second (0/1: as in the files)", {0, 1}, {100000, 1}, &S::framerate);
+        p.boolean("scale", "Divide by the 99.9th percentile of a series and clip to 0..1", &S::scale);
+    }
+
+  protected:
+    bool start() override {
+        const auto s = settings();
+        std::vector<std::string> folders = split_location(s.location);
+        folders.insert(folders.end(), s.locations.begin(), s.locations.end());
+        if (folders.empty())
+            throw Error(Errc::settings,
+                        "The property location is not set: it names the folder with the DICOM files");
+        const SliceSelection selection(s.slices);
+
+        DicomScan scan = scan_dicom(folders, s.recursive);
+        report(scan);
+        if (scan.series.empty())
+            throw no_cine(folders, scan);
+        std::vector<DicomSeries> chosen;
+        int slice = 0;
+        for (std::size_t i = 0; i < scan.series.size(); ++i) {
+            const bool same = i > 0 && scan.series[i].uid == scan.series[i - 1].uid &&
+                              scan.series[i].folder == scan.series[i - 1].folder;
+            slice = same ? slice + 1 : 1;
+            if (selection.contains(slice))
+                chosen.push_back(scan.series[i]);
+        }
+        if (chosen.empty())
+            throw Error(Errc::settings, "The property slices, '" + s.slices + "', leaves none of " +
+                                            std::to_string(scan.series.size()) + " slices");
+        series_ = std::move(chosen);
+        next_ = 0;
+        pass_ = 0;
+        number_ = 0;
+        time_ = 0;
+        cine_.reset();
+        return true;
+    }
+
+    void stop() override {
+        series_.clear();
+        cine_.reset();
+    }
+
+    GstPtr<GstBuffer> create() override {
+        const auto s = settings();
+        if (cine_ && frame_ == static_cast<guint64>(cine_->frames) * static_cast<guint64>(s.repeat)) {
+            time_ += time_of(frame_);
+            cine_.reset();
+        }
+        if (!cine_) {
+            if (next_ == series_.size()) {
+                ++pass_;
+                if (s.loop > 0 && pass_ >= s.loop)
+                    return {};
+                next_ = 0;
+            }
+            open_series(s);
+        }
+        const std::size_t pixels = image_.pixels();
+        auto buffer = new_buffer<float>(pixels);
+        {
+            const Mapped<float> out(buffer.get());
+            const auto at = static_cast<std::size_t>(frame_ % static_cast<guint64>(cine_->frames)) * pixels;
+            std::copy_n(cine_->pixels.data() + at, pixels, out.data());
+        }
+        GST_BUFFER_PTS(buffer.get()) = time_ + time_of(frame_);
+        GST_BUFFER_DURATION(buffer.get()) = time_of(frame_ + 1) - time_of(frame_);
+        ++frame_;
+        return buffer;
+    }
+
+  private:
+    /// Of a frame of the current series, from the index, so that rounding does not add up.
+    GstClockTime time_of(guint64 frame) const {
+        return gst_util_uint64_scale(frame, GST_SECOND * static_cast<guint64>(image_.framerate.den),
+                                     static_cast<guint64>(image_.framerate.num));
+    }
+
+    void open_series(const MriDicomSrcSettings& s) {
+        const DicomSeries& series = series_[next_++];
+        DicomLoadOptions options;
+        options.frames = s.frames;
+        options.cycle = s.cycle;
+        options.width = s.width;
+        options.height = s.height;
+        options.scale = s.scale;
+        cine_ = load_dicom_series(series, options);
+        frame_ = 0;
+        image_ = {};
+        image_.width = cine_->width;
+        image_.height = cine_->height;
+        image_.fov_x = cine_->fov_x;
+        image_.fov_y = cine_->fov_y;
+        image_.framerate = rate_of(s, *cine_);
+        image_.series = number_++;
+        set_caps(image_.to_caps());
+        MRI_INFO("series %d: patient '%s', slice at %.2f mm, %d frames of %dx%d", image_.series,
+                 series.patient.c_str(), series.slice_position, cine_->frames, cine_->width, cine_->height);
+    }
+
+    void report(const DicomScan& scan) {
+        for (const DicomSkipped& skipped : scan.skipped)
+            MRI_INFO("skipped '%s': %s", skipped.path.c_str(), skipped.reason.c_str());
+        StructurePtr message(
+            gst_structure_new("mri-dicom-scan", "files", G_TYPE_UINT64, static_cast<guint64>(scan.files),
+                              "series", G_TYPE_UINT64, static_cast<guint64>(scan.series.size()), "skipped",
+                              G_TYPE_UINT64, static_cast<guint64>(scan.skipped.size()), nullptr));
+        GValue reasons = G_VALUE_INIT;
+        gst_value_array_init(&reasons, static_cast<guint>(std::min(scan.skipped.size(), max_reasons)));
+        for (std::size_t i = 0; i < std::min(scan.skipped.size(), max_reasons); ++i) {
+            GValue text = G_VALUE_INIT;
+            g_value_init(&text, G_TYPE_STRING);
+            // Paths may be in any encoding, messages are UTF-8.
+            const std::string line = scan.skipped[i].path + ": " + scan.skipped[i].reason;
+            g_value_take_string(&text, g_utf8_make_valid(line.c_str(), static_cast<gssize>(line.size())));
+            gst_value_array_append_and_take_value(&reasons, &text);
+        }
+        gst_structure_take_value(message.get(), "reasons", &reasons);
+        post_message(std::move(message));
+    }
+
+    static Error no_cine(const std::vector<std::string>& folders, const DicomScan& scan) {
+        std::string where;
+        for (const std::string& folder : folders)
+            where += (where.empty() ? "'" : "', '") + folder;
+        std::string text = "There is no cine series in " + where + "'";
+        if (scan.files == 0)
+            text += ": no files at all";
+        else
+            text += ": " + std::to_string(scan.files) + " files, among them '" + scan.skipped.front().path +
+                    "': " + scan.skipped.front().reason;
+        return Error(Errc::not_found, text);
+    }
+
+    void set_locations(const GValue* value) {
+        std::vector<std::string> folders;
+        for (guint i = 0; i < gst_value_array_get_size(value); ++i)
+            if (const char* text = g_value_get_string(gst_value_array_get_value(value, i)))
+                folders.emplace_back(text);
+        change_settings([&](auto& s) { s.locations = std::move(folders); });
+    }
+
+    void get_locations(GValue* value) {
+        for (const std::string& folder : settings().locations) {
+            GValue text = G_VALUE_INIT;
+            g_value_init(&text, G_TYPE_STRING);
+            g_value_set_string(&text, folder.c_str());
+            gst_value_array_append_and_take_value(value, &text);
+        }
+    }
+
+    // Streaming thread, between start() and stop().
+    std::vector<DicomSeries> series_;
+    std::optional<CineSeries> cine_; ///< the series being shown
+    ImageInfo image_;
+    std::size_t next_ = 0; ///< in series_
+    int pass_ = 0;
+    int number_ = 0;        ///< of the next series in the caps
+    guint64 frame_ = 0;     ///< of the current series, repeats included
+    GstClockTime time_ = 0; ///< where the current series begins
+};
+
+} // namespace
+} // namespace mri
+
+MRI_ELEMENT(mridicomsrc, mri::MriDicomSrc)
