@@ -29,4 +29,12 @@ float intensity_scale(std::span<const float> window, std::size_t frames) {
     return scale > 0.0F && std::isfinite(1.0F / scale) ? scale : 1.0F;
 }
 
+float StreamScale::update(std::span<const float> window, std::size_t frames) {
+    constexpr float change = 1.25F;
+    const float own = intensity_scale(window, frames);
+    if (!(own < scale_ * change && own * change > scale_))
+        scale_ = own;
+    return scale_;
+}
+
 } // namespace mri

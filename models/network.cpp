@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <c10/core/InferenceMode.h>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -24,6 +25,15 @@ int padded(int extent) {
     return (extent + 3) / 4 * 4;
 }
 
+/// Throws Errc::no_memory for windows that no network of this kind could be run on.
+void check_size(const WindowShape& shape, int channels) {
+    if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
+        throw Error(Errc::format, "a window without pixels cannot be computed");
+    checked_product({static_cast<std::size_t>(shape.frames) + 3, static_cast<std::size_t>(shape.height) + 3,
+                     static_cast<std::size_t>(shape.width) + 3, static_cast<std::size_t>(channels)},
+                    max_window_values, "a network's window");
+}
+
 /// The window divided by `scale`, edges repeated up to multiples of 4, as [T][H][W][channels].
 at::Tensor network_input(std::span<const float> window, const WindowShape& shape, float scale,
                          bool with_mean) {
@@ -31,9 +41,7 @@ at::Tensor network_input(std::span<const float> window, const WindowShape& shape
     const int height = padded(shape.height);
     const int width = padded(shape.width);
     const int channels = with_mean ? 2 : 1;
-    checked_product({static_cast<std::size_t>(frames), static_cast<std::size_t>(height),
-                     static_cast<std::size_t>(width), static_cast<std::size_t>(channels)},
-                    max_window_values, "a network's window");
+    check_size(shape, channels);
     const float factor = 1.0F / scale;
     const std::size_t pixels = shape.pixels();
     std::vector<float> mean;
@@ -150,6 +158,19 @@ void Network::run(std::span<const float> input, std::span<float> output, const W
         const float* from = y.data_ptr<float>();
         std::transform(from, from + shape.count(), output.begin(), [s = *scale](float v) { return v * s; });
     });
+}
+
+double Network::warm_up(const WindowShape& shape) {
+    check_size(shape, unet().input_channels());
+    const std::vector<float> input(shape.count(), 0.0F);
+    std::vector<float> output(shape.count());
+    double seconds = 0;
+    for (int i = 0; i < 2; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        run(input, output, shape, 1.0F);
+        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
+    return seconds;
 }
 
 std::string find_weights(const std::string& name) {

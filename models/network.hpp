@@ -52,6 +52,10 @@ class Network {
     void run(std::span<const float> input, std::span<float> output, const WindowShape& shape,
              std::optional<float> scale = std::nullopt);
 
+    /// Runs a window of zeros twice, so that LibTorch's first-time work is done before data come, on the
+    /// calling thread. Returns the seconds that the second run took. Throws what run() throws.
+    double warm_up(const WindowShape& shape);
+
     const UnetOptions& unet() const;
     /// The file's metadata map.
     const std::map<std::string, std::string>& metadata() const;
