@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What mrigrid and mrirecon share: caps and buffers as the mathematics of reconstruct.hpp wants them.
+#pragma once
+
+#include "plugins/common/element.hpp"
+#include "plugins/gridding/reconstruct.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+namespace mri {
+
+inline ReconstructionSpace space_of(const KspaceInfo& info, double tolerance, int threads) {
+    ReconstructionSpace space;
+    space.width = info.width;
+    space.height = info.height;
+    // Without fields of view pixels are taken as square.
+    space.aspect = info.fov_x > 0 && info.fov_y > 0 ? info.fov_y / info.fov_x
+                                                    : static_cast<double>(info.height) / info.width;
+    const auto over = [](double encoded_mm, double mm, int encoded, int pixels) {
+        if (encoded_mm > 0 && mm > 0)
+            return encoded_mm / mm;
+        return encoded > 0 ? static_cast<double>(encoded) / pixels : 1.0;
+    };
+    space.over_x = over(info.encoded_fov_x, info.fov_x,
+                        info.encoded_width > 0 ? info.encoded_width : info.samples, info.width);
+    space.over_y = over(info.encoded_fov_y, info.fov_y, info.encoded_height, info.height);
+    space.coils = info.coils;
+    space.sampling = info.trajectory == Trajectory::radial      ? KspaceSampling::radial
+                     : info.trajectory == Trajectory::cartesian ? KspaceSampling::cartesian
+                                                                : KspaceSampling::other;
+    space.tolerance = tolerance;
+    space.threads = threads;
+    return space;
+}
+
+inline ImageInfo image_of(const KspaceInfo& info, Combine combine) {
+    ImageInfo image;
+    image.format = combine == Combine::rss ? SampleFormat::f32 : SampleFormat::c64;
+    image.channels = combined_channels(combine, info.coils);
+    image.width = info.width;
+    image.height = info.height;
+    image.fov_x = info.fov_x;
+    image.fov_y = info.fov_y;
+    image.framerate = info.framerate;
+    image.series = info.series;
+    return image;
+}
+
+/// A frame buffer, mapped, with its trajectory. Throws Errc::format when it has none or its size does not fit
+/// it.
+class KspaceFrame {
+  public:
+    KspaceFrame(GstBuffer* buffer, const KspaceInfo& info)
+        : samples_(buffer),
+          trajectory_(trajectory_of(buffer)),
+          readouts_(info.readouts_in(samples_.size() * sizeof(cfloat))),
+          per_readout_(info.samples) {
+        if (!trajectory_)
+            throw Error(Errc::format,
+                        "A k-space frame came without the positions of its samples (trajectory meta)");
+        if (trajectory_->readouts != readouts_ || trajectory_->samples != per_readout_)
+            throw Error(Errc::format, "A k-space frame of " + std::to_string(readouts_) + " readouts of " +
+                                          std::to_string(per_readout_) + " samples has a trajectory of " +
+                                          std::to_string(trajectory_->readouts) + " x " +
+                                          std::to_string(trajectory_->samples));
+    }
+
+    FrameView view() const {
+        return {samples_.span(), trajectory_->kxy, trajectory_->density, readouts_, per_readout_};
+    }
+
+  private:
+    Mapped<const cfloat> samples_;
+    std::shared_ptr<const TrajectoryData> trajectory_;
+    int readouts_;
+    int per_readout_;
+};
+
+/// Writes combined images into a buffer of `info`'s format: as they are, or their real part (a root sum of
+/// squares).
+inline void store_images(std::span<const cfloat> images, const ImageInfo& info, GstBuffer* buffer) {
+    if (info.format == SampleFormat::c64) {
+        const Mapped<cfloat> out(buffer);
+        std::copy(images.begin(), images.end(), out.data());
+        return;
+    }
+    const Mapped<float> out(buffer);
+    std::transform(images.begin(), images.end(), out.data(),
+                   [](const cfloat& value) { return value.real(); });
+}
+
+} // namespace mri

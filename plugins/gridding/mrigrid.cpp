@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/**
+ * SECTION:element-mrigrid
+ * @title: mrigrid
+ *
+ * Turns each frame of k-space into an image: density compensation, adjoint non-uniform Fourier transform (or,
+ * for Cartesian frames, the FFT of the encoded field of view, the rim cut off), combination of the coils.
+ *
+ * Scale: with density=ramp a fully sampled frame comes back at the scale of the object, whatever the number
+ * of spokes or the oversampling of the readout; density=none is the plain adjoint. For trajectories other
+ * than radial the ramp is found by iteration (Pipe and Menon), once for each new trajectory. With
+ * combine=adaptive sensitivities come from a running average of the frames, which starts anew with a series
+ * and when the imaged plane moves.
+ *
+ * attach-kspace puts the frame onto the image as side data (role kspace), for networks that keep to the data.
+ *
+ * Latency: none beyond its computing time.
+ *
+ * Caps: application/x-mri-kspace, alignment=frame, in; application/x-mri-image out: C64LE with one channel a
+ * coil (combine=none) or one in all (adaptive), F32LE with one channel for combine=rss.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 mriphantomsrc frames=4 width=96 height=96 ! mrisim spokes=13 coils=4 ! mriframer ! mrigrid !
+ * fakesink
+ * ]|
+ */
+#include "kspace_frame.hpp"
+
+#include <optional>
+
+namespace mri {
+namespace {
+
+enum class Device { automatic, cpu, cuda };
+
+struct MriGridSettings {
+    Combine combine = Combine::rss;
+    Density density = Density::ramp;
+    Device device = Device::automatic;
+    double tolerance = 5e-4;
+    int threads = 1;
+    bool attach_kspace = false;
+};
+
+class MriGrid : public Configured<Transform, MriGridSettings> {
+  public:
+    static constexpr ElementInfo info{"mrigrid", "GstMriGrid", "MRI gridding", "Filter/Converter/MRI",
+                                      "Turns each frame of k-space into an image"};
+    static constexpr const char* sink_caps = MRI_KSPACE_FRAME_CAPS;
+    static constexpr const char* src_caps = MRI_IMAGE_CAPS;
+
+    static void properties(Properties<MriGrid>& p) {
+        using S = MriGridSettings;
+        p.choice("combine", "How the coils' images become one", &S::combine,
+                 {{Combine::none, "none", "Not: one channel a coil"},
+                  {Combine::rss, "rss", "Root of the sum of squares"},
+                  {Combine::adaptive, "adaptive", "Complex, by estimated sensitivities"}});
+        p.choice("density", "Area of k-space that a sample stands for", &S::density,
+                 {{Density::ramp, "ramp", "By the trajectory"},
+                  {Density::clipped, "clipped",
+                   "By the trajectory, at most a strip one cycle wide: fewer streaks"},
+                  {Density::none, "none", "No weight, no scale"},
+                  {Density::file, "file", "As the data say"}});
+        p.choice("device", "Where it is computed", &S::device,
+                 {{Device::automatic, "auto", "On the best device that is there"},
+                  {Device::cpu, "cpu", "On the processor"},
+                  {Device::cuda, "cuda", "On an NVIDIA GPU"}});
+        p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
+        p.integer("threads", "Threads (0: one per core); coils are what is shared out", 0, 256, &S::threads);
+        p.boolean("attach-kspace", "Put the frame onto the image as side data", &S::attach_kspace);
+    }
+
+  protected:
+    bool start() override {
+        settings_ = settings();
+        if (settings_.device == Device::cuda)
+            throw Error(Errc::no_device, "This build grids on the processor only: set device to auto or cpu");
+        return true;
+    }
+
+    void stop() override {
+        reconstruction_.reset();
+        images_ = {};
+        in_caps_.reset();
+        plane_.reset();
+    }
+
+    GstPtr<GstCaps> transform_caps(GstPadDirection direction, GstCaps* caps) override {
+        const auto combine = settings().combine;
+        const bool down = direction == GST_PAD_SINK;
+        auto result = adopt(gst_caps_new_empty());
+        for (guint i = 0; i < gst_caps_get_size(caps); ++i) {
+            const GstStructure* from = gst_caps_get_structure(caps, i);
+            auto one = adopt(gst_caps_from_string(!down                     ? MRI_KSPACE_FRAME_CAPS
+                                                  : combine == Combine::rss ? MRI_IMAGE_F32_CAPS
+                                                                            : MRI_IMAGE_C64_CAPS));
+            GstStructure* to = gst_caps_get_structure(one.get(), 0);
+            for (const char* field : {"width", "height", "fov-x", "fov-y", "framerate", "series"})
+                if (const GValue* value = gst_structure_get_value(from, field))
+                    gst_structure_set_value(to, field, value);
+            const char* count = down ? "coils" : "channels";
+            if (combine != Combine::none && down)
+                gst_structure_set(to, "channels", G_TYPE_INT, 1, nullptr);
+            else if (const GValue* value = gst_structure_get_value(from, count);
+                     value && combine == Combine::none)
+                gst_structure_set_value(to, down ? "channels" : "coils", value);
+            gst_caps_append(result.get(), one.release());
+        }
+        return result;
+    }
+
+    void set_caps(const GstCaps* in, const GstCaps*) override {
+        in_ = KspaceInfo::from_caps(in);
+        out_ = image_of(in_, settings_.combine);
+        in_caps_ = adopt(gst_caps_copy(in));
+        reconstruction_.emplace(space_of(in_, settings_.tolerance, settings_.threads), settings_.density,
+                                settings_.combine);
+        images_.resize(out_.pixels() * out_.channels);
+        plane_.reset();
+    }
+
+    std::size_t output_size(GstBuffer*) override { return out_.bytes(); }
+
+    void transform(GstBuffer* in, GstBuffer* out) override {
+        watch_plane(in);
+        reconstruction_->reconstruct(KspaceFrame(in, in_).view(), images_.data());
+        store_images(images_, out_, out);
+        if (settings_.attach_kspace)
+            add_side(out, Role::kspace, in, in_caps_.get());
+    }
+
+  private:
+    // Sensitivities belong to a plane: where it lies and how it is turned, whatever its number says.
+    void watch_plane(GstBuffer* buffer) {
+        const auto heads = readouts_of(buffer);
+        if (heads.empty())
+            return;
+        const std::array plane{heads[0].position, heads[0].read_dir, heads[0].phase_dir, heads[0].slice_dir};
+        if (plane_ && *plane_ != plane)
+            reconstruction_->forget_coils();
+        plane_ = plane;
+    }
+
+    // Streaming thread, between start() and stop().
+    MriGridSettings settings_;
+    KspaceInfo in_;
+    ImageInfo out_;
+    GstPtr<GstCaps> in_caps_;
+    std::optional<FrameReconstruction> reconstruction_;
+    std::vector<cfloat> images_;
+    std::optional<std::array<std::array<float, 3>, 4>> plane_;
+};
+
+} // namespace
+} // namespace mri
+
+MRI_ELEMENT(mrigrid, mri::MriGrid)

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/**
+ * SECTION:element-mrirecon
+ * @title: mrirecon
+ *
+ * Reconstructs frames together, a window of them at a time. method=background solves the window's static
+ * background by conjugate gradients (all its frames together sample k-space densely when the trajectory
+ * rotates) and adds to it what each frame measures beyond it, gridded: still parts lose their streaks, moving
+ * ones stay. Coils are combined by sensitivities that the background gives.
+ *
+ * A window of T frames and a hop of h emits its central h frames; the first and the last window also emit
+ * their edges; a series shorter than T is padded by repeating its edge frames. Each frame comes out once,
+ * with its time stamps and metas.
+ *
+ * attach-gridded puts the plain gridded image (role gridded), attach-kspace the frame itself (role kspace)
+ * onto the image as side data.
+ *
+ * Latency: window - 1 frames; in a live pipeline plus the time that a window takes to compute, measured on
+ * the first frame.
+ *
+ * Caps: application/x-mri-kspace, alignment=frame, in; application/x-mri-image out: C64LE with one channel
+ * (adaptive) or one a coil (combine=none), F32LE with one channel for combine=rss.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 mriphantomsrc frames=20 width=96 height=96 ! mrisim spokes=9 ! mriframer ! mrirecon !
+ * fakesink
+ * ]|
+ */
+#include "kspace_frame.hpp"
+
+#include <chrono>
+#include <optional>
+
+namespace mri {
+namespace {
+
+enum class Method { background };
+
+struct MriReconSettings {
+    Method method = Method::background;
+    int window = 20;
+    int hop = 0;
+    int iterations = 6;
+    Combine combine = Combine::adaptive;
+    Density density = Density::clipped;
+    double tolerance = 5e-4;
+    int threads = 1;
+    bool attach_gridded = false;
+    bool attach_kspace = false;
+};
+
+class MriRecon : public Configured<Windowed, MriReconSettings> {
+  public:
+    static constexpr ElementInfo info{"mrirecon", "GstMriRecon", "MRI window reconstruction",
+                                      "Filter/Converter/MRI",
+                                      "Reconstructs windows of k-space frames together"};
+    static constexpr const char* sink_caps = MRI_KSPACE_FRAME_CAPS;
+    static constexpr const char* src_caps = MRI_IMAGE_CAPS;
+
+    static void properties(Properties<MriRecon>& p) {
+        using S = MriReconSettings;
+        p.choice("method", "What is computed", &S::method,
+                 {{Method::background, "background", "Static background and gridded residual"}});
+        p.integer("window", "Frames reconstructed together", 1, 1000, &S::window);
+        p.integer("hop", "Frames from window to window (0: as many as a window has)", 0, 1000, &S::hop);
+        p.integer("iterations", "Conjugate gradient steps for the background", 1, 100, &S::iterations);
+        p.choice("combine", "How the coils' images become one", &S::combine,
+                 {{Combine::none, "none", "Not: one channel a coil"},
+                  {Combine::rss, "rss", "Root of the sum of squares"},
+                  {Combine::adaptive, "adaptive", "Complex, by sensitivities from the background"}});
+        p.choice("density", "Area of k-space that a sample stands for", &S::density,
+                 {{Density::ramp, "ramp", "By the trajectory"},
+                  {Density::clipped, "clipped",
+                   "By the trajectory, at most a strip one cycle wide: fewer streaks"},
+                  {Density::file, "file", "As the data say"}});
+        p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
+        p.integer("threads", "Threads (0: one per core); coils are what is shared out", 0, 256, &S::threads);
+        p.boolean("attach-gridded", "Put the plain gridded image onto the image as side data",
+                  &S::attach_gridded);
+        p.boolean("attach-kspace", "Put the frame onto the image as side data", &S::attach_kspace);
+    }
+
+  protected:
+    void start() override {
+        settings_ = settings();
+        set_window(settings_.window, settings_.hop > 0 ? settings_.hop : settings_.window);
+    }
+
+    void stop() override {
+        reconstruction_.reset();
+        images_ = {};
+        in_caps_.reset();
+        out_caps_.reset();
+        set_timing(GST_CLOCK_TIME_NONE, 0);
+    }
+
+    void set_caps(const GstCaps* caps) override {
+        in_ = KspaceInfo::from_caps(caps);
+        out_ = image_of(in_, settings_.combine);
+        in_caps_ = adopt(gst_caps_copy(caps));
+        out_caps_ = out_.to_caps();
+        reconstruction_.emplace(space_of(in_, settings_.tolerance, settings_.threads), settings_.density,
+                                settings_.combine, settings_.iterations);
+        images_.resize(out_.pixels() * out_.channels);
+        timed_ = false;
+        set_src_caps(out_caps_);
+        set_timing(in_.framerate.duration(), 0);
+    }
+
+    void check(GstBuffer* buffer) override {
+        const KspaceFrame frame(buffer, in_);
+        if (std::exchange(timed_, true))
+            return;
+        GstClockTime duration = in_.framerate.duration();
+        if (!GST_CLOCK_TIME_IS_VALID(duration))
+            duration = GST_BUFFER_DURATION(buffer);
+        set_timing(duration, live() ? measure(frame) : 0);
+    }
+
+    std::vector<GstPtr<GstBuffer>> process(const Frames::Job& job) override {
+        std::vector<KspaceFrame> frames;
+        std::vector<FrameView> views;
+        frames.reserve(job.items.size());
+        for (const auto& item : job.items) {
+            frames.emplace_back(item.get(), in_);
+            views.push_back(frames.back().view());
+        }
+        reconstruction_->solve(views);
+        std::vector<GstPtr<GstBuffer>> outputs;
+        for (std::size_t i = job.first; i < job.first + job.count; ++i) {
+            reconstruction_->reconstruct(i, images_.data());
+            auto image = new_buffer<std::byte>(out_.bytes());
+            store_images(images_, out_, image.get());
+            if (settings_.attach_gridded) {
+                reconstruction_->gridded(i, images_.data());
+                auto gridded = new_buffer<std::byte>(out_.bytes());
+                store_images(images_, out_, gridded.get());
+                add_side(image.get(), Role::gridded, gridded.get(), out_caps_.get());
+            }
+            if (settings_.attach_kspace)
+                add_side(image.get(), Role::kspace, job.items[i].get(), in_caps_.get());
+            outputs.push_back(std::move(image));
+        }
+        return outputs;
+    }
+
+  private:
+    bool live() const {
+        auto query = adopt(gst_query_new_latency());
+        gboolean live = FALSE;
+        if (gst_pad_peer_query(sink_pad(), query.get()))
+            gst_query_parse_latency(query.get(), &live, nullptr, nullptr);
+        return live;
+    }
+
+    // Time that a window takes, on as many copies of one frame: nothing in it depends on the values.
+    GstClockTime measure(const KspaceFrame& frame) {
+        const auto begin = std::chrono::steady_clock::now();
+        reconstruction_->solve(
+            std::vector<FrameView>(static_cast<std::size_t>(settings_.window), frame.view()));
+        const int emitted = settings_.hop > 0 ? settings_.hop : settings_.window;
+        for (int i = 0; i < emitted; ++i) {
+            reconstruction_->reconstruct(static_cast<std::size_t>(i), images_.data());
+            if (settings_.attach_gridded)
+                reconstruction_->gridded(static_cast<std::size_t>(i), images_.data());
+        }
+        return std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count();
+    }
+
+    // Streaming thread, between start() and stop().
+    MriReconSettings settings_;
+    KspaceInfo in_;
+    ImageInfo out_;
+    GstPtr<GstCaps> in_caps_;
+    GstPtr<GstCaps> out_caps_;
+    std::optional<WindowReconstruction> reconstruction_;
+    std::vector<cfloat> images_;
+    bool timed_ = false;
+};
+
+} // namespace
+} // namespace mri
+
+MRI_ELEMENT(mrirecon, mri::MriRecon)

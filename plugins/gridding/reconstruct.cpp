@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "reconstruct.hpp"
+
+#include "background.hpp"
+#include "coils.hpp"
+#include "density.hpp"
+#include "fft.hpp"
+#include "nufft.hpp"
+#include "plugins/common/error.hpp"
+#include "plugins/common/sizes.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+
+namespace mri {
+
+namespace {
+
+/// 2^28 complex pixels or samples are 2 GiB: more is a mistake.
+constexpr std::size_t most_values = std::size_t{1} << 28;
+
+void check_space(const ReconstructionSpace& space) {
+    if (space.width < 1 || space.height < 1 || space.coils < 1)
+        throw Error(Errc::format, "a reconstruction needs a size and at least one coil");
+    if (!(space.aspect > 0) || !(space.over_x > 0) || !(space.over_y > 0) || !std::isfinite(space.aspect) ||
+        !(space.over_x < 64) || !(space.over_y < 64))
+        throw Error(Errc::format, "the encoded and the reconstructed field of view do not fit each other");
+    checked_product({static_cast<std::size_t>(space.width), static_cast<std::size_t>(space.height),
+                     static_cast<std::size_t>(space.coils)},
+                    most_values, "a set of coil images");
+}
+
+std::size_t points_of(const FrameView& frame) {
+    return static_cast<std::size_t>(frame.readouts) * static_cast<std::size_t>(frame.samples_per_readout);
+}
+
+void check_frame(const ReconstructionSpace& space, const FrameView& frame) {
+    const std::size_t points = points_of(frame);
+    if (points == 0)
+        throw Error(Errc::format, "a k-space frame holds no sample");
+    if (frame.kxy.size() != 2 * points)
+        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.readouts) + " readouts of " +
+                                      std::to_string(frame.samples_per_readout) +
+                                      " samples has a trajectory of " + std::to_string(frame.kxy.size() / 2) +
+                                      " points");
+    if (frame.samples.size() != points * static_cast<std::size_t>(space.coils))
+        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.samples.size()) +
+                                      " samples does not fit " + std::to_string(space.coils) + " coils of " +
+                                      std::to_string(points) + " points");
+    if (!frame.density.empty() && frame.density.size() != points)
+        throw Error(Errc::format, "a k-space frame of " + std::to_string(points) + " points has " +
+                                      std::to_string(frame.density.size()) + " density weights");
+    for (const float k : frame.kxy)
+        if (!std::isfinite(k))
+            throw Error(Errc::format, "a k-space frame has sampling positions that are not finite");
+    for (const cfloat& sample : frame.samples)
+        if (!std::isfinite(sample.real()) || !std::isfinite(sample.imag()))
+            throw Error(Errc::format, "a k-space frame has samples that are not finite");
+    for (const float weight : frame.density)
+        if (!std::isfinite(weight) || weight < 0)
+            throw Error(Errc::format, "a k-space frame has density weights that are negative or not finite");
+}
+
+/// A Cartesian sample's area is one cell, shared by the samples on the same line; readouts are alike.
+void cartesian_areas(const ReconstructionSpace& space, std::span<const FrameView> frames,
+                     std::vector<float>& areas) {
+    std::map<long, int> count;
+    const auto line = [&space](const FrameView& frame, int readout) {
+        const std::size_t first = static_cast<std::size_t>(readout) * frame.samples_per_readout;
+        return std::lround(frame.kxy[2 * first + 1] * space.over_y);
+    };
+    for (const FrameView& frame : frames)
+        for (int r = 0; r < frame.readouts; ++r)
+            ++count[line(frame, r)];
+    for (const FrameView& frame : frames)
+        for (int r = 0; r < frame.readouts; ++r)
+            areas.insert(areas.end(), static_cast<std::size_t>(frame.samples_per_readout),
+                         static_cast<float>(1 / (space.over_x * space.over_y * count[line(frame, r)])));
+}
+
+/// Images by the FFT of the encoded field of view.
+class CartesianGrid {
+  public:
+    explicit CartesianGrid(const ReconstructionSpace& space)
+        : space_(space),
+          width_(side(space.width, space.over_x)),
+          height_(side(space.height, space.over_y)),
+          fft_(width_, height_, space.threads),
+          grid_(static_cast<std::size_t>(width_) * height_),
+          count_(grid_.size()) {}
+
+    /// [coil][height][width]; `scaled` averages repeated samples and divides by the grid's size.
+    void reconstruct(const FrameView& frame, bool scaled, cfloat* images) {
+        const std::size_t points = points_of(frame);
+        index_.resize(points);
+        std::fill(count_.begin(), count_.end(), 0.0f);
+        for (std::size_t i = 0; i < points; ++i) {
+            // Whole cells of the encoded field of view; beyond the matrix that is reconstructed nothing is
+            // kept.
+            const double x = std::floor(frame.kxy[2 * i] * space_.over_x + width_ / 2 + 0.5);
+            const double y = std::floor(frame.kxy[2 * i + 1] * space_.over_y + height_ / 2 + 0.5);
+            const bool inside = x >= 0 && y >= 0 && x < width_ && y < height_;
+            index_[i] = inside ? static_cast<std::size_t>(y) * width_ + static_cast<std::size_t>(x) : nowhere;
+            if (inside)
+                count_[index_[i]] += 1;
+        }
+        const float scale = scaled ? 1 / (static_cast<float>(width_) * static_cast<float>(height_)) : 1;
+        const int left = width_ / 2 - space_.width / 2;
+        const int top = height_ / 2 - space_.height / 2;
+        for (int c = 0; c < space_.coils; ++c) {
+            const cfloat* samples = frame.samples.data() + static_cast<std::size_t>(c) * points;
+            std::fill(grid_.begin(), grid_.end(), cfloat{});
+            for (std::size_t i = 0; i < points; ++i)
+                if (index_[i] != nowhere)
+                    grid_[index_[i]] += samples[i] * (scaled ? scale / count_[index_[i]] : 1);
+            fft_.inverse(grid_.data(), true);
+            for (int y = 0; y < space_.height; ++y, images += space_.width)
+                std::copy_n(grid_.data() + static_cast<std::size_t>(top + y) * width_ + left, space_.width,
+                            images);
+        }
+    }
+
+  private:
+    static constexpr std::size_t nowhere = SIZE_MAX;
+
+    /// Pixels of the encoded field of view at the size of the reconstruction's pixels.
+    static int side(int pixels, double over) {
+        const double encoded = pixels * over;
+        const double whole = std::round(encoded);
+        if (std::abs(encoded - whole) > 1e-3 * whole || whole < pixels || whole > 65536)
+            throw Error(Errc::unsupported,
+                        "Cartesian data whose encoded field of view is " + std::to_string(encoded) +
+                            " pixels of the " + std::to_string(pixels) +
+                            " that are reconstructed: it must be a whole number and not smaller");
+        return static_cast<int>(whole);
+    }
+
+    ReconstructionSpace space_;
+    int width_;
+    int height_;
+    Fft2d fft_;
+    std::vector<cfloat> grid_;
+    std::vector<float> count_;
+    std::vector<std::size_t> index_;
+};
+
+/// Sensitivities from a running average of the coils' images.
+class AveragedCoils {
+  public:
+    AveragedCoils(int coils, int width, int height)
+        : coils_(coils),
+          width_(width),
+          height_(height),
+          average_(static_cast<std::size_t>(coils) * width * height),
+          maps_(average_.size()) {}
+
+    void forget() { frames_ = 0; }
+
+    const cfloat* add(const cfloat* images) {
+        ++frames_;
+        // An average of complex images: the streaks of a rotating trajectory cancel, the coils' phases stay.
+        const float share = 1.0f / static_cast<float>(std::min(frames_, most));
+        for (std::size_t p = 0; p < average_.size(); ++p)
+            average_[p] = frames_ == 1 ? images[p] : average_[p] + (images[p] - average_[p]) * share;
+        const bool power_of_two = (frames_ & (frames_ - 1)) == 0;
+        if ((frames_ < most / 2 && power_of_two) || frames_ % (most / 2) == 0)
+            estimate_sensitivities(average_.data(), coils_, width_, height_, maps_.data());
+        return maps_.data();
+    }
+
+  private:
+    static constexpr std::size_t most = 32;
+    int coils_;
+    int width_;
+    int height_;
+    std::size_t frames_ = 0;
+    std::vector<cfloat> average_;
+    std::vector<cfloat> maps_;
+};
+
+void combine_images(Combine combine, const cfloat* images, const cfloat* maps, int coils, std::size_t pixels,
+                    cfloat* out) {
+    if (combine == Combine::rss)
+        root_sum_of_squares(images, coils, pixels, out);
+    else if (combine == Combine::adaptive && coils > 1)
+        combine_coils(images, maps, coils, pixels, out);
+    else
+        std::copy_n(images, pixels * static_cast<std::size_t>(coils), out);
+}
+
+} // namespace
+
+int combined_channels(Combine combine, int coils) noexcept {
+    return combine == Combine::none ? coils : 1;
+}
+
+std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<const FrameView> frames,
+                                Density density) {
+    std::size_t points = 0;
+    int readouts = 0;
+    bool even = true;
+    for (const FrameView& frame : frames) {
+        points += points_of(frame);
+        readouts += frame.readouts;
+        even = even && frame.samples_per_readout == frames.front().samples_per_readout;
+    }
+    std::vector<float> areas;
+    areas.reserve(points);
+    if (density == Density::none) {
+        areas.assign(points, 1.0f);
+        return areas;
+    }
+    if (density == Density::file) {
+        for (const FrameView& frame : frames) {
+            if (frame.density.empty())
+                throw Error(Errc::format,
+                            "the data bring no density weights of their own: set density to ramp");
+            areas.insert(areas.end(), frame.density.begin(), frame.density.end());
+        }
+        return areas;
+    }
+    if (space.sampling == KspaceSampling::cartesian) {
+        cartesian_areas(space, frames, areas);
+        return areas;
+    }
+    std::vector<float> joined;
+    std::span<const float> kxy;
+    if (frames.size() == 1) {
+        kxy = frames.front().kxy;
+    } else {
+        joined.reserve(2 * points);
+        for (const FrameView& frame : frames)
+            joined.insert(joined.end(), frame.kxy.begin(), frame.kxy.end());
+        kxy = joined;
+    }
+    if (space.sampling == KspaceSampling::radial && even && points > 0) {
+        areas.resize(points);
+        const int samples = frames.front().samples_per_readout;
+        (density == Density::ramp ? ramp_weights : clipped_ramp_weights)(kxy, samples, readouts, areas.data(),
+                                                                         space.aspect);
+        return areas;
+    }
+    areas = pipe_weights(kxy, space.width, space.height, 12, space.threads);
+    if (density == Density::clipped)
+        for (float& area : areas)
+            area = std::min(area, 1.0f);
+    return areas;
+}
+
+struct FrameReconstruction::State {
+    State(const ReconstructionSpace& s, Density d, Combine c)
+        : space(s),
+          density(d),
+          combine(c),
+          pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)) {
+        if (s.sampling == KspaceSampling::cartesian)
+            cartesian = std::make_unique<CartesianGrid>(s);
+        else
+            nufft = std::make_unique<Nufft>(s.width, s.height,
+                                            Nufft::Options{.tolerance = s.tolerance, .threads = s.threads});
+        if (c == Combine::adaptive && s.coils > 1)
+            sensitivities = std::make_unique<AveragedCoils>(s.coils, s.width, s.height);
+        if (c != Combine::none)
+            images.resize(pixels * static_cast<std::size_t>(s.coils));
+    }
+
+    ReconstructionSpace space;
+    Density density;
+    Combine combine;
+    std::size_t pixels;
+    std::unique_ptr<CartesianGrid> cartesian;
+    std::unique_ptr<Nufft> nufft;
+    std::unique_ptr<AveragedCoils> sensitivities;
+    std::vector<float> kxy; ///< that `areas` belong to
+    std::vector<float> areas;
+    std::vector<cfloat> images; ///< of the coils
+
+    void coil_images(const FrameView& frame, cfloat* out) {
+        if (cartesian) {
+            cartesian->reconstruct(frame, density != Density::none, out);
+            return;
+        }
+        nufft->set_points(frame.kxy);
+        const bool same = std::equal(frame.kxy.begin(), frame.kxy.end(), kxy.begin(), kxy.end());
+        if (!same || density == Density::file) {
+            areas = sample_areas(space, std::span(&frame, 1), density);
+            kxy.assign(frame.kxy.begin(), frame.kxy.end());
+            // The scale goes into the weights: the images then need no second pass.
+            if (density != Density::none)
+                for (float& area : areas)
+                    area *= static_cast<float>(density_scale(space.width, space.height));
+        }
+        nufft->adjoint(frame.samples.data(), density == Density::none ? std::span<const float>() : areas, out,
+                       space.coils);
+    }
+};
+
+FrameReconstruction::FrameReconstruction(const ReconstructionSpace& space, Density density, Combine combine) {
+    check_space(space);
+    state_ = std::make_unique<State>(space, density, combine);
+}
+FrameReconstruction::~FrameReconstruction() = default;
+FrameReconstruction::FrameReconstruction(FrameReconstruction&&) noexcept = default;
+FrameReconstruction& FrameReconstruction::operator=(FrameReconstruction&&) noexcept = default;
+
+void FrameReconstruction::reconstruct(const FrameView& frame, cfloat* images) {
+    State& s = *state_;
+    check_frame(s.space, frame);
+    if (s.combine == Combine::none) {
+        s.coil_images(frame, images);
+        return;
+    }
+    s.coil_images(frame, s.images.data());
+    const cfloat* maps = s.sensitivities ? s.sensitivities->add(s.images.data()) : nullptr;
+    combine_images(s.combine, s.images.data(), maps, s.space.coils, s.pixels, images);
+}
+
+void FrameReconstruction::forget_coils() {
+    if (state_->sensitivities)
+        state_->sensitivities->forget();
+}
+
+struct WindowReconstruction::State {
+    State(const ReconstructionSpace& s, Density d, Combine c, int iterations)
+        : space(s),
+          density(d),
+          combine(c),
+          pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)),
+          background({.width = s.width,
+                      .height = s.height,
+                      .iterations = iterations,
+                      .tolerance = s.tolerance,
+                      .threads = s.threads}),
+          images(pixels * static_cast<std::size_t>(s.coils)) {
+        if (c == Combine::adaptive && s.coils > 1)
+            maps.resize(images.size());
+    }
+
+    ReconstructionSpace space;
+    Density density;
+    Combine combine;
+    std::size_t pixels;
+    StaticBackground background;
+    std::unique_ptr<FrameReconstruction> plain;
+    std::vector<FrameView> frames;
+    std::vector<std::vector<float>> areas;
+    std::vector<cfloat> images;
+    std::vector<cfloat> maps;
+
+    SampledFrame sampled(std::size_t i) const { return {frames[i].kxy, frames[i].samples, areas[i]}; }
+};
+
+WindowReconstruction::WindowReconstruction(const ReconstructionSpace& space, Density density, Combine combine,
+                                           int iterations) {
+    check_space(space);
+    if (density == Density::none)
+        throw Error(Errc::settings, "a background cannot be solved without density weights");
+    state_ = std::make_unique<State>(space, density, combine, iterations);
+}
+WindowReconstruction::~WindowReconstruction() = default;
+WindowReconstruction::WindowReconstruction(WindowReconstruction&&) noexcept = default;
+WindowReconstruction& WindowReconstruction::operator=(WindowReconstruction&&) noexcept = default;
+
+void WindowReconstruction::solve(std::span<const FrameView> frames) {
+    State& s = *state_;
+    for (const FrameView& frame : frames)
+        check_frame(s.space, frame);
+    s.frames.assign(frames.begin(), frames.end());
+    s.areas.resize(frames.size());
+    std::vector<SampledFrame> sampled;
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+        s.areas[i] = sample_areas(s.space, frames.subspan(i, 1), s.density);
+        sampled.push_back(s.sampled(i));
+    }
+    std::vector<float> together = sample_areas(s.space, frames, s.density);
+    if (s.density == Density::file)
+        // The file's areas are those of a frame alone: in the window each frame has its share.
+        for (float& area : together)
+            area /= static_cast<float>(frames.size());
+    s.background.solve(sampled, together, s.space.coils);
+    if (!s.maps.empty())
+        estimate_sensitivities(s.background.background().data(), s.space.coils, s.space.width, s.space.height,
+                               s.maps.data());
+}
+
+void WindowReconstruction::reconstruct(std::size_t index, cfloat* images) {
+    State& s = *state_;
+    if (index >= s.frames.size())
+        throw Error(Errc::failed, "the window has no frame " + std::to_string(index));
+    s.background.residual(index, s.sampled(index), s.images.data());
+    const std::span<const cfloat> background = s.background.background();
+    for (std::size_t p = 0; p < s.images.size(); ++p)
+        s.images[p] += background[p];
+    combine_images(s.combine, s.images.data(), s.maps.data(), s.space.coils, s.pixels, images);
+}
+
+void WindowReconstruction::gridded(std::size_t index, cfloat* images) {
+    State& s = *state_;
+    if (index >= s.frames.size())
+        throw Error(Errc::failed, "the window has no frame " + std::to_string(index));
+    if (!s.plain)
+        s.plain = std::make_unique<FrameReconstruction>(
+            s.space, s.density == Density::file ? Density::file : Density::ramp, Combine::none);
+    s.plain->reconstruct(s.frames[index], s.images.data());
+    combine_images(s.combine, s.images.data(), s.maps.data(), s.space.coils, s.pixels, images);
+}
+
+} // namespace mri

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// From k-space frames to images: what mrigrid and mrirecon call.
+#pragma once
+
+#include <complex>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace mri {
+
+using cfloat = std::complex<float>;
+
+enum class KspaceSampling { radial, cartesian, other };
+
+/// Which area of k-space a sample stands for.
+enum class Density {
+    ramp,    ///< its share of the disc: the frame alone at its own scale (density.hpp; other trajectories:
+             ///< pipe_weights)
+    clipped, ///< the ramp, but never more than a strip one cycle wide
+    none,    ///< no weight and no scale: the plain sum
+    file     ///< as the data say
+};
+
+enum class Combine {
+    none,    ///< one image a coil
+    rss,     ///< root of the sum of squares: real, noise becomes an offset
+    adaptive ///< complex, by sensitivities estimated from an average over frames
+};
+
+/// What stays the same over the frames of a series.
+struct ReconstructionSpace {
+    int width = 0;     ///< pixels
+    int height = 0;    ///< pixels
+    double aspect = 1; ///< field of view: height / width
+    double over_x =
+        1; ///< encoded / reconstructed field of view: Cartesian samples lie 1 / over_x cycles apart
+    double over_y = 1; ///< likewise between lines
+    int coils = 1;
+    KspaceSampling sampling = KspaceSampling::radial;
+    double tolerance = 5e-4; ///< relative error of a transform
+    int threads = 1;         ///< 0: one per core
+};
+
+/// One frame as the caller holds it; nothing is copied.
+struct FrameView {
+    std::span<const cfloat> samples; ///< [coil][readout][sample]
+    std::span<const float> kxy;      ///< [readout][sample][2], cycles per reconstructed field of view
+    std::span<const float> density;  ///< [readout][sample], areas of the file (Density::file), else empty
+    int readouts = 0;
+    int samples_per_readout = 0;
+};
+
+/// Number of images that come out: the coils without a combination, else 1.
+int combined_channels(Combine combine, int coils) noexcept;
+
+/// Areas of the samples in (cycles per field of view)^2, one for each of `frames` taken together in their
+/// order. For Density::none all 1. Throws Errc::format when a frame has no density of its own and
+/// Density::file asks for it.
+std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<const FrameView> frames,
+                                Density density);
+
+/// Frame by frame: density compensation, adjoint transform, combination of the coils. Radial and other
+/// trajectories go through the non-uniform transform; Cartesian ones through the FFT of their encoded field
+/// of view, with lines that are not there left zero, samples that are there twice averaged, and the
+/// oversampled rim cut off.
+class FrameReconstruction {
+  public:
+    /// Throws Errc::settings or Errc::format for what cannot work.
+    FrameReconstruction(const ReconstructionSpace& space, Density density, Combine combine);
+    ~FrameReconstruction();
+    FrameReconstruction(FrameReconstruction&&) noexcept;
+    FrameReconstruction& operator=(FrameReconstruction&&) noexcept;
+
+    /// Writes [channel][height][width] with combined_channels() channels. Throws Errc::format when the frame
+    /// does not fit the space or holds values that are not finite.
+    void reconstruct(const FrameView& frame, cfloat* images);
+    /// Adaptive combination starts anew, as when the imaged plane has moved. Until then sensitivities come
+    /// from the average over up to 32 frames, made again after 1, 2, 4, 8, 16 frames and then after each 16.
+    void forget_coils();
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+/// Window by window: a static background by conjugate gradients plus each frame's gridded residual
+/// (background.hpp). Sensitivities for the adaptive combination come from the background, which is free of
+/// streaks.
+class WindowReconstruction {
+  public:
+    /// `density` is ramp, clipped or file; clipped suits a residual best.
+    WindowReconstruction(const ReconstructionSpace& space, Density density, Combine combine, int iterations);
+    ~WindowReconstruction();
+    WindowReconstruction(WindowReconstruction&&) noexcept;
+    WindowReconstruction& operator=(WindowReconstruction&&) noexcept;
+
+    /// Takes the frames of a window, which must stay until the last image is out; throws as reconstruct()
+    /// does.
+    void solve(std::span<const FrameView> frames);
+    /// Writes frame `index` of the window: [channel][height][width].
+    void reconstruct(std::size_t index, cfloat* images);
+    /// Writes the plain gridded image of frame `index` (Density::ramp), combined likewise.
+    void gridded(std::size_t index, cfloat* images);
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+} // namespace mri
