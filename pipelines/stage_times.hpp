@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// How long each element of a running pipeline works, and how late its frames reach the sinks.
+#pragma once
+
+#include "plugins/common/gst_ptr.hpp"
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace mri {
+
+/// Counts time by GStreamer's tracing hooks around each push: what lies between an element's being given a
+/// buffer or event and its giving one away (or returning) is that element's. Threads that an element runs by
+/// itself are not seen.
+///
+/// One object at most, made before the pipeline and never destroyed while one runs: hooks cannot be taken
+/// away.
+class StageTimes {
+  public:
+    struct Stage {
+        std::string name; ///< of the element
+        std::string factory;
+        std::uint64_t buffers_in = 0;
+        std::uint64_t buffers_out = 0;
+        std::uint64_t images_out = 0;   ///< of them application/x-mri-image
+        std::uint64_t pictures_out = 0; ///< of them video/x-raw
+        GstClockTime wall = 0; ///< ns inside calls from upstream; a sink's waiting for the clock included
+        GstClockTime cpu = 0;  ///< ns of the streaming thread's processor time
+        bool starts_thread =
+            false;       ///< runs a thread of its own (source, queue): `wall` says nothing about it
+        guint order = 0; ///< of first being seen
+    };
+    struct Lateness {
+        std::uint64_t frames = 0;
+        std::uint64_t late = 0; ///< reached the sink after their time
+        GstClockTime worst = 0; ///< ns
+    };
+
+    static StageTimes& install();
+
+    /// In the order in which data first came by.
+    std::vector<Stage> stages() const;
+    /// By the name of the sink; only sinks that synchronise with the clock and report quality of service.
+    std::map<std::string, Lateness> lateness() const;
+
+    StageTimes(const StageTimes&) = delete;
+    StageTimes& operator=(const StageTimes&) = delete;
+
+  private:
+    StageTimes() = default;
+    struct Thread;
+    friend struct StageHooks;
+    void pre(GstPad* pad, std::uint64_t buffers);
+    void post(GstPad* pad);
+    void quality(GstElement* sink, GstEvent* event);
+    Stage& stage(GstElement* element);
+
+    mutable std::mutex mutex_; // guards what follows; innermost
+    std::map<GstElement*, Stage> stages_;
+    std::map<std::string, Lateness> lateness_;
+};
+
+} // namespace mri

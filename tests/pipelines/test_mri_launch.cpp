@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// mri-launch as a user meets it: run as a program on pipelines of stock elements.
+#include "pipelines/pipeline_file.hpp"
+#include "tests/support/gst_test.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <sys/wait.h>
+#include <thread>
+
+using namespace mri;
+using namespace mri::test;
+
+namespace {
+
+std::string program() {
+    const std::string root = env("GST_MRI_BUILD_ROOT");
+    return (root.empty() ? std::string("build") : root) + "/pipelines/mri-launch";
+}
+
+struct Outcome {
+    int code = -1;
+    std::string out;
+    std::string err;
+};
+
+std::vector<gchar*> argv_of(std::vector<std::string>& words) {
+    std::vector<gchar*> argv;
+    for (auto& word : words)
+        argv.push_back(word.data());
+    argv.push_back(nullptr);
+    return argv;
+}
+
+Outcome launch(std::vector<std::string> words) {
+    words.insert(words.begin(), program());
+    auto argv = argv_of(words);
+    gchar* out = nullptr;
+    gchar* err = nullptr;
+    gint status = 0;
+    GError* error = nullptr;
+    Outcome outcome;
+    if (!g_spawn_sync(nullptr, argv.data(), nullptr, G_SPAWN_DEFAULT, nullptr, nullptr, &out, &err, &status,
+                      &error)) {
+        ADD_FAILURE() << error->message;
+        g_error_free(error);
+        return outcome;
+    }
+    outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    outcome.out = out;
+    outcome.err = err;
+    g_free(out);
+    g_free(err);
+    return outcome;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+std::size_t lines(const std::string& text) {
+    return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+class MriLaunch : public ::testing::Test {
+  protected:
+    std::string write(const std::string& name, const std::string& rest) {
+        const std::string path = dir.path(name + ".yaml");
+        std::ofstream(path) << "name: " << name << "\ndescription: A test.\n" << rest;
+        return path;
+    }
+    TempDir dir;
+};
+
+} // namespace
+
+// Whatever a value holds, GStreamer's parser gives it to the property as it was.
+TEST(Quoting, ValuesArriveUnchanged) {
+    const char* const values[] = {"plain",      "a b",       "a!b",        "! fakesink", "a\"b",    "\"a\"",
+                                  "\"",         "'a b'",     "back\\",     "\\",         "\\\\ ",   "a\\ b\\",
+                                  "x=y",        "(a) {b}",   "a;b,c",      "#5",         "${HOME}", "$(ls)",
+                                  "é µ",        "\"é\\",     "caps/a,b=1", "a. b.",      " lead",   "trail ",
+                                  "http://x y", "name=evil", "%05d"};
+    for (const std::string value : values) {
+        const auto text = "filesink name=one location=" + quote_value(value) + " async=false";
+        GError* error = nullptr;
+        const auto element = adopt(GST_ELEMENT(gst_object_ref_sink(gst_parse_launch(text.c_str(), &error))));
+        ASSERT_EQ(error, nullptr) << value << ": " << error->message;
+        // One element, not a pipeline of several.
+        ASSERT_STREQ(GST_OBJECT_NAME(element.get()), "one") << value;
+        gchar* location = nullptr;
+        gboolean async = TRUE;
+        g_object_get(element.get(), "location", &location, "async", &async, nullptr);
+        EXPECT_EQ(std::string(location ? location : "(null)"), value) << text;
+        EXPECT_FALSE(async) << value << ": what follows the value was swallowed";
+        g_free(location);
+    }
+}
+
+TEST_F(MriLaunch, HelpEverywhere) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"--help"},
+                                                  {"list", "--help"},
+                                                  {"describe", "--help"},
+                                                  {"validate", "--help"},
+                                                  {"run", "--help"}}) {
+        const auto outcome = launch(words);
+        EXPECT_EQ(outcome.code, 0);
+        EXPECT_TRUE(contains(outcome.out, "Exit codes")) << outcome.out;
+    }
+}
+
+TEST_F(MriLaunch, UsageErrorsAreTwo) {
+    const auto path = write("plain", "pipeline: fakesrc num-buffers=1 ! fakesink\n");
+    EXPECT_EQ(launch({}).code, 2);
+    EXPECT_EQ(launch({"nonsense"}).code, 2);
+    EXPECT_EQ(launch({"run"}).code, 2);
+    EXPECT_EQ(launch({"run", "no-such-pipeline"}).code, 2);
+    EXPECT_EQ(launch({"run", path, "-s", "x=1"}).code, 2);
+    EXPECT_EQ(launch({"run", path, "-s", "x"}).code, 2);
+    EXPECT_EQ(launch({"run", path, "--timeout", "-1"}).code, 2);
+    EXPECT_EQ(launch({"run", path}).code, 0);
+}
+
+TEST_F(MriLaunch, DescribeShowsParameters) {
+    const auto path =
+        write("shown", "parameters: {n: {type: int, default: 3, min: 1, help: How many there are}}\n"
+                       "pipeline: fakesrc num-buffers=${n} ! fakesink\n");
+    const auto outcome = launch({"describe", path});
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_TRUE(contains(outcome.out, "How many there are"));
+    EXPECT_TRUE(contains(outcome.out, "fakesrc num-buffers=${n}"));
+}
+
+TEST_F(MriLaunch, ValidateFindsWrongFiles) {
+    EXPECT_EQ(launch({"validate", write("fine", "parameters: {n: {type: int, help: h}}\n"
+                                                "pipeline: fakesrc num-buffers=${n} ! fakesink\n")})
+                  .code,
+              0);
+    const auto missing =
+        launch({"validate", write("missing", "pipeline: fakesrc ! nosuchelement ! fakesink\n")});
+    EXPECT_EQ(missing.code, 3);
+    EXPECT_TRUE(contains(missing.err, "nosuchelement")) << missing.err;
+    const auto property =
+        launch({"validate", write("property", "pipeline: fakesrc nosuchproperty=1 ! fakesink\n")});
+    EXPECT_EQ(property.code, 3);
+    EXPECT_TRUE(contains(property.err, "nosuchproperty")) << property.err;
+    EXPECT_EQ(launch({"validate", write("syntax", "pipeline: fakesrc ! ! fakesink\n")}).code, 3);
+    EXPECT_EQ(
+        launch({"validate",
+                write("unused", "parameters: {n: {type: int, help: h}}\npipeline: fakesrc ! fakesink\n")})
+            .code,
+        3);
+    EXPECT_EQ(launch({"validate", write("yaml", "pipeline: [\n")}).code, 3);
+}
+
+TEST_F(MriLaunch, RunsWithValues) {
+    const auto path =
+        write("writes",
+              "parameters:\n"
+              "  out: {type: file, help: Where to}\n"
+              "  n: {type: int, default: 2, help: How many}\n"
+              "pipeline: fakesrc num-buffers=${n} sizetype=fixed sizemax=10 ! filesink location=${out}\n");
+    const auto out = dir.path("a \"b\" ! c");
+    const auto outcome = launch({"run", path, "-s", "out=" + out, "--set", "n=5", "--quiet"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.out + outcome.err, "");
+    EXPECT_EQ(std::filesystem::file_size(out), 50u);
+}
+
+TEST_F(MriLaunch, AnErrorIsOneLineThatNamesTheElement) {
+    const auto path = write("fails", "pipeline: filesrc name=reader location=/nonexistent/file ! fakesink\n");
+    const auto outcome = launch({"run", path, "--stats"});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_EQ(lines(outcome.err), 1u) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, "mri-launch: reader (filesrc): ")) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, "/nonexistent/file")) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_GT(lines(launch({"run", path, "--verbose"}).err), 1u);
+}
+
+TEST_F(MriLaunch, StatsCountFramesAndTime) {
+    // The last buffer of five is passed on at once; the others wait 20 ms in identity, so 4 x 20 ms at least.
+    const auto path =
+        write("stats", "pipeline: videotestsrc num-buffers=5 ! video/x-raw,width=16,height=16 ! "
+                       "identity name=slow sleep-time=20000 ! fakesink name=end\n");
+    const auto outcome = launch({"run", path, "--stats"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_TRUE(contains(outcome.out, "5 frames in")) << outcome.out;
+    std::istringstream rows(outcome.out);
+    double wall = -1;
+    for (std::string line; std::getline(rows, line);) {
+        std::istringstream words(line);
+        std::string name, in, out;
+        if (words >> name >> in >> out && name == "slow") {
+            EXPECT_EQ(in + out, "55");
+            words >> wall;
+        }
+    }
+    EXPECT_GE(wall, 20.0) << outcome.out;
+}
+
+TEST_F(MriLaunch, TimeoutEndsWithFilesFinished) {
+    const auto out = dir.path("out.avi");
+    const auto path =
+        write("endless",
+              "parameters: {out: {type: file, help: h}}\n"
+              "pipeline: videotestsrc is-live=true ! video/x-raw,width=64,height=64 ! jpegenc ! avimux ! "
+              "filesink location=${out}\n");
+    EXPECT_EQ(launch({"run", path, "-s", "out=" + out, "--timeout", "0.5"}).code, 4);
+    // avimux writes the length of the file into its header at EOS and not before.
+    std::ifstream file(out, std::ios::binary);
+    char head[12] = {};
+    file.read(head, sizeof head);
+    EXPECT_EQ(std::string(head, 4), "RIFF");
+    std::uint32_t size = 0;
+    std::memcpy(&size, head + 4, 4);
+    EXPECT_EQ(size + 8, std::filesystem::file_size(out));
+}
+
+TEST_F(MriLaunch, InterruptEndsWithFilesFinished) {
+    const auto out = dir.path("out.avi");
+    std::vector<std::string> words{
+        program(),
+        "run",
+        write("endless", "parameters: {out: {type: file, help: h}}\n"
+                         "pipeline: videotestsrc is-live=true ! video/x-raw,width=64,height=64 ! "
+                         "jpegenc ! avimux ! filesink location=${out}\n"),
+        "-s",
+        "out=" + out,
+        "--quiet"};
+    auto argv = argv_of(words);
+    GPid pid = 0;
+    ASSERT_TRUE(g_spawn_async(nullptr, argv.data(), nullptr, G_SPAWN_DO_NOT_REAP_CHILD, nullptr, nullptr,
+                              &pid, nullptr));
+    // Once data are in the file the pipeline is playing.
+    for (int i = 0; i < 200; ++i) {
+        std::error_code code;
+        if (std::filesystem::file_size(out, code) > 0 && !code)
+            break;
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    kill(pid, SIGINT);
+    int status = 0;
+    ASSERT_EQ(waitpid(pid, &status, 0), pid);
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 130);
+    std::ifstream file(out, std::ios::binary);
+    char head[12] = {};
+    file.read(head, sizeof head);
+    std::uint32_t size = 0;
+    std::memcpy(&size, head + 4, 4);
+    EXPECT_EQ(size + 8, std::filesystem::file_size(out));
+}
+
+// Every pipeline that ships is well formed, and its elements exist where their plugins were built.
+TEST(ShippedPipelines, AreValid) {
+    const auto folder = std::filesystem::path(env("GST_MRI_SOURCE_ROOT")) / "pipelines";
+    std::size_t files = 0;
+    std::string lacking;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        if (entry.path().extension() != ".yaml")
+            continue;
+        ++files;
+        const auto outcome = launch({"validate", entry.path().string()});
+        if (outcome.code == 3 && contains(outcome.err, "There is no element") && !MRI_HAVE_TORCH) {
+            lacking += " " + entry.path().stem().string();
+            continue;
+        }
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+    }
+    EXPECT_GT(files, 0u);
+    if (!lacking.empty())
+        GTEST_SKIP() << "built without LibTorch, not checked:" << lacking;
+}

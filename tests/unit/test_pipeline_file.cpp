@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "pipelines/pipeline_file.hpp"
+#include "pipelines/table.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+using mri::Errc;
+using mri::Error;
+using mri::PipelineFile;
+
+namespace {
+
+constexpr const char* good = R"(
+name: good
+description: Says what it does.
+parameters:
+  location: {type: file, help: The file}
+  spokes: {type: int, default: 13, min: 1, max: 100, help: Readouts a frame}
+  gain: {type: float, default: 1.5, help: Factor}
+  live: {type: bool, default: false, help: At its own pace}
+  rate: {type: fraction, default: 25/1, help: Frames a second}
+  label: {type: string, default: "", help: A caption}
+  view: {type: enum, default: window, choices: {window: autovideosink, file: "filesink location=${location}"}, help: Where to}
+pipeline: >
+  source location=${location} spokes=${spokes} gain=${gain} live=${live} rate=${rate} label=${label} money=$${x} $5
+  ! ${view}
+)";
+
+PipelineFile parse(const std::string& yaml, const std::string& name = "good") {
+    return PipelineFile::parse(yaml, "/somewhere/" + name + ".yaml");
+}
+
+/// The sentence of the error that parsing ends with, which must be of kind `decode` and name the file.
+std::string refusal(const std::string& yaml) {
+    try {
+        parse(yaml);
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Errc::decode);
+        EXPECT_EQ(std::string(error.what()).find("/somewhere/good.yaml"), 0u) << error.what();
+        return error.what();
+    }
+    ADD_FAILURE() << "was accepted: " << yaml;
+    return {};
+}
+
+std::string settings_refusal(const PipelineFile& file, const std::map<std::string, std::string>& values) {
+    try {
+        file.expand(values);
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Errc::settings);
+        return error.what();
+    }
+    ADD_FAILURE() << "was accepted";
+    return {};
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+    const auto at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return text.replace(at, from.size(), to);
+}
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+} // namespace
+
+TEST(PipelineFile, ReadsNameDescriptionAndParameters) {
+    const auto file = parse(good);
+    EXPECT_EQ(file.name, "good");
+    EXPECT_EQ(file.description, "Says what it does.");
+    ASSERT_EQ(file.parameters.size(), 7u);
+    EXPECT_EQ(file.parameters[0].name, "location"); // the order of the file
+    EXPECT_FALSE(file.find("location")->preset);
+    EXPECT_EQ(file.find("spokes")->type, mri::ParameterType::integer);
+    EXPECT_EQ(*file.find("spokes")->high, 100);
+    EXPECT_EQ(file.find("view")->choices[1].first, "file");
+    EXPECT_EQ(file.find("nothing"), nullptr);
+}
+
+TEST(PipelineFile, ExpandsDefaultsAndValues) {
+    const auto file = parse(good);
+    EXPECT_EQ(file.expand({{"location", "in.h5"}}), "source location=in.h5 spokes=13 gain=1.5 live=false "
+                                                    "rate=25/1 label=\"\" money=${x} $5 ! autovideosink\n");
+    EXPECT_EQ(file.expand(
+                  {{"location", "a b"}, {"view", "file"}, {"live", "yes"}, {"rate", "30"}, {"label", "x!y"}}),
+              "source location=a\\ b spokes=13 gain=1.5 live=true rate=30/1 label=x\\!y money=${x} $5 "
+              "! filesink location=a\\ b\n");
+}
+
+TEST(PipelineFile, SampleFillsRequiredParameters) {
+    EXPECT_TRUE(contains(parse(good).expand_sample({}), "location=sample "));
+    EXPECT_TRUE(contains(parse(good).expand_sample({{"location", "x"}}), "location=x "));
+}
+
+TEST(PipelineFile, RefusesValuesThatDoNotFit) {
+    const auto file = parse(good);
+    const auto with = [&](const char* name, const char* value) {
+        return settings_refusal(file, {{"location", "x"}, {name, value}});
+    };
+    EXPECT_TRUE(contains(settings_refusal(file, {}), "location"));
+    EXPECT_TRUE(contains(with("spoke", "13"), "no parameter 'spoke'"));
+    EXPECT_TRUE(contains(with("spokes", "13.5"), "spokes: '13.5' is not a whole number"));
+    EXPECT_TRUE(contains(with("spokes", "0"), "outside 1 to 100"));
+    EXPECT_TRUE(contains(with("spokes", "13 ! fakesink"), "not a whole number"));
+    EXPECT_TRUE(contains(with("gain", "nan"), "not a number"));
+    EXPECT_TRUE(contains(with("gain", ""), "not a number"));
+    EXPECT_TRUE(contains(with("live", "maybe"), "true or false"));
+    EXPECT_TRUE(contains(with("rate", "30/0"), "fraction"));
+    EXPECT_TRUE(contains(with("rate", "30/1 ! x"), "fraction"));
+    EXPECT_TRUE(contains(with("view", "screen"), "one of window, file"));
+    EXPECT_TRUE(contains(with("label", "two\nlines"), "line breaks"));
+    EXPECT_TRUE(contains(with("label", "\xff"), "UTF-8"));
+}
+
+TEST(PipelineFile, RefusesFilesThatAreWrong) {
+    EXPECT_TRUE(contains(refusal(""), "not a pipeline file"));
+    EXPECT_TRUE(contains(refusal("- a\n- b\n"), "not a pipeline file"));
+    EXPECT_TRUE(contains(refusal("name: [1, 2"), "/somewhere/good.yaml:1"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "name: good", "name: other")), "not that of the file"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "description: Says what it does.", "description: ''")),
+                         "'description'"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "pipeline: >", "pipelines: >")), "unknown key 'pipelines'"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "type: int", "type: integer")), "unknown type 'integer'"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "default: 13", "default: 1000")), "default of spokes"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "default: 13", "preset: 13")), "unknown key 'preset'"));
+    EXPECT_TRUE(contains(refusal(replaced(good, ", help: Factor", "")), "'help'"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "spokes=${spokes}", "")), "'spokes' is not used"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "${spokes}", "${spoke}")), "${spoke}"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "${spokes}", "${spokes")), "does not name a parameter"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "${label}", "\"${label}\"")), "leave out the quotes"));
+    EXPECT_TRUE(
+        contains(refusal(replaced(good, "location=${location}\"}", "location=${view}\"}")), "names an enum"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "gain:", "spokes:")), "twice"));
+    // The line of the trouble is named: `spokes` stands on the sixth.
+    EXPECT_TRUE(contains(refusal(replaced(good, "type: int", "type: integer")), "good.yaml:6:"));
+}
+
+TEST(PipelineFile, RefusesWhatCannotBeQuotedInPart) {
+    const auto file = parse("name: good\ndescription: d\nparameters: {a: {type: string, help: h}}\n"
+                            "pipeline: x location=${a}/frame\n");
+    EXPECT_EQ(file.expand({{"a", "my dir"}}), "x location=my\\ dir/frame");
+    EXPECT_EQ(file.expand({{"a", ""}}), "x location=/frame");
+    EXPECT_TRUE(contains(settings_refusal(file, {{"a", "\"x"}}), "begin with a quote"));
+    EXPECT_TRUE(contains(settings_refusal(file, {{"a", "x\\"}}), "backslash"));
+}
+
+TEST(PipelineFile, FindsFilesByNameAndPath) {
+    const auto root = std::filesystem::temp_directory_path() / ("pipeline-files-" + std::to_string(getpid()));
+    std::filesystem::create_directories(root / "first");
+    std::filesystem::create_directories(root / "second");
+    const auto write = [&](const char* path, const char* description) {
+        std::ofstream(root / path) << "name: both\ndescription: " << description
+                                   << "\npipeline: fakesrc ! fakesink\n";
+    };
+    write("first/both.yaml", "first");
+    write("second/both.yaml", "second");
+    std::ofstream(root / "second" / "notes.txt") << "not one";
+    setenv("GST_MRI_PIPELINES_PATH", ((root / "first").string() + ":" + (root / "second").string()).c_str(),
+           1);
+
+    EXPECT_EQ(PipelineFile::load(mri::find_pipeline("both")).description, "first");
+    EXPECT_EQ(PipelineFile::load(mri::find_pipeline((root / "second/both.yaml").string())).description,
+              "second");
+    EXPECT_TRUE(mri::list_pipelines().contains("both"));
+    EXPECT_FALSE(mri::list_pipelines().contains("notes"));
+    for (const char* name : {"neither", "./neither.yaml"}) {
+        try {
+            mri::find_pipeline(name);
+            ADD_FAILURE() << name;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), Errc::not_found);
+        }
+    }
+    // A folder with the right name is no file.
+    EXPECT_THROW(PipelineFile::load(root), Error);
+    std::filesystem::remove_all(root);
+}
+
+TEST(Table, AlignsColumns) {
+    EXPECT_EQ(mri::format_table({"a", "value"}, {{"long name", "1"}, {"µ", "22.5"}}), "a          value\n"
+                                                                                      "long name      1\n"
+                                                                                      "µ           22.5\n");
+}
