@@ -27,17 +27,16 @@
  *
  * ## Example launch line
  * |[
- * gst-launch-1.0 mriphantomsrc num-buffers=8 width=96 height=96 ! mrisim spokes=15 ! mriframer readouts=30
- * stride=15 ! fakesink
+ * gst-launch-1.0 mriphantomsrc num-buffers=8 ! mrisim spokes=15 ! mriframer readouts=30 stride=15 ! fakesink
  * ]|
  */
+#include "frame_rate.hpp"
 #include "header_limits.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/common/sizes.hpp"
 
 #include <algorithm>
 #include <deque>
-#include <numeric>
 
 namespace mri {
 namespace {
@@ -208,7 +207,8 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         const GstClockTime tr = GST_BUFFER_DURATION(item.buffer.get());
         if (!told_) {
             const bool known = GST_CLOCK_TIME_IS_VALID(tr) && tr > 0;
-            out_.framerate = known ? rate(tr * stride_) : Fraction{};
+            // The times of readouts are cut to whole nanoseconds.
+            out_.framerate = known ? frame_rate(tr * stride_, (tr + 1) * stride_) : Fraction{};
             latency_ = known ? tr * (settings_.readouts - 1) : GST_CLOCK_TIME_NONE;
             told_ = true;
             set_src_caps(out_.to_caps());
@@ -275,18 +275,6 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     void forget() {
         pending_.clear();
         fresh_ = 0;
-    }
-
-    static Fraction rate(GstClockTime duration) {
-        guint64 num = GST_SECOND, den = duration;
-        while (den > G_MAXINT) {
-            num /= 2;
-            den /= 2;
-        }
-        if (num == 0)
-            return {};
-        const auto divisor = std::gcd(num, den);
-        return {static_cast<int>(num / divisor), static_cast<int>(den / divisor)};
     }
 
     void tell_latency(GstBuffer* frame) {

@@ -23,15 +23,14 @@
  *
  * ## Example launch line
  * |[
- * gst-launch-1.0 mriphantomsrc num-buffers=8 width=96 height=96 ! mrisim acceleration=6 snr=25 ! mriframer !
- * mrigrid ! fakesink
+ * gst-launch-1.0 mriphantomsrc num-buffers=8 ! mrisim snr=25 ! mriframer ! mrigrid ! fakesink
  * ]|
  */
+#include "frame_rate.hpp"
 #include "plugins/common/element.hpp"
 #include "simulate.hpp"
 
 #include <cmath>
-#include <numeric>
 
 namespace mri {
 namespace {
@@ -129,7 +128,9 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         if (s.sampling == Sampling::cartesian)
             kspace_.center_line = image_.height / 2;
         fixed_tr_ = static_cast<GstClockTime>(std::llround(s.tr * 1e6));
-        kspace_.framerate = fixed_tr_ > 0 ? rate_of(fixed_tr_ * simulator_->readouts()) : image_.framerate;
+        kspace_.framerate =
+            fixed_tr_ > 0 ? frame_rate(fixed_tr_ * simulator_->readouts(), fixed_tr_ * simulator_->readouts())
+                          : image_.framerate;
         motion_ = s.motion;
         frame_time_ = fixed_tr_ > 0 ? fixed_tr_ * simulator_->readouts() : image_.framerate.duration();
         set_src_caps(kspace_.to_caps());
@@ -184,16 +185,6 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         GstPtr<GstBuffer> buffer;
         std::vector<cfloat> image;
     };
-
-    static Fraction rate_of(GstClockTime duration) {
-        guint64 num = GST_SECOND, den = duration;
-        while (den > G_MAXINT) {
-            num /= 2;
-            den /= 2;
-        }
-        const auto divisor = std::gcd(num, den);
-        return {static_cast<int>(num / divisor), static_cast<int>(den / divisor)};
-    }
 
     Alignment alignment(Output wanted) {
         if (wanted != Output::automatic)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "plugins/source/frame_rate.hpp"
 #include "tests/support/gst_test.hpp"
 
 namespace {
@@ -148,6 +149,25 @@ Readout slice(int index) {
     Readout head;
     head.slice = static_cast<std::uint16_t>(index);
     return head;
+}
+
+TEST(FrameRate, IsTheSimplestThatFits) {
+    EXPECT_EQ(frame_rate(39 * GST_MSECOND, 39 * GST_MSECOND), (Fraction{1000, 39}));
+    EXPECT_EQ(frame_rate(39999990, 40000005), (Fraction{25, 1}));
+    EXPECT_EQ(frame_rate(33333320, 33333335), (Fraction{30, 1}));
+    EXPECT_EQ(frame_rate(GST_SECOND, GST_SECOND), (Fraction{1, 1}));
+    EXPECT_EQ(frame_rate(1, 1), (Fraction{1000000000, 1}));
+    EXPECT_EQ(frame_rate(2500 * GST_MSECOND, 2500 * GST_MSECOND), (Fraction{2, 5}));
+    EXPECT_EQ(frame_rate(0, 0), Fraction{});
+    EXPECT_EQ(frame_rate(5 * GST_SECOND + 1, 5 * GST_SECOND + 1),
+              Fraction{}); // 10^9 / (5 * 10^9 + 1) does not fit
+    for (const GstClockTime d : {GstClockTime{1234567}, GstClockTime{987654321}, GstClockTime{46428571}}) {
+        const auto rate = frame_rate(d, d + 13);
+        ASSERT_TRUE(rate.known());
+        const double seconds = static_cast<double>(rate.den) / rate.num;
+        EXPECT_GE(seconds * 1e9, static_cast<double>(d) * (1 - 1e-12));
+        EXPECT_LE(seconds * 1e9, static_cast<double>(d + 13) * (1 + 1e-12));
+    }
 }
 
 TEST_F(MriFramer, CountsReadouts) {
