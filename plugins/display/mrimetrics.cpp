@@ -7,7 +7,7 @@
 // with `location` it also writes them, and a row for each frame, into a CSV file. At EOS
 // `mri-metrics-summary` has the means over all series, as the property `summary` has at any time. With
 // `input=true` the image that the last network was given (side data of role input) is scored too, in messages
-// and rows of its own (`image=input`).
+// and rows of its own (`image=input`), and with `gridded=true` the plain gridded image (role gridded).
 //
 // The score: magnitudes of the central crop-width x crop-height pixels; one fit a x + b per series by least
 // squares; clipped to 0..1; PSNR with peak 1 over the whole series; SSIM with a uniform 7x7 window, sample
@@ -30,6 +30,7 @@
 #include <locale>
 #include <map>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -46,6 +47,7 @@ struct MetricsSettings {
     int crop_height = 128;
     int max_frames = 4096;
     bool input = false;
+    bool gridded = false;
     std::string location;
     std::string label;
 };
@@ -94,7 +96,6 @@ class Means {
         for (const auto& [name, sum] : sums_)
             set_figure(structure, prefix + name, sum.first / static_cast<double>(sum.second));
     }
-    bool empty() const { return series_ == 0; }
 
   private:
     std::size_t series_ = 0, frames_ = 0;
@@ -118,6 +119,7 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
         p.integer("max-frames", "Frames kept for one report; a longer series is reported in parts", 1,
                   1000000, &MetricsSettings::max_frames);
         p.boolean("input", "Also score the side data of role input", &MetricsSettings::input);
+        p.boolean("gridded", "Also score the side data of role gridded", &MetricsSettings::gridded);
         p.string("location", "CSV file to write; none when empty", &MetricsSettings::location);
         p.string("label", "Name of what is scored, for messages and tables", &MetricsSettings::label,
                  Mutable::playing);
@@ -136,15 +138,19 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
 
   private:
     struct Track {
-        std::string name; // of the image scored: image or input
+        std::string name; // of the image scored: image, or the role of the side data
+        std::optional<Role> role;
         Scorer scorer;
         std::vector<GstClockTime> pts;
     };
-    Track new_track(const char* name, const MetricsSettings& s) const {
-        return {name,
+    Track new_track(std::optional<Role> role, const MetricsSettings& s) const {
+        return {role ? to_string(*role) : "image",
+                role,
                 Scorer(image_.width, image_.height, {s.crop_width, s.crop_height, s.fit == FitMode::linear}),
                 {}};
     }
+    /// Tracks for a new series: the image first.
+    void new_tracks();
     void add(Track& track, GstBuffer* image, const ImageInfo& info, const std::vector<float>& truth,
              GstClockTime pts);
     bool same_size(const ImageInfo& side) const {
@@ -155,30 +161,31 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
     void write_csv(const Track& track, const SeriesScore& score, const std::string& label);
     StructurePtr summary() const;
     void reset() {
-        image_track_.reset();
-        input_track_.reset();
-        without_truth_ = without_input_ = 0;
+        tracks_.clear();
+        without_truth_ = 0;
     }
 
     // State of the streaming thread.
     ImageInfo image_;
-    std::optional<Track> image_track_, input_track_;
-    std::size_t without_truth_ = 0, without_input_ = 0; // of this series
-    bool warned_truth_ = false, warned_input_ = false;
-    int part_ = 0; // reports of this series so far
+    std::vector<Track> tracks_;
+    std::size_t without_truth_ = 0; // of this series
+    bool warned_truth_ = false;
+    std::set<Role> warned_; // roles whose absence was told
+    int part_ = 0;          // reports of this series so far
     std::ofstream csv_;
-    mutable std::mutex summary_mutex_; // guards the three below; nothing is called under it
-    Means image_means_, input_means_;
+    mutable std::mutex summary_mutex_;   // guards the two below; nothing is called under it
+    std::map<std::string, Means> means_; // by the track's name
     std::size_t total_without_truth_ = 0;
 };
 
 bool MriMetrics::start() {
     {
         const std::lock_guard lock(summary_mutex_);
-        image_means_ = input_means_ = {};
+        means_.clear();
         total_without_truth_ = 0;
     }
-    warned_truth_ = warned_input_ = false;
+    warned_truth_ = false;
+    warned_.clear();
     const std::string location = settings().location;
     if (!location.empty()) {
         csv_.open(location, std::ios::trunc);
@@ -202,11 +209,18 @@ void MriMetrics::set_caps(const GstCaps* in, const GstCaps*) {
     report();
     reset();
     part_ = 0;
-    const MetricsSettings s = settings();
     image_ = ImageInfo::from_caps(in);
-    image_track_ = new_track("image", s);
+    new_tracks();
+}
+
+void MriMetrics::new_tracks() {
+    reset();
+    const MetricsSettings s = settings();
+    tracks_.push_back(new_track({}, s));
     if (s.input)
-        input_track_ = new_track("input", s);
+        tracks_.push_back(new_track(Role::input, s));
+    if (s.gridded)
+        tracks_.push_back(new_track(Role::gridded, s));
 }
 
 void MriMetrics::event(GstEvent* event) {
@@ -215,16 +229,12 @@ void MriMetrics::event(GstEvent* event) {
         bool any = false;
         {
             const std::lock_guard lock(summary_mutex_);
-            any = !image_means_.empty();
+            any = !means_.empty();
         }
         if (any)
             post_message(summary());
-    } else if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP && image_track_) {
-        const MetricsSettings s = settings();
-        image_track_ = new_track("image", s);
-        if (input_track_)
-            input_track_ = new_track("input", s);
-        without_truth_ = without_input_ = 0;
+    } else if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP && !tracks_.empty()) {
+        new_tracks();
     }
 }
 
@@ -245,19 +255,20 @@ void MriMetrics::inspect(GstBuffer* buffer) {
                         " cannot be scored against a truth of " + std::to_string(truth_info.width) + "x" +
                         std::to_string(truth_info.height));
     const std::vector<float> truth = magnitude_of(gst_sample_get_buffer(side), truth_info);
-    add(*image_track_, buffer, image_, truth, GST_BUFFER_PTS(buffer));
-    if (input_track_) {
-        GstSample* input = side_of(buffer, Role::input);
-        const ImageInfo input_info = input ? ImageInfo::from_caps(gst_sample_get_caps(input)) : ImageInfo{};
-        if (input && same_size(input_info)) {
-            add(*input_track_, gst_sample_get_buffer(input), input_info, truth, GST_BUFFER_PTS(buffer));
-        } else {
-            ++without_input_;
-            if (!std::exchange(warned_input_, true))
-                post_warning("A frame came without a network input of its size, which was not scored");
+    for (Track& track : tracks_) {
+        if (!track.role) {
+            add(track, buffer, image_, truth, GST_BUFFER_PTS(buffer));
+            continue;
         }
+        GstSample* other = side_of(buffer, *track.role);
+        const ImageInfo info = other ? ImageInfo::from_caps(gst_sample_get_caps(other)) : ImageInfo{};
+        if (other && same_size(info))
+            add(track, gst_sample_get_buffer(other), info, truth, GST_BUFFER_PTS(buffer));
+        else if (warned_.insert(*track.role).second)
+            post_warning("A frame came without side data of role " + track.name +
+                         " of its size, which was not scored");
     }
-    if (static_cast<int>(image_track_->scorer.frames()) >= settings().max_frames)
+    if (static_cast<int>(tracks_.front().scorer.frames()) >= settings().max_frames)
         report();
 }
 
@@ -268,14 +279,13 @@ void MriMetrics::add(Track& track, GstBuffer* image, const ImageInfo& info, cons
 }
 
 void MriMetrics::report() {
-    if (image_track_) {
-        report(*image_track_);
+    for (Track& track : tracks_)
+        report(track);
+    {
         const std::lock_guard lock(summary_mutex_);
         total_without_truth_ += without_truth_;
     }
-    if (input_track_)
-        report(*input_track_);
-    without_truth_ = without_input_ = 0;
+    without_truth_ = 0;
     ++part_;
 }
 
@@ -284,10 +294,9 @@ void MriMetrics::report(Track& track) {
     if (score.frames == 0)
         return;
     const MetricsSettings s = settings();
-    const bool is_input = &track == (input_track_ ? &*input_track_ : nullptr);
     {
         const std::lock_guard lock(summary_mutex_);
-        (is_input ? input_means_ : image_means_).add(score);
+        means_[track.name].add(score);
     }
     if (csv_.is_open())
         write_csv(track, score, s.label);
@@ -341,11 +350,15 @@ StructurePtr MriMetrics::summary() const {
                                              "fit", G_TYPE_STRING,
                                              s.fit == FitMode::linear ? "linear" : "none", nullptr));
     const std::lock_guard lock(summary_mutex_);
-    image_means_.write(structure.get(), "");
+    if (const auto image = means_.find("image"); image != means_.end())
+        image->second.write(structure.get(), "");
+    else
+        Means{}.write(structure.get(), "");
     gst_structure_set(structure.get(), "without-truth", G_TYPE_UINT64,
                       static_cast<guint64>(total_without_truth_), nullptr);
-    if (!input_means_.empty())
-        input_means_.write(structure.get(), "input-");
+    for (const auto& [name, means] : means_)
+        if (name != "image")
+            means.write(structure.get(), name + "-");
     return structure;
 }
 
