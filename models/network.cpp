@@ -62,7 +62,7 @@ at::Tensor network_input(std::span<const float> window, const WindowShape& shape
                                     static_cast<std::size_t>(shape.width);
             for (int x = 0; x < width; ++x) {
                 const std::size_t i = row + static_cast<std::size_t>(std::min(x, shape.width - 1));
-                *out++ = window[frame + i] * factor;
+                *out++ = window[frame + i] * factor - (with_mean ? mean[i] : 0.0F);
                 if (with_mean)
                     *out++ = mean[i];
             }

@@ -255,7 +255,7 @@ std::optional<ValidationScore> Trainer::State::validate(bool inputs_only) {
         const at::Tensor truth =
             at::from_blob(sample.truth.data(), {1, 1, shape.frames, shape.height, shape.width}, at::kFloat)
                 .to(device);
-        const at::Tensor output = inputs_only ? input.narrow(1, 0, 1) : module_->forward(input, type);
+        const at::Tensor output = inputs_only ? input.sum(1, true) : module_->forward(input, type);
         sum.loss += loss_of(options.loss, output, truth).item<double>();
         NamedTensor pixels = from_torch(output);
         // In the units of the stream, where the truth is 0..1.

@@ -104,7 +104,7 @@ std::map<std::string, std::string> unet_metadata(const UnetOptions& options) {
             {"bottleneck", std::to_string(options.bottleneck_filters())},
             {"leak", float_text(options.leak)},
             {"up-relu", options.up_relu ? "true" : "false"},
-            {"input", options.mean_input ? "magnitude+mean" : "magnitude"}};
+            {"input", options.mean_input ? "difference+mean" : "magnitude"}};
 }
 
 UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
@@ -133,7 +133,7 @@ UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
     options.leak = metadata.number("leak", 0.0F);
     options.up_relu = metadata.choice("up-relu", "false", "true");
     options.mean_input = file.metadata.contains("input")
-                             ? metadata.choice("input", "magnitude", "magnitude+mean")
+                             ? metadata.choice("input", "magnitude", "difference+mean")
                              : first[1] == 2;
     try {
         check_unet_options(options);

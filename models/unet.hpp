@@ -15,11 +15,13 @@ namespace mri {
 /// two convolutions a level at f, 2f and `bottleneck` filters, 2x2x2 max pooling, transposed convolutions
 /// back, out = ReLU(conv6 + input). All kernels are 3x3x3.
 struct UnetOptions {
-    int filters = 32;        ///< filters f of the first level
-    int bottleneck = 0;      ///< filters of the deepest level; 0 means 4 f
-    float leak = 0.0F;       ///< slope of the activation below zero: 0 is ReLU, 0.1 is UCL's LeakyReLU
-    bool up_relu = false;    ///< activation after the transposed convolutions, as in the paper's figure
-    bool mean_input = false; ///< a second input channel: the mean of the window over time
+    int filters = 32;     ///< filters f of the first level
+    int bottleneck = 0;   ///< filters of the deepest level; 0 means 4 f
+    float leak = 0.0F;    ///< slope of the activation below zero: 0 is ReLU, 0.1 is UCL's LeakyReLU
+    bool up_relu = false; ///< activation after the transposed convolutions, as in the paper's figure
+    /// Two input channels: the difference of the magnitude from the window's mean over time, and that mean.
+    /// What moves is small beside what stands still, and bfloat16 has only 8 bits for it.
+    bool mean_input = false;
 
     int bottleneck_filters() const { return bottleneck > 0 ? bottleneck : 4 * filters; }
     int input_channels() const { return mean_input ? 2 : 1; }

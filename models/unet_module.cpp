@@ -92,7 +92,8 @@ at::Tensor UnetModule::forward(const at::Tensor& input, at::ScalarType type) con
     const at::Tensor back2 = pair("conv4", "conv4_4", at::cat({up("convT1", level3, type), level2}, 1));
     const at::Tensor back1 = pair("conv5", "conv5_5", at::cat({up("convT2", back2, type), level1}, 1));
     // The residual is added in float32: the input's own digits survive a computation in bfloat16.
-    return at::relu(convolve("conv6", back1, type).to(at::kFloat) + input.narrow(1, 0, 1).to(at::kFloat));
+    const at::Tensor magnitude = options_.mean_input ? input.sum(1, true) : input;
+    return at::relu(convolve("conv6", back1, type).to(at::kFloat) + magnitude.to(at::kFloat));
 }
 
 } // namespace mri

@@ -22,8 +22,8 @@ class UnetModule {
     void to(const at::Device& device, at::ScalarType type);
 
     /// `input` is [N, channels, T, H, W] with T, H, W multiples of 4; computes in `type` (parameters are cast
-    /// when they are kept in another one, and the cast is differentiable). Returns ReLU(conv6 + input channel
-    /// 0) as float32, [N, 1, T, H, W].
+    /// when they are kept in another one, and the cast is differentiable). Returns ReLU(conv6 + magnitude)
+    /// as float32, [N, 1, T, H, W]; the magnitude is the sum of the input's channels.
     at::Tensor forward(const at::Tensor& input, at::ScalarType type) const;
 
     std::map<std::string, at::Tensor>& parameters() { return parameters_; }

@@ -198,8 +198,11 @@ TrainingSample draw_sample(const TrainingWindow& window, const SampleOptions& op
                 mean[out % sample.shape.pixels()] += window.input[i];
             }
     if (options.mean_input)
-        for (std::size_t i = 0; i < sample.truth.size(); ++i)
-            sample.input[2 * i + 1] = mean[i % sample.shape.pixels()] * gain / static_cast<float>(frames);
+        for (std::size_t i = 0; i < sample.truth.size(); ++i) {
+            const float average = mean[i % sample.shape.pixels()] * gain / static_cast<float>(frames);
+            sample.input[2 * i] -= average;
+            sample.input[2 * i + 1] = average;
+        }
     return sample;
 }
 

@@ -64,8 +64,8 @@ class WindowCache {
 /// A piece of a window as a network is trained on it.
 struct TrainingSample {
     WindowShape shape;
-    std::vector<float>
-        input; ///< [frames][height][width][channels]: magnitude, and the mean over time when asked for
+    std::vector<float> input; ///< [frames][height][width][channels]: the magnitude, or its
+                              ///< difference from the mean over time, and that mean
     std::vector<float> truth; ///< [frames][height][width]
 };
 

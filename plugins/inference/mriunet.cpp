@@ -138,10 +138,9 @@ std::vector<GstPtr<GstBuffer>> MriUnet::process(const Frames::Job& job) {
     std::vector<GstPtr<GstBuffer>> out;
     for (std::size_t i = job.first; i < job.first + job.count; ++i) {
         GstBuffer* from = job.items[i].get();
-        auto buffer = new_buffer<float>(shape_.pixels());
+        auto buffer = new_output(job, i, shape_.pixels() * sizeof(float));
         const auto first = output.begin() + static_cast<std::ptrdiff_t>(i * shape_.pixels());
         std::copy_n(first, shape_.pixels(), Mapped<float>(buffer.get()).data());
-        copy_metas(buffer.get(), from);
         if (s_.attach_input)
             add_side(buffer.get(), Role::input, from, in_caps_.get());
         out.push_back(std::move(buffer));

@@ -33,7 +33,7 @@ namespace {
 
 using namespace mri;
 
-enum class NetworkInput { magnitude, magnitude_mean };
+enum class NetworkInput { magnitude, difference_mean };
 
 struct TrainSettings {
     std::string weights = "unet.safetensors";
@@ -50,6 +50,7 @@ struct TrainSettings {
     double clip = 1.0;
     bool augment = true;
     double validation = 0.1;
+    guint64 validation_windows = 0;
     std::string validation_series;
     guint64 validation_interval = 0;
     guint64 cache_size = guint64{2} << 30;
@@ -62,7 +63,7 @@ struct TrainSettings {
     int bottleneck = 0;
     double leak = 0;
     bool up_relu = false;
-    NetworkInput input = NetworkInput::magnitude_mean;
+    NetworkInput input = NetworkInput::difference_mean;
     guint64 seed = 1;
     std::string description;
 };
@@ -155,6 +156,10 @@ void MriTrain::properties(Properties<MriTrain>& p) {
               &S::augment);
     p.real("validation", "Share of the windows that is kept for validation, evenly spread", 0, 1,
            &S::validation);
+    p.unsigned_64(
+        "validation-windows",
+        "The first windows of the stream are kept for validation instead: so many (0: see validation)", 0,
+        G_MAXUINT64, &S::validation_windows);
     p.string("validation-series", "Series (of the caps) that are kept for validation instead, as '3,10-15'",
              &S::validation_series);
     p.unsigned_64("validation-interval", "Steps between validations; 0: a twentieth of all", 0, G_MAXUINT64,
@@ -175,10 +180,10 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.integer("bottleneck", "Filters of its deepest level; 0: four times `filters`", 0, 8192, &S::bottleneck);
     p.real("leak", "Slope of the activation below 0; 0 is ReLU", 0, 1, &S::leak);
     p.boolean("up-relu", "Activation after the transposed convolutions too", &S::up_relu);
-    p.choice(
-        "input", "What the network is given", &S::input,
-        {{NetworkInput::magnitude_mean, "magnitude-mean", "The magnitude and the window's mean over time"},
-         {NetworkInput::magnitude, "magnitude", "The magnitude alone"}});
+    p.choice("input", "What the network is given", &S::input,
+             {{NetworkInput::difference_mean, "difference-mean",
+               "The difference from the window's mean over time, and that mean"},
+              {NetworkInput::magnitude, "magnitude", "The magnitude alone"}});
     p.unsigned_64("seed", "Of all that is random", 0, G_MAXUINT64, &S::seed);
     p.string("description", "Of the training data, for the weights' metadata", &S::description);
 }
@@ -188,7 +193,7 @@ bool MriTrain::start() {
     validation_ranges_ = parse_ranges(s_.validation_series);
     TrainOptions o;
     o.network = {s_.filters, s_.bottleneck, static_cast<float>(s_.leak), s_.up_relu,
-                 s_.input == NetworkInput::magnitude_mean};
+                 s_.input == NetworkInput::difference_mean};
     o.weights = s_.weights;
     o.checkpoint = s_.checkpoint;
     o.resume = s_.resume;
@@ -272,6 +277,8 @@ bool MriTrain::is_validation() const {
         return std::any_of(validation_ranges_.begin(), validation_ranges_.end(), [&](const Range& r) {
             return image_.series >= r.first && image_.series <= r.last;
         });
+    if (s_.validation_windows > 0)
+        return windows_ < s_.validation_windows;
     // Window k is kept when the running share passes a whole number there: evenly spread, whatever comes.
     const auto k = static_cast<double>(windows_);
     return std::floor((k + 1) * s_.validation) > std::floor(k * s_.validation);
