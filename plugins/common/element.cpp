@@ -138,6 +138,17 @@ void class_init(gpointer klass, gpointer class_data) {
     };
     add_template("sink", GST_PAD_SINK, data.spec.sink_caps);
     add_template("src", GST_PAD_SRC, data.spec.src_caps);
+    // GstBaseSrc and GstBaseSink follow an element's own error up with a general one.
+    element_class->post_message = [](GstElement* e, GstMessage* message) -> gboolean {
+        const auto& data_ = data_of(e);
+        const Element* impl = data_.spec.slot(e);
+        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR && GST_MESSAGE_SRC(message) == GST_OBJECT(e) && impl &&
+            impl->error_sent()) {
+            gst_message_unref(message);
+            return TRUE;
+        }
+        return GST_ELEMENT_CLASS(data_.parent_class)->post_message(e, message);
+    };
     data.spec.install(klass);
 }
 
@@ -154,6 +165,7 @@ void Element::post_error(const Error& error) noexcept {
     gst_element_message_full(gst_, GST_MESSAGE_ERROR, domain, code, g_strdup(error.what()),
                              error.detail().empty() ? nullptr : g_strdup(error.detail().c_str()), "gst-mri",
                              data_of(gst_).spec.info->name, 0);
+    error_sent_ = true;
 }
 
 void Element::post_warning(const std::string& text, const std::string& detail) noexcept {
@@ -309,41 +321,15 @@ struct SourceGlue {
     }
 };
 
-// Set on a source whose start() threw, so that its error is on the bus already.
-constexpr char start_error_key[] = "mri-start-error";
-
 void Source::install(gpointer klass) {
     auto* base = GST_BASE_SRC_CLASS(klass);
     base->start = [](GstBaseSrc* s) -> gboolean {
         auto& self = impl_of<Source>(s);
         self.allow_errors();
-        bool threw = true;
-        const bool started = guarded(self, false, [&] {
-            const bool ok = self.start();
-            threw = false;
-            return ok;
-        });
-        if (started)
+        if (guarded(self, false, [&] { return self.start(); }))
             return TRUE;
-        if (threw)
-            g_object_set_data(G_OBJECT(s), start_error_key, GINT_TO_POINTER(1));
         guarded(self, false, [&] { return self.stop(), true; });
         return FALSE;
-    };
-    // GstBaseSrc posts an error of its own after a failed start(), in case the subclass said nothing.
-    GST_ELEMENT_CLASS(klass)->post_message = [](GstElement* e, GstMessage* message) -> gboolean {
-        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR && GST_MESSAGE_SRC(message) == GST_OBJECT(e) &&
-            g_object_get_data(G_OBJECT(e), start_error_key)) {
-            GError* raw = nullptr;
-            gst_message_parse_error(message, &raw, nullptr);
-            const GErrorPtr error(raw);
-            if (g_error_matches(raw, GST_CORE_ERROR, GST_CORE_ERROR_STATE_CHANGE)) {
-                g_object_set_data(G_OBJECT(e), start_error_key, nullptr);
-                gst_message_unref(message);
-                return TRUE;
-            }
-        }
-        return parent_of<GstElementClass>(e)->post_message(e, message);
     };
     base->stop = [](GstBaseSrc* s) -> gboolean {
         auto& self = impl_of<Source>(s);

@@ -82,7 +82,8 @@ class Element {
         gst_ = element;
         category_ = category;
     }
-    void allow_errors() noexcept { error_posted_ = false; }
+    void allow_errors() noexcept { error_posted_ = error_sent_ = false; }
+    bool error_sent() const noexcept { return error_sent_; }
     /// Called once, after construction, when pads can be set up (a bin adds its children here).
     virtual void constructed() {}
 
@@ -92,6 +93,7 @@ class Element {
     GstElement* gst_ = nullptr;
     GstDebugCategory* category_ = nullptr;
     std::atomic<bool> error_posted_{false};
+    std::atomic<bool> error_sent_{false}; // the message is on the bus: what the base class adds to it is dropped
 };
 
 #define MRI_LOG_AT(level, element, ...)                                                                      \
