@@ -180,7 +180,6 @@ Hdf5Id hdf5_string_type() {
     const Hdf5Lock lock;
     Hdf5Id type = hdf5_checked(H5Tcopy(H5T_C_S1), Errc::failed, "HDF5 cannot make a string type");
     H5Tset_size(type.get(), H5T_VARIABLE);
-    H5Tset_cset(type.get(), H5T_CSET_UTF8);
     return type;
 }
 

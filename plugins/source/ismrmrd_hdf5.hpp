@@ -64,7 +64,8 @@ Hdf5Id hdf5_acquisition_header_type();
 Hdf5Id hdf5_image_header_type();
 /// A compound of `real` and `imag`, as ISMRMRD stores complex float32.
 Hdf5Id hdf5_complex_type();
-/// A UTF-8 string of variable length.
+/// A string of variable length. Called ASCII, whatever is in it, as ISMRMRD's own library does: HDF5 does not
+/// convert between the two, and that library asks for ASCII.
 Hdf5Id hdf5_string_type();
 
 } // namespace mri

@@ -608,7 +608,8 @@ TEST_F(IsmrmrdFile, images_of_a_series_are_alike) {
 }
 
 TEST_F(IsmrmrdFile, an_impossible_target_is_an_error) {
-    for (const std::string& target : {std::string(), folder / "no/such/folder/x.h5", folder.path().string()}) {
+    for (const std::string& target :
+         {std::string(), folder / "no/such/folder/x.h5", folder.path().string()}) {
         try {
             IsmrmrdWriter writer({.path = target});
             ADD_FAILURE() << target;

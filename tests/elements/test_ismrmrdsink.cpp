@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tests/support/gst_test.hpp"
+#include "tests/support/ismrmrd_files.hpp"
+
+#include <ismrmrd/dataset.h>
+#include <ismrmrd/meta.h>
+
+#include <filesystem>
+
+namespace {
+
+using namespace mri;
+using namespace mri::test;
+
+ImageInfo image_info(SampleFormat format, int channels, int width, int height, int series) {
+    ImageInfo info;
+    info.format = format;
+    info.channels = channels;
+    info.width = width;
+    info.height = height;
+    info.fov_x = 320;
+    info.fov_y = 240;
+    info.framerate = {25, 1};
+    info.series = series;
+    return info;
+}
+
+class IsmrmrdSink : public ::testing::Test {
+  protected:
+    TempDir folder;
+    std::string path = folder.path("images.h5");
+
+    void open(const std::string& properties = "") {
+        h = harness("ismrmrdsink location=" + path + " " + properties);
+        ASSERT_TRUE(h);
+        element = adopt(gst_harness_find_element(h.get(), "ismrmrdsink"));
+        bus = std::make_unique<BusWatch>(element.get());
+    }
+    void caps(const ImageInfo& info) { gst_harness_set_src_caps(h.get(), info.to_caps().release()); }
+    void end() { gst_harness_push_event(h.get(), gst_event_new_eos()); }
+    void TearDown() override { close(); }
+    void close() {
+        bus.reset();
+        element.reset();
+        h.reset();
+    }
+    std::vector<std::string> names() const {
+        std::vector<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+            names.push_back(entry.path().filename().string());
+        return names;
+    }
+
+    Harness h;
+    GstPtr<GstElement> element;
+    std::unique_ptr<BusWatch> bus;
+};
+
+TEST_F(IsmrmrdSink, series_become_groups_that_the_reference_library_reads) {
+    open();
+    caps(image_info(SampleFormat::c64, 2, 6, 4, 3));
+    gst_harness_push_event(h.get(), new_header_event(header_xml()).release());
+    for (int i = 0; i < 3; ++i) {
+        std::vector<cfloat> pixels;
+        for (int k = 0; k < 48; ++k)
+            pixels.emplace_back(static_cast<float>(k), static_cast<float>(i));
+        auto buffer = buffer_of(pixels, i * 40 * GST_MSECOND, 40 * GST_MSECOND);
+        Readout first, second;
+        first.measurement_uid = 9;
+        first.acquisition_time_stamp = static_cast<std::uint32_t>(5000 + i);
+        first.physiology_time_stamp = {1, 2, 3};
+        first.position = {1, 2, 3};
+        first.read_dir = {1, 0, 0};
+        first.phase_dir = {0, 1, 0};
+        first.slice_dir = {0, 0, 1};
+        first.slice = 4;
+        first.phase = 5;
+        first.repetition = static_cast<std::uint16_t>(i);
+        add_readouts(buffer.get(), {first, second});
+        ASSERT_EQ(gst_harness_push(h.get(), buffer.release()), GST_FLOW_OK);
+    }
+    caps(image_info(SampleFormat::f32, 1, 5, 3, 4));
+    std::vector<float> pixels(15, 0.25F);
+    pixels[14] = 7;
+    ASSERT_EQ(gst_harness_push(h.get(), buffer_of(pixels, GST_SECOND).release()), GST_FLOW_OK);
+    EXPECT_FALSE(std::filesystem::exists(path)) << "the name appeared before the end of the stream";
+    end();
+    EXPECT_TRUE(bus->errors().empty());
+    EXPECT_EQ(names(), std::vector<std::string>{"images.h5"});
+    close();
+
+    ISMRMRD::Dataset dataset(path.c_str(), "dataset", false);
+    std::string xml;
+    dataset.readHeader(xml);
+    EXPECT_EQ(xml, header_xml());
+    ASSERT_EQ(dataset.getNumberOfImages("image_3"), 3U);
+    ISMRMRD::Image<std::complex<float>> image;
+    dataset.readImage("image_3", 2, image);
+    EXPECT_EQ(image.getMatrixSizeX(), 6);
+    EXPECT_EQ(image.getMatrixSizeY(), 4);
+    EXPECT_EQ(image.getMatrixSizeZ(), 1);
+    EXPECT_EQ(image.getNumberOfChannels(), 2);
+    EXPECT_EQ(image(5, 3, 0, 1), cfloat(47, 2));
+    EXPECT_EQ(image.getImageType(), ISMRMRD::ISMRMRD_IMTYPE_COMPLEX);
+    EXPECT_EQ(image.getFieldOfViewX(), 320);
+    EXPECT_EQ(image.getFieldOfViewY(), 240);
+    EXPECT_EQ(image.getFieldOfViewZ(), 6) << "the thickness is the header's";
+    EXPECT_EQ(image.getMeasurementUid(), 9U);
+    EXPECT_EQ(image.getAcquisitionTimeStamp(), 5002U);
+    EXPECT_EQ(image.getPhysiologyTimeStamp(1), 2U);
+    EXPECT_EQ(image.getPositionZ(), 3);
+    EXPECT_EQ(image.getReadDirectionX(), 1);
+    EXPECT_EQ(image.getSliceDirectionZ(), 1);
+    EXPECT_EQ(image.getSlice(), 4);
+    EXPECT_EQ(image.getPhase(), 5);
+    EXPECT_EQ(image.getRepetition(), 2);
+    EXPECT_EQ(image.getImageIndex(), 2);
+    EXPECT_EQ(image.getImageSeriesIndex(), 3);
+    std::string attributes;
+    image.getAttributeString(attributes);
+    ISMRMRD::MetaContainer meta;
+    ISMRMRD::deserialize(attributes.c_str(), meta);
+    EXPECT_EQ(std::string(meta.as_str("DataRole")), "Image");
+    EXPECT_EQ(meta.as_long("GstPts"), 80000000);
+
+    ISMRMRD::Image<float> real;
+    dataset.readImage("image_4", 0, real);
+    EXPECT_EQ(real(4, 2, 0, 0), 7);
+    EXPECT_EQ(real(3, 2, 0, 0), 0.25F);
+    EXPECT_EQ(real.getImageType(), ISMRMRD::ISMRMRD_IMTYPE_MAGNITUDE);
+    EXPECT_EQ(real.getAcquisitionTimeStamp(), 400U) << "one second in ticks of 2.5 ms";
+}
+
+TEST_F(IsmrmrdSink, stopped_before_the_end_it_leaves_nothing_and_says_so) {
+    open();
+    caps(image_info(SampleFormat::f32, 1, 5, 3, 0));
+    ASSERT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<float>(15)).release()), GST_FLOW_OK);
+    gst_element_set_state(element.get(), GST_STATE_NULL);
+    EXPECT_EQ(bus->warnings().size(), 1U);
+    EXPECT_TRUE(names().empty());
+}
+
+TEST_F(IsmrmrdSink, a_second_run_replaces_the_first) {
+    for (int run = 1; run <= 2; ++run) {
+        open();
+        caps(image_info(SampleFormat::f32, 1, 5, 3, 0));
+        for (int i = 0; i < run; ++i)
+            gst_harness_push(h.get(), buffer_of(std::vector<float>(15)).release());
+        end();
+        close();
+        EXPECT_EQ(ISMRMRD::Dataset(path.c_str(), "dataset", false).getNumberOfImages("image_0"),
+                  static_cast<unsigned>(run));
+    }
+    open("append=true");
+    caps(image_info(SampleFormat::f32, 1, 5, 3, 0));
+    gst_harness_push(h.get(), buffer_of(std::vector<float>(15)).release());
+    end();
+    close();
+    EXPECT_EQ(ISMRMRD::Dataset(path.c_str(), "dataset", false).getNumberOfImages("image_0"), 3U);
+}
+
+TEST_F(IsmrmrdSink, an_empty_stream_gives_an_empty_file) {
+    open();
+    end();
+    close();
+    EXPECT_EQ(names(), std::vector<std::string>{"images.h5"});
+}
+
+TEST_F(IsmrmrdSink, what_cannot_be_written_is_one_error) {
+    const std::string source = "appsrc num-buffers=0";
+    auto result = run_pipeline(source + " ! ismrmrdsink");
+    ASSERT_EQ(result.errors.size(), 1U);
+    EXPECT_NE(result.errors[0].find("location"), std::string::npos);
+
+    result = run_pipeline(source + " ! ismrmrdsink location=" + folder.path("no/such/folder.h5"));
+    ASSERT_EQ(result.errors.size(), 1U);
+    EXPECT_NE(result.errors[0].find("folder.h5"), std::string::npos) << result.errors[0];
+
+    write_ismrmrd(path, header_xml(), {file_row(8, 1)});
+    result = run_pipeline(source + " ! ismrmrdsink location=" + path);
+    ASSERT_EQ(result.errors.size(), 1U);
+    EXPECT_NE(result.errors[0].find("readouts"), std::string::npos) << result.errors[0];
+    EXPECT_EQ(names(), std::vector<std::string>{"images.h5"});
+}
+
+TEST_F(IsmrmrdSink, other_sizes_within_a_series_are_an_error) {
+    open();
+    caps(image_info(SampleFormat::f32, 1, 5, 3, 0));
+    EXPECT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<float>(14)).release()), GST_FLOW_ERROR);
+    EXPECT_EQ(bus->errors().size(), 1U);
+    close();
+    open();
+    caps(image_info(SampleFormat::f32, 1, 5, 3, 0));
+    EXPECT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<float>(15)).release()), GST_FLOW_OK);
+    caps(image_info(SampleFormat::c64, 1, 5, 3, 0));
+    EXPECT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<cfloat>(15)).release()), GST_FLOW_ERROR);
+    const auto errors = bus->errors();
+    ASSERT_EQ(errors.size(), 1U);
+    EXPECT_NE(errors[0].find("series 0"), std::string::npos) << errors[0];
+}
+
+} // namespace
