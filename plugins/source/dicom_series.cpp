@@ -351,19 +351,19 @@ void list_files(Iterator it, const std::string& folder, std::vector<std::string>
             paths.push_back(it->path().string());
     }
     if (code)
-        throw Error(Errc::open_read, "cannot list the folder '" + folder + "': " + code.message());
+        throw Error(Errc::open_read, "Cannot list the folder '" + folder + "': " + code.message());
 }
 
 std::vector<std::string> list_folder(const std::string& folder, bool recursive) {
     std::error_code code;
     const fs::file_status status = fs::status(folder, code);
     if (!fs::exists(status))
-        throw Error(Errc::not_found, "the folder '" + folder + "' does not exist");
+        throw Error(Errc::not_found, "The folder '" + folder + "' does not exist");
     if (!fs::is_directory(status))
         throw Error(Errc::not_found, "'" + folder + "' is not a folder");
     std::vector<std::string> paths;
     const auto open_error = [&] {
-        return Error(Errc::open_read, "cannot read the folder '" + folder + "': " + code.message());
+        return Error(Errc::open_read, "Cannot read the folder '" + folder + "': " + code.message());
     };
     if (recursive) {
         fs::recursive_directory_iterator it(folder, code);
@@ -490,7 +490,7 @@ DicomScan scan_dicom(std::span<const std::string> folders, bool recursive, std::
 
 float quantile(std::span<float> values, double q) {
     if (values.empty() || !(q >= 0.0 && q <= 1.0))
-        throw Error(Errc::settings, "a quantile needs values and a fraction between 0 and 1");
+        throw Error(Errc::settings, "A quantile needs values and a fraction between 0 and 1");
     const double position = q * static_cast<double>(values.size() - 1);
     const auto low = static_cast<std::size_t>(position);
     const auto middle = values.begin() + static_cast<std::ptrdiff_t>(low);
@@ -505,7 +505,7 @@ std::vector<float> resample_frames(std::span<const float> cine, int frames, std:
                                    int frames_out, bool cycle) {
     if (frames < 1 || frames_out < 1 || cine.size() != static_cast<std::size_t>(frames) * pixels)
         throw Error(Errc::settings,
-                    "cannot resample " + std::to_string(frames) + " frames to " + std::to_string(frames_out));
+                    "Cannot resample " + std::to_string(frames) + " frames to " + std::to_string(frames_out));
     const std::size_t total =
         checked_product({static_cast<std::size_t>(frames_out), pixels}, max_pixels, "the resampled series");
     std::vector<float> out(total);
@@ -529,11 +529,11 @@ CineSeries load_dicom_series(const DicomSeries& series, const DicomLoadOptions& 
     initialise_dcmtk();
     if (options.frames < 0 || options.width < 0 || options.height < 0 || options.width > max_matrix ||
         options.height > max_matrix)
-        throw Error(Errc::settings, "cannot make a series of " + std::to_string(options.width) + "x" +
+        throw Error(Errc::settings, "Cannot make a series of " + std::to_string(options.width) + "x" +
                                         std::to_string(options.height) + " with " +
                                         std::to_string(options.frames) + " frames");
     if (series.frames.empty() || series.width < 1 || series.height < 1)
-        throw Error(Errc::settings, "the DICOM series '" + series.uid + "' is empty");
+        throw Error(Errc::settings, "The DICOM series '" + series.uid + "' is empty");
 
     CineSeries cine;
     cine.width = options.width > 0 ? options.width : series.width;
@@ -560,7 +560,7 @@ CineSeries load_dicom_series(const DicomSeries& series, const DicomLoadOptions& 
         try {
             read_pixels(series.frames[i], series, image.data());
         } catch (const Unusable& unusable) {
-            throw Error(Errc::decode, "cannot read '" + series.frames[i].path + "': " + unusable.reason);
+            throw Error(Errc::decode, "Cannot read '" + series.frames[i].path + "': " + unusable.reason);
         }
         for (std::size_t y = 0; y < crop_height; ++y) {
             const float* row =
