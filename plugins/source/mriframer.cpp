@@ -6,12 +6,12 @@
  * Groups readouts into frames: [coil][sample] in, [coil][readout][sample] out, with the readouts'
  * trajectories and headers one after another.
  *
- * With readouts > 0 a frame is that many readouts, and a new one comes every stride readouts: a sliding
- * window when the stride is smaller, gaps when it is larger. Otherwise a frame closes on the LAST_IN flag of
- * the index in use, or when that index changes. The index is the repetition, or the phase, whichever of the
- * two has a maximum above 0 in the encodingLimits of the mri-header, repetition first; without either the
- * repetition. A change of slice always closes a frame and begins a new series, a new value of series in the
- * caps.
+ * With readouts > 0 a frame is that many readouts (with time > 0 as many as come nearest to it), and a new
+ * one comes every stride readouts: a sliding window when the stride is smaller, gaps when it is larger.
+ * Otherwise a frame closes on the LAST_IN flag of the index in use, or when that index changes. The index is
+ * the repetition, or the phase, whichever of the two has a maximum above 0 in the encodingLimits of the
+ * mri-header, repetition first; without either the repetition. A change of slice always closes a frame and
+ * begins a new series, a new value of series in the caps.
  *
  * Readouts that are no image data (noise, navigators, phase correction, pure calibration, dummies, feedback)
  * are left out. Of side data on the readouts the frame gets those nearest its middle readout.
@@ -36,6 +36,7 @@
 #include "plugins/common/sizes.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 
 namespace mri {
@@ -46,6 +47,7 @@ enum class Incomplete { drop, emit };
 
 struct MriFramerSettings {
     int readouts = 0;
+    double time = 0; // ms
     int stride = 0;
     Index index = Index::automatic;
     Incomplete incomplete = Incomplete::drop;
@@ -67,7 +69,9 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
     static void properties(Properties<MriFramer>& p) {
         using S = MriFramerSettings;
-        p.integer("readouts", "Readouts a frame (0: by the index)", 0, most_readouts, &S::readouts);
+        p.integer("readouts", "Readouts a frame (0: by time or index)", 0, most_readouts, &S::readouts);
+        p.real("time", "Acquisition time of a frame in ms, as whole readouts (0: by count or index)", 0, 1e9,
+               &S::time);
         p.integer("stride", "Readouts from frame to frame when they are counted (0: as many as a frame has)",
                   0, G_MAXINT, &S::stride);
         p.choice("index", "The index that makes a frame when readouts are not counted", &S::index,
@@ -82,9 +86,13 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
   protected:
     void start() override {
         settings_ = settings();
-        if (settings_.stride > 0 && settings_.readouts == 0)
-            throw Error(Errc::settings, "A stride needs a number of readouts: set the property readouts too");
-        stride_ = settings_.stride > 0 ? settings_.stride : settings_.readouts;
+        counted_ = settings_.readouts > 0 || settings_.time > 0;
+        if (settings_.stride > 0 && !counted_)
+            throw Error(Errc::settings, "A stride needs frames of a fixed length: set readouts or time too");
+        if (settings_.readouts > 0 && settings_.time > 0)
+            throw Error(Errc::settings, "Frames have a number of readouts or a time, not both");
+        readouts_ = settings_.readouts;
+        stride_ = settings_.stride > 0 ? settings_.stride : readouts_;
         index_ = settings_.index;
         added_series_ = 0;
     }
@@ -111,13 +119,11 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
             update_latency();
             return;
         }
-        checked_product({std::max(settings_.readouts, 1) * sizeof(cfloat),
-                         static_cast<std::size_t>(in_.coils), static_cast<std::size_t>(in_.samples)},
-                        most_bytes, "A frame");
+        check_length();
         out_.alignment = Alignment::frame;
         out_.series += added_series_;
         // Counted frames have a rate of their own, which the first readout's duration tells.
-        if (settings_.readouts == 0) {
+        if (!counted_) {
             latency_ = in_.framerate.duration();
             set_src_caps(out_.to_caps());
             update_latency();
@@ -162,18 +168,18 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
             flush();
             ++out_.series;
             set_src_caps(out_.to_caps());
-        } else if (settings_.readouts == 0 && !pending_.empty() && value(item) != value(pending_.back())) {
+        } else if (!counted_ && !pending_.empty() && value(item) != value(pending_.back())) {
             flow = close();
         }
         if (flow != GST_FLOW_OK)
             return flow;
         last_slice_ = item.head.slice;
-        return settings_.readouts > 0 ? count(std::move(item)) : follow(std::move(item));
+        return counted_ ? count(std::move(item)) : follow(std::move(item));
     }
 
     GstFlowReturn drain() override {
-        const std::size_t expected = settings_.readouts > 0 ? settings_.readouts : largest_;
-        const bool whole = settings_.readouts == 0 && !flagged_ && pending_.size() >= expected;
+        const std::size_t expected = counted_ ? readouts_ : largest_;
+        const bool whole = !counted_ && !flagged_ && pending_.size() >= expected;
         skip_ = 0;
         cut_ = true;
         if (fresh_ == 0 || pending_.empty()) {
@@ -203,23 +209,41 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         ++fresh_;
     }
 
-    GstFlowReturn count(Item item) {
-        const GstClockTime tr = GST_BUFFER_DURATION(item.buffer.get());
-        if (!told_) {
-            const bool known = GST_CLOCK_TIME_IS_VALID(tr) && tr > 0;
-            // The times of readouts are cut to whole nanoseconds.
-            out_.framerate = known ? frame_rate(tr * stride_, (tr + 1) * stride_) : Fraction{};
-            latency_ = known ? tr * (settings_.readouts - 1) : GST_CLOCK_TIME_NONE;
-            told_ = true;
-            set_src_caps(out_.to_caps());
-            update_latency();
+    void check_length() const {
+        checked_product({std::max<std::size_t>(readouts_, 1) * sizeof(cfloat),
+                         static_cast<std::size_t>(in_.coils), static_cast<std::size_t>(in_.samples)},
+                        most_bytes, "A frame");
+    }
+
+    // The first readout of a series says how long one takes, and so how long frames are.
+    void begin(GstBuffer* readout) {
+        const GstClockTime tr = GST_BUFFER_DURATION(readout);
+        const bool known = GST_CLOCK_TIME_IS_VALID(tr) && tr > 0;
+        if (settings_.time > 0) {
+            if (!known)
+                throw Error(Errc::format, "Frames of a given time need readouts that have a duration");
+            const double count = std::round(settings_.time * 1e6 / static_cast<double>(tr));
+            readouts_ = static_cast<std::size_t>(std::clamp(count, 1.0, double{most_readouts}));
+            stride_ = settings_.stride > 0 ? settings_.stride : readouts_;
+            check_length();
         }
+        // The times of readouts are cut to whole nanoseconds.
+        out_.framerate = known ? frame_rate(tr * stride_, (tr + 1) * stride_) : Fraction{};
+        latency_ = known ? tr * (readouts_ - 1) : GST_CLOCK_TIME_NONE;
+        told_ = true;
+        set_src_caps(out_.to_caps());
+        update_latency();
+    }
+
+    GstFlowReturn count(Item item) {
+        if (!told_)
+            begin(item.buffer.get());
         if (skip_ > 0) {
             --skip_;
             return GST_FLOW_OK;
         }
         take(std::move(item));
-        if (pending_.size() < static_cast<std::size_t>(settings_.readouts))
+        if (pending_.size() < readouts_)
             return GST_FLOW_OK;
         const auto frame = build(stride_);
         const auto gone = std::min<std::size_t>(stride_, pending_.size());
@@ -370,6 +394,8 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
     // Streaming thread, between start() and stop(); latency_ is read by queries too.
     MriFramerSettings settings_;
+    bool counted_ = false; // frames have a fixed number of readouts
+    std::size_t readouts_ = 0;
     std::size_t stride_ = 0;
     Index index_ = Index::automatic;
     KspaceInfo in_, out_;

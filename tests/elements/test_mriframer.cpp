@@ -209,6 +209,22 @@ TEST_F(MriFramer, AStrideLongerThanTheFrameLeavesReadoutsOut) {
     EXPECT_FALSE(pull());
 }
 
+TEST_F(MriFramer, AFrameMayBeATime) {
+    open("mriframer time=10 stride=2"); // 3 readouts of 3 ms
+    ASSERT_EQ(push_many(5), GST_FLOW_OK);
+    expect_frame(0, 3, 2);
+    expect_frame(2, 3, 2);
+    EXPECT_EQ(out().framerate, (Fraction{500, 3}));
+    TearDown();
+    open("mriframer time=10");
+    EXPECT_EQ(gst_harness_push(h.get(), buffer_of(std::vector<cfloat>(coils * samples)).release()),
+              GST_FLOW_ERROR);
+    ASSERT_EQ(bus->errors().size(), 1u);
+    EXPECT_NE(bus->errors()[0].find("duration"), std::string::npos) << bus->errors()[0];
+    const auto result = test::run_pipeline("appsrc ! mriframer time=3 readouts=3 ! fakesink");
+    EXPECT_EQ(result.errors.size(), 1u);
+}
+
 TEST_F(MriFramer, AFlagClosesAFrameAtOnce) {
     open("mriframer");
     send_header(0, 10);
