@@ -164,10 +164,22 @@ class Canvas {
         return centre_ + Point{turn_.x * x - turn_.y * y, turn_.y * x + turn_.x * y};
     }
 
+    /// Bends the scene: from here on a pixel shows the point bend(point), at most `limit` mm away.
+    template <typename Bend>
+    void bend(float limit, const Bend& bend) {
+        limit_ = limit;
+        points_.resize(static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_));
+        for (int row = 0; row < height_; ++row)
+            for (int column = 0; column < width_; ++column)
+                points_[static_cast<std::size_t>(row) * static_cast<std::size_t>(width_) +
+                        static_cast<std::size_t>(column)] = bend(to_scene(column, row));
+    }
+
     /// Calls paint(value, point) for every pixel within `reach` mm of `around` (and for some a little
     /// farther).
     template <typename Paint>
     void for_each(Point around, float reach, const Paint& paint) {
+        reach += limit_;
         const Point q = around - centre_;
         const float x = mirror_ * (turn_.x * q.x + turn_.y * q.y), y = turn_.x * q.y - turn_.y * q.x;
         const auto first = [](float at, float step, int size) {
@@ -176,22 +188,14 @@ class Canvas {
         };
         const int left = first(x - reach, dx_, width_), right = first(x + reach + 2 * dx_, dx_, width_);
         const int top = first(y - reach, dy_, height_), bottom = first(y + reach + 2 * dy_, dy_, height_);
-        for (int row = top; row < bottom; ++row) {
-            const Point start = to_scene(left, row);
-            const Point step{mirror_ * turn_.x * dx_, mirror_ * turn_.y * dx_};
-            float* out = pixels_ + static_cast<std::size_t>(row) * static_cast<std::size_t>(width_);
-            for (int column = left; column < right; ++column)
-                paint(out[column], start + static_cast<float>(column - left) * step);
-        }
+        for (int row = top; row < bottom; ++row)
+            paint_row(row, left, right, paint);
     }
 
     template <typename Paint>
     void for_all(const Paint& paint) {
-        for (int row = 0; row < height_; ++row) {
-            float* out = pixels_ + static_cast<std::size_t>(row) * static_cast<std::size_t>(width_);
-            for (int column = 0; column < width_; ++column)
-                paint(out[column], to_scene(column, row));
-        }
+        for (int row = 0; row < height_; ++row)
+            paint_row(row, 0, width_, paint);
     }
 
     /// Covers the shape with value(point); `softness` (mm) widens the edge beyond a pixel.
@@ -226,6 +230,24 @@ class Canvas {
     }
 
   private:
+    template <typename Paint>
+    void paint_row(int row, int left, int right, const Paint& paint) {
+        const std::size_t start = static_cast<std::size_t>(row) * static_cast<std::size_t>(width_);
+        float* out = pixels_ + start;
+        if (!points_.empty()) {
+            const Point* points = points_.data() + start;
+            for (int column = left; column < right; ++column)
+                paint(out[column], points[column]);
+            return;
+        }
+        const Point from = to_scene(left, row);
+        const Point step{mirror_ * turn_.x * dx_, mirror_ * turn_.y * dx_};
+        for (int column = left; column < right; ++column)
+            paint(out[column], from + static_cast<float>(column - left) * step);
+    }
+
+    std::vector<Point> points_; ///< of every pixel, once bent
+    float limit_ = 0.0f;
     int width_, height_;
     float* pixels_;
     Point centre_;

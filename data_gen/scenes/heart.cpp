@@ -111,9 +111,11 @@ struct HeartScene::Model {
 
     // Torso.
     Blob body, liver, stomach, gas, spleen, aorta, vertebra, canal;
-    bool has_liver = true, has_stomach = true, has_gas = true, has_spleen = false;
+    bool has_spine = true, has_liver = true, has_stomach = true, has_gas = true, has_spleen = false;
     float fat_thickness = 12.0f, fat_variation = 0.5f, muscle_thickness = 12.0f;
     Point fat_side;
+    float bend = 4.0f, stalk = 1.5f; ///< mm; mediastinum's half width in vertebra radii
+    std::array<float, 8> pad_shape{};
     std::vector<Vessel> lung_vessels, liver_vessels, ribs;
     std::vector<Coil> coils;
 
@@ -175,6 +177,15 @@ struct HeartScene::Model {
     void make_torso(Random& random);
     Canvas canvas(int width, int height, double fov_x, double fov_y, float* pixels) const {
         return Canvas(width, height, fov_x, fov_y, view_centre, view_turn, mirror, pixels);
+    }
+    /// Nothing in a body is a perfect circle: outside of the left ventricle, whose shape stays exact, the
+    /// plane is bent.
+    Point bent(Point p) const {
+        const float away = length(p) / outer.radius;
+        const float strength = bend * std::clamp(1.25f * (away - 1.35f), 0.0f, 1.0f);
+        if (strength <= 0.0f)
+            return p;
+        return p + strength * Point{coarse(0.55f * p), coarse(0.55f * p + Point{57.0f, 31.0f})};
     }
     void paint_torso(Canvas& canvas, const Moment& now) const;
     void paint_heart(Canvas& canvas, const Moment& now) const;
@@ -339,6 +350,11 @@ void HeartScene::Model::make_torso(Random& random) {
     has_spleen = random.chance(0.5);
     under_dome(spleen, 12.0, 24.0);
 
+    has_spine = random.chance(0.6);
+    stalk = f32(random.uniform(1.3, 2.2));
+    bend = f32(random.uniform(2.0, 6.0));
+    for (float& amplitude : pad_shape)
+        amplitude = f32(random.uniform(-0.06, 0.06));
     // Back: the descending aorta on the far side from the chest wall, the spine behind it.
     const double back = chest + pi + random.uniform(-0.5, 0.5);
     aorta.radius = f32(random.uniform(8.5, 13.5));
@@ -439,7 +455,8 @@ void HeartScene::Model::paint_torso(Canvas& canvas, const Moment& now) const {
             value = 0.35f;
             if (in_chest < 1.0f) {
                 const float grain = fine(p), strand = 1.0f - 2.0f * std::abs(coarse(1.7f * p));
-                value += in_fat * (fat * (0.9f + 0.1f * strand + 0.05f * grain) - value);
+                const float septa = std::max(0.0f, 1.0f - 5.0f * std::abs(fine(1.3f * p)));
+                value += in_fat * (fat * (0.92f + 0.1f * strand + 0.05f * grain - 0.22f * septa) - value);
                 value += in_muscle * (muscle * (1.0f + 0.35f * grain) - value);
                 // Fat between the muscle's sheets.
                 value += in_muscle * 0.35f * std::max(0.0f, strand - 0.55f) * fat;
@@ -454,8 +471,8 @@ void HeartScene::Model::paint_torso(Canvas& canvas, const Moment& now) const {
         const float in_cortex = rib.shape.half_width;
         Capsule marrow_shape = rib.shape;
         marrow_shape.half_width = in_cortex * 0.6f;
-        canvas.fill(rib.shape, 0.0f, [](Point) { return 0.05f; });
-        canvas.fill(marrow_shape, 0.0f, [&](Point) { return rib.value; });
+        canvas.fill(rib.shape, 1.2f, [&](Point) { return 0.4f * muscle; });
+        canvas.fill(marrow_shape, 1.2f, [&](Point p) { return rib.value * (1.0f + 0.2f * fine(p)); });
     }
 
     // Lung vessels follow the diaphragm and, near the heart, its beat.
@@ -478,7 +495,7 @@ void HeartScene::Model::paint_torso(Canvas& canvas, const Moment& now) const {
     // The mediastinum: from the back wall around the spine and the aorta.
     const Point rear = vertebra.centre - aorta.centre;
     const Capsule mediastinum{aorta.centre, vertebra.centre + (90.0f / std::max(length(rear), 1.0f)) * rear,
-                              1.25f * vertebra.radius};
+                              stalk * vertebra.radius};
     canvas.for_each(aorta.centre, length(mediastinum.to - aorta.centre) + mediastinum.half_width + 3.0f,
                     [&](float& pixel, Point p) {
                         const float inside = edge(mediastinum.distance(p), 3.0f);
@@ -488,9 +505,11 @@ void HeartScene::Model::paint_torso(Canvas& canvas, const Moment& now) const {
                         const float value = lean + 0.5f * fat * std::max(0.0f, coarse(2.0f * p) - 0.2f);
                         pixel += inside * edge(chest_distance(skin, p), w) * (value - pixel);
                     });
-    filled(vertebra.grown(1.5f), 0.0f, [](Point) { return 0.06f; });
-    filled(vertebra, 1.0f, [&](Point p) { return marrow * (1.0f + 0.15f * fine(p)); });
-    filled(canal, 1.0f, [&](Point p) { return 0.75f + 0.05f * fine(p); });
+    if (has_spine) {
+        filled(vertebra.grown(1.5f), 0.0f, [](Point) { return 0.06f; });
+        filled(vertebra, 1.0f, [&](Point p) { return marrow * (1.0f + 0.15f * fine(p)); });
+        filled(canal, 1.0f, [&](Point p) { return 0.75f + 0.05f * fine(p); });
+    }
     Blob pulsing = aorta;
     pulsing.radius *= 1.0f + 0.05f * f32(ease(0.03, 0.2, now.phase) * (1.0 - ease(0.25, 0.9, now.phase)));
     filled(pulsing.grown(1.3f), 0.0f, [&](Point) { return 0.12f; });
@@ -555,6 +574,9 @@ void HeartScene::Model::paint_heart(Canvas& canvas, const Moment& now) const {
     };
     // Fat around the pericardium, thickest on the right ventricle's side; the pericardium; fat within it.
     Blob pad = has_right ? now.right_outer.grown(1.2f * fat_layer + 2.0f) : now.outer.grown(fat_layer);
+    for (std::size_t i = 0; i < pad_shape.size() / 2; ++i)
+        pad.set(static_cast<int>(i + 2), pad.a[i + 2] + pad_shape[2 * i],
+                pad.b[i + 2] + pad_shape[2 * i + 1]);
     canvas.fill(pad, 1.0f, fatty);
     canvas.fill(now.outer.grown(0.45f * fat_layer + 1.2f), 1.0f, fatty);
     both(0.35f * fat_layer + 1.1f, 0.0f, sheath);
@@ -622,6 +644,7 @@ void HeartScene::Model::paint_heart(Canvas& canvas, const Moment& now) const {
 void HeartScene::Model::paint(double time, int width, int height, double fov_x, double fov_y,
                               float* pixels) const {
     Canvas target = canvas(width, height, fov_x, fov_y, pixels);
+    target.bend(1.5f * bend, [&](Point p) { return bent(p); });
     const Moment now = at(time);
     paint_torso(target, now);
     paint_heart(target, now);
