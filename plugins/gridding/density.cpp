@@ -59,8 +59,8 @@ void ramp_weights(std::span<const float> kxy, int samples, int readouts, float* 
 }
 
 void clipped_ramp_weights(std::span<const float> kxy, int samples, int readouts, float* weights,
-                          double aspect) {
-    radial_weights(kxy, samples, readouts, weights, aspect, 1.0);
+                          double aspect, double limit) {
+    radial_weights(kxy, samples, readouts, weights, aspect, limit);
 }
 
 std::vector<float> pipe_weights(std::span<const float> kxy, int width, int height, int iterations,

@@ -38,9 +38,9 @@ void ramp_weights(std::span<const float> kxy, int samples, int readouts, float* 
 /// The ramp clipped where neighbouring spokes lie further apart than one cycle: min(1, pi |k| / readouts) dk,
 /// with the centre as in ramp_weights(). No sample stands for more than its own strip of k-space, which keeps
 /// the eigenvalues of A^H W A / (W H) near one: the step of size 1 with these weights is the radial analogue
-/// of replacing measured samples.
+/// of replacing measured samples. `limit` allows wider strips than one cycle.
 void clipped_ramp_weights(std::span<const float> kxy, int samples, int readouts, float* weights,
-                          double aspect = 1.0);
+                          double aspect = 1.0, double limit = 1.0);
 
 /// Weights of any trajectory by fixed-point iteration (Pipe and Menon, MRM 1999: w <- w / (C w) with C a
 /// convolution). C's kernel is sinc^2 of one cycle's half width, non-negative and of unit area, applied

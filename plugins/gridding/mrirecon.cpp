@@ -6,7 +6,9 @@
  * Reconstructs frames together, a window of them at a time. method=background solves the window's static
  * background by conjugate gradients (all its frames together sample k-space densely when the trajectory
  * rotates) and adds to it what each frame measures beyond it, gridded: still parts lose their streaks, moving
- * ones stay. Coils are combined by sensitivities that the background gives.
+ * ones stay. Coils are combined by sensitivities that the background gives. strip-limit trades the two: where
+ * spokes lie further apart than that many cycles, the residual is filled in no further. At 1 streaks are
+ * weakest, larger values follow motion more fully.
  *
  * A window of T frames and a hop of h emits its central h frames; the first and the last window also emit
  * their edges; a series shorter than T is padded by repeating its edge frames. Each frame comes out once,
@@ -44,6 +46,7 @@ struct MriReconSettings {
     int iterations = 6;
     Combine combine = Combine::adaptive;
     Density density = Density::clipped;
+    double strip_limit = 2;
     double tolerance = 5e-4;
     int threads = 1;
     bool attach_gridded = false;
@@ -72,8 +75,12 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         p.choice("density", "Area of k-space that a sample stands for", &S::density,
                  {{Density::ramp, "ramp", "By the trajectory"},
                   {Density::clipped, "clipped",
-                   "By the trajectory, at most a strip one cycle wide: fewer streaks"},
+                   "By the trajectory, at most a strip of strip-limit cycles: fewer streaks"},
                   {Density::file, "file", "As the data say"}});
+        p.real("strip-limit",
+               "density=clipped: the widest strip of k-space that a sample stands for, in cycles per field "
+               "of view",
+               0.1, 1000, &S::strip_limit);
         p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
         p.integer("threads", "Threads (0: one per core); coils are what is shared out", 0, 256, &S::threads);
         p.boolean("attach-gridded", "Put the plain gridded image onto the image as side data",
@@ -100,8 +107,9 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         out_ = image_of(in_, settings_.combine);
         in_caps_ = adopt(gst_caps_copy(caps));
         out_caps_ = out_.to_caps();
-        reconstruction_.emplace(space_of(in_, settings_.tolerance, settings_.threads), settings_.density,
-                                settings_.combine, settings_.iterations);
+        auto space = space_of(in_, settings_.tolerance, settings_.threads);
+        space.strip_limit = settings_.strip_limit;
+        reconstruction_.emplace(space, settings_.density, settings_.combine, settings_.iterations);
         images_.resize(out_.pixels() * out_.channels);
         timed_ = false;
         set_src_caps(out_caps_);
@@ -130,7 +138,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         std::vector<GstPtr<GstBuffer>> outputs;
         for (std::size_t i = job.first; i < job.first + job.count; ++i) {
             reconstruction_->reconstruct(i, images_.data());
-            auto image = new_buffer<std::byte>(out_.bytes());
+            auto image = new_output(job, i, out_.bytes());
             store_images(images_, out_, image.get());
             if (settings_.attach_gridded) {
                 reconstruction_->gridded(i, images_.data());

@@ -238,14 +238,16 @@ std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<cons
     if (space.sampling == KspaceSampling::radial && even && points > 0) {
         areas.resize(points);
         const int samples = frames.front().samples_per_readout;
-        (density == Density::ramp ? ramp_weights : clipped_ramp_weights)(kxy, samples, readouts, areas.data(),
-                                                                         space.aspect);
+        if (density == Density::ramp)
+            ramp_weights(kxy, samples, readouts, areas.data(), space.aspect);
+        else
+            clipped_ramp_weights(kxy, samples, readouts, areas.data(), space.aspect, space.strip_limit);
         return areas;
     }
     areas = pipe_weights(kxy, space.width, space.height, 12, space.threads);
     if (density == Density::clipped)
         for (float& area : areas)
-            area = std::min(area, 1.0f);
+            area = std::min(area, static_cast<float>(space.strip_limit));
     return areas;
 }
 

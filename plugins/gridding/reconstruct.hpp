@@ -40,6 +40,7 @@ struct ReconstructionSpace {
     int coils = 1;
     KspaceSampling sampling = KspaceSampling::radial;
     double tolerance = 5e-4; ///< relative error of a transform
+    double strip_limit = 1;  ///< Density::clipped: largest area of a sample over its spacing, in cycles
     int threads = 1;         ///< 0: one per core
 };
 

@@ -157,6 +157,10 @@ TEST(Density, ClippedRampNeverExceedsAStrip) {
         EXPECT_LE(clipped[i], 0.5f + 1e-4f);
         EXPECT_FLOAT_EQ(clipped[i], std::min(ramp[i], std::max(clipped[i], 0.4999f)));
     }
+    std::vector<float> wider(k.size() / 2);
+    clipped_ramp_weights(k, 2 * n, 13, wider.data(), 1.0, 2.0);
+    for (std::size_t i = 0; i < ramp.size(); ++i)
+        EXPECT_NEAR(wider[i], std::min(ramp[i], 1.0f), 1e-3f); // spacings of float32 positions
     // Neighbouring spokes are a cycle apart where pi |k| = 13: a radius of 4.1.
     EXPECT_LT(clipped[n + 8], 0.49f);
     EXPECT_NEAR(clipped[n + 9], 0.5f, 1e-4f);

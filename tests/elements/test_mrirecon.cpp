@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "kspace_support.hpp"
+#include "plugins/gridding/coils.hpp"
+
+#include <algorithm>
+
+using namespace mri;
+using namespace mri::test;
+
+namespace {
+
+constexpr int n = 16;
+constexpr int samples = 32;
+constexpr int spokes = 5;
+
+void set_caps(const Harness& h, const KspaceInfo& info) {
+    gst_harness_set_src_caps(h.get(), info.to_caps().release());
+}
+GstFlowReturn push(const Harness& h, GstPtr<GstBuffer> buffer) {
+    return gst_harness_push(h.get(), buffer.release());
+}
+GstPtr<GstBuffer> pull(const Harness& h) {
+    return adopt(gst_harness_try_pull(h.get()));
+}
+void eos(const Harness& h) {
+    gst_harness_push_event(h.get(), gst_event_new_eos());
+}
+
+std::vector<float> trajectory(int frame) {
+    return spokes_of(frame * spokes, spokes, samples, n);
+}
+double radius(int frame) {
+    return 3 + 0.5 * std::sin(frame);
+}
+
+GstPtr<GstBuffer> moving_frame(int frame) {
+    const auto kxy = trajectory(frame);
+    return kspace_frame(exact_forward(discs(n, radius(frame)), n, n, kxy), kxy, spokes, frame);
+}
+
+/// min(limit, pi |k| / spokes) dk, the centre's |k| being 2 / pi^2 dk, over the pixels.
+std::vector<double> clipped(std::size_t points, int all_spokes, double limit) {
+    std::vector<double> weights(points);
+    const double dk = static_cast<double>(n) / samples;
+    for (std::size_t i = 0; i < points; ++i) {
+        const double k = std::max(std::abs(static_cast<int>(i % samples) - samples / 2) * dk,
+                                  2 / std::pow(std::numbers::pi, 2) * dk);
+        weights[i] = std::min(limit, std::numbers::pi * k / all_spokes) * dk / (n * n);
+    }
+    return weights;
+}
+
+/// The same reconstruction written out with exact transforms: conjugate gradients from zero, then the
+/// residual.
+std::vector<std::vector<cfloat>> expected_window(const std::vector<int>& frames, int iterations,
+                                                 double limit = 2) {
+    std::vector<float> all;
+    std::vector<cfloat> data;
+    for (const int f : frames) {
+        const auto kxy = trajectory(f);
+        const auto y = exact_forward(discs(n, radius(f)), n, n, kxy);
+        all.insert(all.end(), kxy.begin(), kxy.end());
+        data.insert(data.end(), y.begin(), y.end());
+    }
+    const auto weights = clipped(data.size(), spokes * static_cast<int>(frames.size()), limit);
+    const auto dot = [](const std::vector<cfloat>& a, const std::vector<cfloat>& b) {
+        double sum = 0;
+        for (std::size_t i = 0; i < a.size(); ++i)
+            sum += (cdouble(a[i]) * std::conj(cdouble(b[i]))).real();
+        return sum;
+    };
+    std::vector<cfloat> mean(n * n);
+    std::vector<cfloat> rest = exact_adjoint(data, n, n, all, weights);
+    std::vector<cfloat> direction = rest;
+    double power = dot(rest, rest);
+    for (int k = 0; k < iterations; ++k) {
+        const auto product = exact_adjoint(exact_forward(direction, n, n, all), n, n, all, weights);
+        const float step = static_cast<float>(power / dot(direction, product));
+        for (std::size_t p = 0; p < mean.size(); ++p) {
+            mean[p] += step * direction[p];
+            rest[p] -= step * product[p];
+        }
+        const double next = dot(rest, rest);
+        for (std::size_t p = 0; p < mean.size(); ++p)
+            direction[p] = rest[p] + static_cast<float>(next / power) * direction[p];
+        power = next;
+    }
+    std::vector<std::vector<cfloat>> images;
+    for (std::size_t f = 0; f < frames.size(); ++f) {
+        const auto kxy = trajectory(frames[f]);
+        auto residual = exact_forward(discs(n, radius(frames[f])), n, n, kxy);
+        const auto of_mean = exact_forward(mean, n, n, kxy);
+        for (std::size_t i = 0; i < residual.size(); ++i)
+            residual[i] -= of_mean[i];
+        auto image = exact_adjoint(residual, n, n, kxy, clipped(residual.size(), spokes, limit));
+        for (std::size_t p = 0; p < image.size(); ++p)
+            image[p] += mean[p];
+        images.push_back(std::move(image));
+    }
+    return images;
+}
+
+} // namespace
+
+TEST(MriRecon, AWindowIsItsBackgroundAndEachFramesResidual) {
+    auto h = harness("mrirecon window=4 iterations=3 strip-limit=1");
+    set_caps(h, radial_info(n, samples));
+    for (int f = 0; f < 4; ++f) {
+        EXPECT_FALSE(pull(h)) << "a window was emitted early";
+        ASSERT_EQ(push(h, moving_frame(f)), GST_FLOW_OK);
+    }
+    const auto expected = expected_window({0, 1, 2, 3}, 3, 1);
+    for (int f = 0; f < 4; ++f) {
+        const auto image = pull(h);
+        ASSERT_TRUE(image);
+        // Six transforms of 5e-4 each in the conjugate gradients, two after them.
+        EXPECT_LT(relative_error(values_of<cfloat>(image.get()), expected[f]), 8 * 5e-4) << f;
+        EXPECT_EQ(GST_BUFFER_PTS(image.get()), f * 40 * GST_MSECOND);
+        EXPECT_EQ(GST_BUFFER_DURATION(image.get()), 40 * GST_MSECOND);
+        EXPECT_EQ(readouts_of(image.get())[1].angle_index, f * spokes + 1);
+    }
+    auto caps = adopt(gst_pad_get_current_caps(h->sinkpad));
+    const ImageInfo info = ImageInfo::from_caps(caps.get());
+    EXPECT_EQ(info.format, SampleFormat::c64);
+    EXPECT_EQ(info.channels, 1);
+    EXPECT_EQ(info.width, n);
+}
+
+TEST(MriRecon, HopsAndTheEndGiveEachFrameOnce) {
+    auto h = harness("mrirecon window=4 hop=2 iterations=2");
+    set_caps(h, radial_info(n, samples));
+    for (int f = 0; f < 7; ++f)
+        ASSERT_EQ(push(h, moving_frame(f)), GST_FLOW_OK);
+    EXPECT_EQ(gst_harness_buffers_received(h.get()), 5u); // 0..2 of the first window, 3 and 4 of the second
+    eos(h);
+    ASSERT_EQ(gst_harness_buffers_received(h.get()), 7u);
+    const auto second = expected_window({2, 3, 4, 5}, 2);
+    for (int f = 0; f < 7; ++f) {
+        const auto image = pull(h);
+        EXPECT_EQ(GST_BUFFER_PTS(image.get()), f * 40 * GST_MSECOND);
+        if (f == 3 || f == 4) {
+            EXPECT_LT(relative_error(values_of<cfloat>(image.get()), second[f - 2]), 6 * 5e-4) << f;
+        }
+    }
+}
+
+TEST(MriRecon, AShortSeriesIsPaddedWithItsEdges) {
+    auto h = harness("mrirecon window=4 iterations=2");
+    set_caps(h, radial_info(n, samples));
+    ASSERT_EQ(push(h, moving_frame(0)), GST_FLOW_OK);
+    ASSERT_EQ(push(h, moving_frame(1)), GST_FLOW_OK);
+    EXPECT_EQ(gst_harness_buffers_received(h.get()), 0u);
+    eos(h);
+    ASSERT_EQ(gst_harness_buffers_received(h.get()), 2u);
+    const auto expected = expected_window({0, 0, 1, 1}, 2);
+    EXPECT_LT(relative_error(values_of<cfloat>(pull(h).get()), expected[1]), 6 * 5e-4);
+    EXPECT_LT(relative_error(values_of<cfloat>(pull(h).get()), expected[2]), 6 * 5e-4);
+}
+
+TEST(MriRecon, ANewSeriesDrainsAndAFlushForgets) {
+    auto h = harness("mrirecon window=3");
+    set_caps(h, radial_info(n, samples, 1, 0));
+    ASSERT_EQ(push(h, moving_frame(0)), GST_FLOW_OK);
+    ASSERT_EQ(push(h, moving_frame(1)), GST_FLOW_OK);
+    set_caps(h, radial_info(n, samples, 1, 1));
+    EXPECT_EQ(gst_harness_buffers_received(h.get()), 2u);
+    ASSERT_EQ(push(h, moving_frame(2)), GST_FLOW_OK);
+    gst_harness_push_event(h.get(), gst_event_new_flush_start());
+    gst_harness_push_event(h.get(), gst_event_new_flush_stop(TRUE));
+    GstSegment segment;
+    gst_segment_init(&segment, GST_FORMAT_TIME);
+    gst_harness_push_event(h.get(), gst_event_new_segment(&segment));
+    for (int f = 3; f < 6; ++f)
+        ASSERT_EQ(push(h, moving_frame(f)), GST_FLOW_OK);
+    eos(h);
+    EXPECT_EQ(gst_harness_buffers_received(h.get()), 5u) << "frame 2 was flushed, the others come once";
+    auto caps = adopt(gst_pad_get_current_caps(h->sinkpad));
+    EXPECT_EQ(ImageInfo::from_caps(caps.get()).series, 1);
+}
+
+TEST(MriRecon, LostDataEndAWindow) {
+    auto h = harness("mrirecon window=3");
+    set_caps(h, radial_info(n, samples));
+    ASSERT_EQ(push(h, moving_frame(0)), GST_FLOW_OK);
+    auto frame = moving_frame(5);
+    GST_BUFFER_FLAG_SET(frame.get(), GST_BUFFER_FLAG_DISCONT);
+    ASSERT_EQ(push(h, std::move(frame)), GST_FLOW_OK);
+    EXPECT_EQ(gst_harness_buffers_received(h.get()), 1u);
+}
+
+TEST(MriRecon, LatencyIsUnknownAndThenTheWindows) {
+    auto h = harness("mrirecon window=4");
+    auto query = adopt(gst_query_new_latency());
+    EXPECT_FALSE(gst_pad_peer_query(h->sinkpad, query.get()));
+    set_caps(h, radial_info(n, samples));
+    EXPECT_EQ(gst_harness_query_latency(h.get()), 3 * 40 * GST_MSECOND);
+    // A live source: the measured time of a window comes on top, and less than a frame's time of it here.
+    ASSERT_EQ(push(h, moving_frame(0)), GST_FLOW_OK);
+    const GstClockTime live = gst_harness_query_latency(h.get());
+    EXPECT_GT(live, 3 * 40 * GST_MSECOND);
+    EXPECT_LT(live, 3 * 40 * GST_MSECOND + GST_SECOND);
+}
+
+TEST(MriRecon, CoilsAreCombinedByTheBackgroundsSensitivities) {
+    const int size = 32, coils = 4, each = 15;
+    const auto truth = discs(size, 5);
+    const auto maps = synthetic_sensitivities(coils, size, size, 2);
+    std::vector<cfloat> images(maps.size());
+    for (std::size_t i = 0; i < images.size(); ++i)
+        images[i] = maps[i] * truth[i % truth.size()];
+    for (const char* combine : {"adaptive", "rss", "none"}) {
+        auto h = harness(std::string("mrirecon window=4 iterations=10 combine=") + combine);
+        set_caps(h, radial_info(size, 2 * size, coils));
+        for (int f = 0; f < 4; ++f) {
+            const auto kxy = spokes_of(f * each, each, 2 * size, size);
+            ASSERT_EQ(push(h, kspace_frame(exact_forward(images, size, size, kxy), kxy, each, f)),
+                      GST_FLOW_OK);
+        }
+        const auto image = pull(h);
+        ASSERT_TRUE(image);
+        std::vector<float> magnitude;
+        if (std::string(combine) == "rss") {
+            magnitude = values_of<float>(image.get());
+        } else {
+            const auto values = values_of<cfloat>(image.get());
+            if (std::string(combine) == "none") {
+                // 60 spokes: 1.2 times a full set of 32 pixels.
+                EXPECT_LT(relative_error(values, images), 0.03);
+                continue;
+            }
+            for (const cfloat& value : values)
+                magnitude.push_back(std::abs(value));
+        }
+        std::vector<float> expected;
+        for (const cfloat& value : truth)
+            expected.push_back(std::abs(value));
+        EXPECT_LT(relative_error(magnitude, expected), 0.03) << combine;
+    }
+}
+
+TEST(MriRecon, CartesianFramesThatShareTheLinesAreSolvedToo) {
+    const auto truth = discs(n, 3);
+    KspaceInfo info = radial_info(n, n);
+    info.trajectory = Trajectory::cartesian;
+    auto h = harness("mrirecon window=4");
+    set_caps(h, info);
+    for (int f = 0; f < 4; ++f) {
+        std::vector<float> kxy;
+        for (int line = f; line < n; line += 4) {
+            std::vector<float> one(2 * n);
+            cartesian_line(line, n, n, n, one.data());
+            kxy.insert(kxy.end(), one.begin(), one.end());
+        }
+        ASSERT_EQ(push(h, kspace_frame(exact_forward(truth, n, n, kxy), kxy, n / 4, f)), GST_FLOW_OK);
+    }
+    for (int f = 0; f < 4; ++f)
+        // Every line once: the transform is orthogonal, and one step of conjugate gradients is exact.
+        EXPECT_LT(relative_error(values_of<cfloat>(pull(h).get()), truth), 2e-3);
+}
+
+TEST(MriRecon, SideDataAreTheFrameAndItsPlainImage) {
+    auto h = harness("mrirecon window=2 attach-gridded=true attach-kspace=true");
+    auto plain = harness("mrigrid combine=none");
+    for (const auto* each : {&h, &plain})
+        set_caps(*each, radial_info(n, samples));
+    for (int f = 0; f < 2; ++f) {
+        ASSERT_EQ(push(h, moving_frame(f)), GST_FLOW_OK);
+        ASSERT_EQ(push(plain, moving_frame(f)), GST_FLOW_OK);
+    }
+    for (int f = 0; f < 2; ++f) {
+        const auto image = pull(h);
+        GstSample* gridded = side_of(image.get(), Role::gridded);
+        ASSERT_TRUE(gridded);
+        EXPECT_EQ(values_of<cfloat>(gst_sample_get_buffer(gridded)), values_of<cfloat>(pull(plain).get()));
+        EXPECT_EQ(ImageInfo::from_caps(gst_sample_get_caps(gridded)).width, n);
+        GstSample* kspace = side_of(image.get(), Role::kspace);
+        ASSERT_TRUE(kspace);
+        EXPECT_EQ(GST_BUFFER_PTS(gst_sample_get_buffer(kspace)), f * 40 * GST_MSECOND);
+    }
+}
+
+TEST(MriRecon, WhatIsWrongIsOneError) {
+    const auto check = [&](GstPtr<GstBuffer> frame, const char* word) {
+        auto h = harness("mrirecon window=1");
+        BusWatch bus(h->element);
+        set_caps(h, radial_info(n, samples));
+        EXPECT_EQ(push(h, std::move(frame)), GST_FLOW_ERROR);
+        ASSERT_EQ(bus.errors().size(), 1u) << word;
+        EXPECT_NE(bus.errors()[0].find(word), std::string::npos) << bus.errors()[0];
+    };
+    const auto kxy = trajectory(0);
+    auto data = random_values(kxy.size() / 2, 1);
+    check(buffer_of(data), "trajectory");
+    data[3] = {0, INFINITY};
+    check(kspace_frame(data, kxy, spokes), "not finite");
+
+    auto element = adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("mrirecon", nullptr))));
+    g_object_set(element.get(), "window", 4, "hop", 5, nullptr);
+    {
+        BusWatch bus(element.get());
+        EXPECT_EQ(gst_element_set_state(element.get(), GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+        ASSERT_EQ(bus.errors().size(), 1u);
+        EXPECT_NE(bus.errors()[0].find("hop"), std::string::npos);
+    }
+    gst_element_set_state(element.get(), GST_STATE_NULL);
+}
+
+TEST(MriRecon, StatesGoUpAndDown) {
+    EXPECT_TRUE(cycle_states("mrirecon").empty());
+}
