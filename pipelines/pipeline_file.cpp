@@ -342,6 +342,19 @@ Parameter read_parameter(const fs::path& path, const YAML::Node& key, const YAML
     return p;
 }
 
+/// Whether the choices of `from` name `target`, directly or through other enums.
+bool leads_back(const PipelineFile& file, const Parameter& from, const std::string& target,
+                std::size_t depth) {
+    for (const auto& choice : from.choices)
+        for (const auto& piece : split(choice.second)) {
+            const Parameter* p = piece.parameter ? file.find(piece.text) : nullptr;
+            if (p && (p->name == target ||
+                      (depth < file.parameters.size() && leads_back(file, *p, target, depth + 1))))
+                return true;
+        }
+    return false;
+}
+
 PipelineFile read_file(const YAML::Node& root, const fs::path& path) {
     if (!root.IsMap())
         fail(path, root.Mark(), "this is not a pipeline file (name, description, parameters, pipeline)");
@@ -371,7 +384,7 @@ PipelineFile read_file(const YAML::Node& root, const fs::path& path) {
     std::vector<Piece> pieces;
     try {
         pieces = split(file.text);
-        // Choices are pieces of pipeline and may name parameters themselves, one level deep.
+        // Choices are pieces of pipeline and may name parameters themselves.
         for (const auto& p : file.parameters)
             for (const auto& choice : p.choices)
                 for (auto& piece : split(choice.second))
@@ -392,11 +405,8 @@ PipelineFile read_file(const YAML::Node& root, const fs::path& path) {
     for (const auto& p : file.parameters) {
         if (!used.contains(p.name))
             fail(path, mark, "parameter '" + p.name + "' is not used in the pipeline");
-        for (const auto& choice : p.choices)
-            for (const auto& piece : split(choice.second))
-                if (piece.parameter && file.find(piece.text)->type == ParameterType::choice)
-                    fail(path, mark,
-                         "the choice '" + choice.first + "' names an enum; only other types can stand there");
+        if (leads_back(file, p, p.name, 0))
+            fail(path, mark, "the choices of '" + p.name + "' lead back to themselves");
     }
     return file;
 }

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <unistd.h>
+#include <utility>
 
 namespace mri {
 
@@ -77,27 +78,89 @@ std::string cell(const GValue* value) {
     return text ? text.get() : "";
 }
 
+std::string shortened(std::string text) {
+    constexpr std::size_t most = 60;
+    if (text.size() > most)
+        text = text.substr(0, most - 3) + "...";
+    return text;
+}
+
 /// What elements reported with messages of one name (mri-metrics ...): a table.
 struct Report {
     std::vector<std::string> headings{"element"};
     std::vector<std::vector<std::string>> rows;
 
-    void add(const std::string& element, const GstStructure* structure) {
+    void add(const std::string& element, const std::vector<std::pair<std::string, std::string>>& fields) {
         std::vector<std::string> row{element};
-        for (gint i = 0; i < gst_structure_n_fields(structure); ++i) {
-            const char* field = gst_structure_nth_field_name(structure, i);
-            auto column = std::find(headings.begin() + 1, headings.end(), field);
+        for (const auto& [name, text] : fields) {
+            auto column = std::find(headings.begin() + 1, headings.end(), name);
             if (column == headings.end())
-                column = headings.insert(column, field);
+                column = headings.insert(column, name);
             const auto index = static_cast<std::size_t>(column - headings.begin());
             row.resize(std::max(row.size(), index + 1));
-            row[index] = cell(gst_structure_get_value(structure, field));
+            row[index] = text;
         }
         if (rows.size() == max_rows)
             rows.erase(rows.begin());
         rows.push_back(std::move(row));
     }
 };
+
+/// The columns of messages that have more fields than a line has room for; others are shown whole.
+const std::map<std::string, std::vector<const char*>> shown_fields{
+    {"mri-metrics",
+     {"label", "image", "series", "frames", "psnr", "ssim", "psnr-moving", "raw-psnr", "raw-ssim",
+      "raw-psnr-moving"}},
+    {"mri-train",
+     {"step", "loss", "learning-rate", "seconds-per-step", "validation-loss", "validation-psnr",
+      "validation-ssim", "validation-psnr-moving", "saved"}},
+};
+
+using Reports = std::map<std::string, Report>;
+
+std::vector<std::pair<std::string, std::string>> fields_of(const GstStructure* structure,
+                                                           const std::vector<const char*>* only,
+                                                           const std::string& prefix = {}) {
+    std::vector<std::pair<std::string, std::string>> fields;
+    const auto take = [&](const std::string& name) {
+        if (const GValue* value = gst_structure_get_value(structure, (prefix + name).c_str()))
+            fields.emplace_back(name, shortened(cell(value)));
+    };
+    if (only) {
+        for (const char* name : *only)
+            take(name);
+    } else {
+        for (gint i = 0; i < gst_structure_n_fields(structure); ++i)
+            take(gst_structure_nth_field_name(structure, i));
+    }
+    return fields;
+}
+
+void add_report(Reports& reports, const std::string& element, const GstStructure* structure) {
+    const std::string name = gst_structure_get_name(structure);
+    Report& report = reports[name];
+    if (name == "mri-metrics-summary") {
+        // One message has the means of several images, told apart by the beginning of their fields' names.
+        static constexpr std::pair<const char*, const char*> images[] = {
+            {"image", ""}, {"input", "input-"}, {"gridded", "gridded-"}};
+        static const std::vector<const char*> figures{
+            "series", "frames", "psnr", "ssim", "psnr-moving", "raw-psnr", "raw-ssim", "raw-psnr-moving"};
+        const gchar* label = gst_structure_get_string(structure, "label");
+        for (const auto& [image, prefix] : images) {
+            auto fields = fields_of(structure, &figures, prefix);
+            if (fields.empty())
+                continue;
+            fields.insert(fields.begin(), {{"label", label ? label : ""}, {"image", image}});
+            report.add(element, fields);
+        }
+        return;
+    }
+    // A step is news for a moment; a validation is worth a row.
+    if (name == "mri-train" && !gst_structure_has_field(structure, "validation-psnr"))
+        return;
+    const auto shown = shown_fields.find(name);
+    report.add(element, fields_of(structure, shown == shown_fields.end() ? nullptr : &shown->second));
+}
 
 class Runner {
   public:
@@ -185,9 +248,8 @@ class Runner {
             break;
         case GST_MESSAGE_ELEMENT: {
             const GstStructure* structure = gst_message_get_structure(message);
-            ++element_messages_;
             if (structure && g_str_has_prefix(gst_structure_get_name(structure), "mri-"))
-                reports_[gst_structure_get_name(structure)].add(describe_source(message), structure);
+                add_report(reports_, describe_source(message), structure);
             break;
         }
         default:
@@ -299,7 +361,8 @@ class Runner {
         if (options_.quiet || code_ == ExitCode::pipeline_error)
             return;
         for (const auto& [name, report] : reports_)
-            std::printf("\n%s\n%s", name.c_str(), format_table(report.headings, report.rows).c_str());
+            if (!report.rows.empty())
+                std::printf("\n%s\n%s", name.c_str(), format_table(report.headings, report.rows).c_str());
         if (options_.stats)
             print_stats(counts, latency, elapsed);
         std::fflush(stdout);
@@ -423,9 +486,8 @@ class Runner {
     GstClockTime note_time_ = 0;
     std::optional<GstClockTime> ending_;
     int seen_interrupts_ = 0;
-    std::uint64_t element_messages_ = 0;
     std::string note_;
-    std::map<std::string, Report> reports_;
+    Reports reports_;
 };
 
 } // namespace

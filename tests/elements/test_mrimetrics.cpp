@@ -155,6 +155,29 @@ TEST(MriMetrics, ScoresTheNetworksInputToo) {
     EXPECT_DOUBLE_EQ(number(summary.get(), "input-psnr"), number(m[1].get(), "psnr"));
 }
 
+TEST(MriMetrics, ScoresTheGriddedImageToo) {
+    Harness h("mrimetrics input=true gridded=true");
+    h.caps(image_info(side, side));
+    for (int t = 0; t < 2; ++t) {
+        auto buffer = frame(t, true);
+        // The truth itself as gridded image: its error is that of single precision alone.
+        add_image(buffer.get(), mri::Role::gridded, truth_frame(t), side, side);
+        ASSERT_EQ(h.push(std::move(buffer)), GST_FLOW_OK);
+    }
+    h.eos();
+    const auto m = h.named("mri-metrics");
+    ASSERT_EQ(m.size(), 3u);
+    EXPECT_STREQ(gst_structure_get_string(m[2].get(), "image"), "gridded");
+    EXPECT_NEAR(number(m[2].get(), "gain"), 1, 1e-5);
+    EXPECT_LT(number(m[2].get(), "nrmse"), 1e-5);
+    GstStructure* raw = nullptr;
+    g_object_get(h.element(), "summary", &raw, nullptr);
+    const mri::StructurePtr summary(raw);
+    EXPECT_DOUBLE_EQ(number(summary.get(), "gridded-nrmse"), number(m[2].get(), "nrmse"));
+    EXPECT_DOUBLE_EQ(number(summary.get(), "input-psnr"), number(m[1].get(), "psnr"));
+    EXPECT_DOUBLE_EQ(number(summary.get(), "psnr"), number(m[0].get(), "psnr"));
+}
+
 TEST(MriMetrics, FramesWithoutTruthPassWithOneWarningAndAreCounted) {
     Harness h("mrimetrics");
     h.caps(image_info(side, side));

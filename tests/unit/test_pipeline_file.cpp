@@ -134,8 +134,8 @@ TEST(PipelineFile, RefusesFilesThatAreWrong) {
     EXPECT_TRUE(contains(refusal(replaced(good, "${spokes}", "${spoke}")), "${spoke}"));
     EXPECT_TRUE(contains(refusal(replaced(good, "${spokes}", "${spokes")), "does not name a parameter"));
     EXPECT_TRUE(contains(refusal(replaced(good, "${label}", "\"${label}\"")), "leave out the quotes"));
-    EXPECT_TRUE(
-        contains(refusal(replaced(good, "location=${location}\"}", "location=${view}\"}")), "names an enum"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "location=${location}\"}", "location=${view}\"}")),
+                         "lead back to themselves"));
     EXPECT_TRUE(contains(refusal(replaced(good, "gain:", "spokes:")), "twice"));
     // The line of the trouble is named: `spokes` stands on the sixth.
     EXPECT_TRUE(contains(refusal(replaced(good, "type: int", "type: integer")), "good.yaml:6:"));
