@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/trainer.hpp"
+#include "models/window_cache.hpp"
+#include "plugins/common/error.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+
+using namespace mri;
+
+class TrainerTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        folder_ = std::filesystem::temp_directory_path() / ("mri-trainer-" + std::to_string(::getpid()));
+        std::filesystem::create_directories(folder_);
+    }
+    void TearDown() override { std::filesystem::remove_all(folder_); }
+    std::string path(const std::string& name) const { return folder_ / name; }
+
+    /// Two filters on 16 x 16: a step takes milliseconds.
+    TrainOptions tiny(const std::string& name) const {
+        TrainOptions o;
+        o.network.filters = 2;
+        o.network.mean_input = true;
+        o.weights = path(name + ".safetensors");
+        o.checkpoint = path(name + ".checkpoint");
+        o.steps = 60;
+        o.patch = 16;
+        o.learning_rate = 3e-3;
+        o.run = {"cpu", Precision::float32, 1};
+        return o;
+    }
+
+    std::filesystem::path folder_;
+};
+
+constexpr WindowShape small{8, 24, 20};
+
+/// A blob that moves, and the same with a checkerboard of alternating sign over it that a network can learn
+/// to remove.
+void make_pair(unsigned seed, std::vector<float>& input, std::vector<float>& truth) {
+    std::mt19937 random(seed);
+    const float cx = 6.0F + static_cast<float>(random() % 8);
+    const float cy = 6.0F + static_cast<float>(random() % 12);
+    input.clear();
+    truth.clear();
+    for (int t = 0; t < small.frames; ++t)
+        for (int y = 0; y < small.height; ++y)
+            for (int x = 0; x < small.width; ++x) {
+                const float dx = static_cast<float>(x) - cx - static_cast<float>(t % 4);
+                const float dy = static_cast<float>(y) - cy;
+                const float v = 0.3F + 0.6F * std::exp(-(dx * dx + dy * dy) / 20.0F);
+                truth.push_back(v);
+                input.push_back(v + ((x + y + t) % 2 ? 0.1F : -0.1F));
+            }
+}
+
+void fill(Trainer& trainer, int training = 6, int validation = 2) {
+    std::vector<float> input;
+    std::vector<float> truth;
+    for (int i = 0; i < training + validation; ++i) {
+        make_pair(static_cast<unsigned>(i), input, truth);
+        trainer.add(input, truth, small, i >= training);
+    }
+}
+
+TEST_F(TrainerTest, LearnsASmallProblem) {
+    for (const Loss loss : {Loss::mse, Loss::l1, Loss::ssim}) {
+        TrainOptions o = tiny("learn");
+        o.loss = loss;
+        o.steps = 150;
+        Trainer trainer(o);
+        fill(trainer);
+        EXPECT_EQ(trainer.windows(), 6U);
+        EXPECT_EQ(trainer.validation_windows(), 2U);
+        const TrainResult result = trainer.run({});
+        EXPECT_TRUE(result.finished);
+        EXPECT_EQ(result.step, 150U);
+        ASSERT_TRUE(result.input && result.validation);
+        // The checkerboard is far above the noise of training: at least 3 dB go (mse reaches more than 6).
+        EXPECT_GT(result.validation->psnr, result.input->psnr + 3.0) << static_cast<int>(loss);
+        EXPECT_LT(result.validation->loss, result.input->loss) << static_cast<int>(loss);
+
+        // The weights file is what the score says.
+        Network network = Network::load(o.weights, o.run);
+        EXPECT_EQ(network.unet(), o.network);
+        EXPECT_EQ(network.trained_frames(), small.frames);
+        std::vector<float> input;
+        std::vector<float> truth;
+        make_pair(6, input, truth);
+        std::vector<float> output(input.size());
+        network.run(input, output, small);
+        const auto error = [&truth](const std::vector<float>& x) {
+            double sum = 0;
+            for (std::size_t i = 0; i < x.size(); ++i)
+                sum += (x[i] - truth[i]) * (x[i] - truth[i]);
+            return sum / static_cast<double>(x.size());
+        };
+        EXPECT_LT(error(output), 0.5 * error(input)) << "3 dB again";
+    }
+}
+
+TEST_F(TrainerTest, StartsAtTheInputsQuality) {
+    TrainOptions o = tiny("start");
+    o.steps = 1;
+    o.learning_rate = 1e-12;
+    Trainer trainer(o);
+    fill(trainer);
+    const TrainResult result = trainer.run({});
+    EXPECT_NEAR(result.validation->psnr, result.input->psnr, 1e-3) << "conv6 begins with zeros";
+}
+
+TEST_F(TrainerTest, ResumesAsIfNeverStopped) {
+    TrainOptions whole = tiny("whole");
+    whole.steps = 40;
+    whole.batch = 2;
+    whole.validation_interval = 17;
+    {
+        Trainer trainer(whole);
+        fill(trainer);
+        trainer.run({});
+    }
+    TrainOptions part = whole;
+    part.weights = path("part.safetensors");
+    part.checkpoint = path("part.checkpoint");
+    part.resume = true;
+    {
+        Trainer trainer(part);
+        fill(trainer);
+        const TrainResult result = trainer.run([&trainer](const TrainProgress& progress) {
+            if (progress.validation)
+                trainer.stop();
+        });
+        EXPECT_EQ(result.step, 17U);
+        EXPECT_FALSE(result.finished);
+    }
+    {
+        Trainer trainer(part);
+        fill(trainer);
+        EXPECT_EQ(trainer.run({}).step, 40U);
+    }
+    const TensorFile a = read_safetensors(whole.checkpoint);
+    const TensorFile b = read_safetensors(part.checkpoint);
+    ASSERT_EQ(a.tensors.size(), b.tensors.size());
+    double largest = 0;
+    for (const auto& [name, tensor] : a.tensors)
+        for (std::size_t i = 0; i < tensor.values.size(); ++i)
+            largest = std::max(
+                largest, std::abs(static_cast<double>(tensor.values[i]) - b.tensors.at(name).values[i]));
+    EXPECT_EQ(largest, 0.0) << "same arithmetic, same order, one thread: the same bits";
+}
+
+TEST_F(TrainerTest, RefusesForeignCheckpoints) {
+    TrainOptions o = tiny("resume");
+    o.steps = 1;
+    {
+        Trainer trainer(o);
+        fill(trainer);
+        trainer.run({});
+    }
+    o.resume = true;
+    o.network.filters = 3;
+    Trainer other(o);
+    fill(other);
+    try {
+        other.run({});
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_NE(std::string(e.what()).find("resume.checkpoint"), std::string::npos) << e.what();
+        EXPECT_NE(std::string(e.what()).find("bottleneck"), std::string::npos) << e.what();
+    }
+}
+
+TEST_F(TrainerTest, StopsWithinASecond) {
+    TrainOptions o = tiny("stop");
+    o.network.filters = 16;
+    o.patch = 0;
+    o.steps = 1000000;
+    Trainer trainer(o);
+    fill(trainer);
+    std::chrono::steady_clock::time_point asked;
+    std::thread stopper([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(700));
+        asked = std::chrono::steady_clock::now();
+        trainer.stop();
+    });
+    const TrainResult result = trainer.run({});
+    const auto ended = std::chrono::steady_clock::now();
+    stopper.join();
+    EXPECT_FALSE(result.finished);
+    EXPECT_LT(std::chrono::duration<double>(ended - asked).count(), 1.0);
+    EXPECT_TRUE(std::filesystem::exists(o.checkpoint));
+    EXPECT_TRUE(std::filesystem::exists(o.weights)) << "what was learnt so far is not lost";
+}
+
+TEST_F(TrainerTest, ReportsProgress) {
+    TrainOptions o = tiny("progress");
+    o.validation_interval = 20;
+    Trainer trainer(o);
+    fill(trainer);
+    std::vector<std::uint64_t> validated;
+    double last = 0;
+    trainer.run([&](const TrainProgress& p) {
+        if (p.validation)
+            validated.push_back(p.step);
+        EXPECT_GE(p.fraction, last);
+        last = p.fraction;
+        EXPECT_GT(p.loss, 0.0);
+        EXPECT_GT(p.seconds_per_step, 0.0);
+    });
+    EXPECT_EQ(validated, (std::vector<std::uint64_t>{20, 40, 60}));
+    EXPECT_EQ(last, 1.0);
+}
+
+TEST_F(TrainerTest, RefusesWhatCannotWork) {
+    const auto refused = [this](auto change) {
+        TrainOptions o = tiny("bad");
+        change(o);
+        EXPECT_THROW(Trainer{o}, Error);
+    };
+    refused([](TrainOptions& o) { o.weights.clear(); });
+    refused([](TrainOptions& o) { o.batch = 0; });
+    refused([](TrainOptions& o) { o.patch = 3; });
+    refused([](TrainOptions& o) { o.network.filters = 0; });
+    refused([](TrainOptions& o) { o.learning_rate = std::nan(""); });
+    refused([](TrainOptions& o) { o.checkpoint.clear(), o.resume = true; });
+    refused([](TrainOptions& o) { o.run.device = "tpu"; });
+
+    Trainer trainer(tiny("bad"));
+    EXPECT_THROW(trainer.run({}), Error) << "no windows";
+    std::vector<float> input(small.count(), 1.0F);
+    EXPECT_THROW(trainer.add(input, std::span(input).first(10), small), Error);
+    input[7] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_THROW(trainer.add(input, std::vector<float>(small.count(), 1.0F), small), Error);
+    EXPECT_THROW(trainer.add(std::vector<float>(small.count(), 1.0F), input, small), Error);
+}
+
+TEST_F(TrainerTest, WritesNothingWhereItCannot) {
+    TrainOptions o = tiny("unwritable");
+    o.weights = path("no/folder.safetensors");
+    o.steps = 1;
+    Trainer trainer(o);
+    fill(trainer);
+    try {
+        trainer.run({});
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::open_write);
+    }
+}
+
+TEST_F(TrainerTest, CacheGivesBackWhatItTook) {
+    const std::size_t bytes = small.count() * 2 * sizeof(float);
+    WindowCache cache(2 * bytes + 1, 3 * bytes, folder_);
+    std::vector<TrainingWindow> windows;
+    for (unsigned i = 0; i < 5; ++i) {
+        TrainingWindow window{small, 1.0F + static_cast<float>(i), {}, {}};
+        make_pair(i, window.input, window.truth);
+        windows.push_back(window);
+        cache.add(window);
+    }
+    EXPECT_EQ(cache.in_memory(), 2U);
+    EXPECT_EQ(cache.size(), 5U);
+    for (const std::size_t i : {4, 0, 3, 1, 2, 4}) {
+        const TrainingWindow& window = cache.at(i);
+        EXPECT_EQ(window.shape, windows[i].shape);
+        EXPECT_EQ(window.scale, windows[i].scale);
+        EXPECT_EQ(window.input, windows[i].input);
+        EXPECT_EQ(window.truth, windows[i].truth);
+    }
+    EXPECT_TRUE(std::filesystem::is_empty(folder_)) << "the file has no name";
+    try {
+        cache.add(windows[0]);
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::no_memory);
+    }
+    WindowCache nowhere(0, bytes, path("missing"));
+    EXPECT_THROW(nowhere.add(windows[0]), Error);
+}
+
+TEST_F(TrainerTest, SamplesAreCutAndVariedTogether) {
+    TrainingWindow window{small, 1.0F, {}, {}};
+    window.input.resize(small.count());
+    std::iota(window.input.begin(), window.input.end(), 0.0F);
+    window.truth = window.input;
+    for (float& value : window.truth)
+        value *= 2.0F;
+    bool reversed = false;
+    bool turned = false;
+    for (std::uint64_t seed = 0; seed < 64; ++seed) {
+        const TrainingSample sample = draw_sample(window, {8, true, true}, seed);
+        ASSERT_EQ(sample.shape, (WindowShape{8, 8, 8}));
+        ASSERT_EQ(sample.input.size(), 2 * sample.truth.size());
+        for (std::size_t i = 0; i < sample.truth.size(); ++i) {
+            // Both channels add up to the magnitude, and input and truth are of the same pixel and the same
+            // gain. Values reach 4000 in float32: 4000 x 2^-23 a rounding, some roundings.
+            ASSERT_NEAR(2.0F * (sample.input[2 * i] + sample.input[2 * i + 1]), sample.truth[i], 0.01F);
+        }
+        const float first = sample.truth.front();
+        const float last = sample.truth.back();
+        reversed |= sample.truth[0] > sample.truth[7 * 64];
+        turned |= std::abs(sample.truth[1] - sample.truth[0]) > 10.0F;
+        ASSERT_NE(first, last);
+        const TrainingSample again = draw_sample(window, {8, true, true}, seed);
+        ASSERT_EQ(again.input, sample.input) << "the same seed gives the same sample";
+    }
+    EXPECT_TRUE(reversed);
+    EXPECT_TRUE(turned);
+    const TrainingSample whole = draw_sample(window, {0, false, false}, 1);
+    EXPECT_EQ(whole.input, window.input);
+    EXPECT_EQ(whole.truth, window.truth);
+    EXPECT_THROW(draw_sample({{2, 8, 8}, 1.0F, std::vector<float>(128), std::vector<float>(128)}, {}, 1),
+                 Error);
+
+    std::vector<std::size_t> order = shuffled(100, 7);
+    EXPECT_EQ(order, shuffled(100, 7));
+    EXPECT_NE(order, shuffled(100, 8));
+    std::sort(order.begin(), order.end());
+    for (std::size_t i = 0; i < order.size(); ++i)
+        EXPECT_EQ(order[i], i);
+}
+
+} // namespace
