@@ -65,6 +65,10 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         p.boolean("rotating",
                   "Spoke index (or random mask) runs on over the frames; otherwise every frame has the same",
                   &S::rotating);
+        p.integer(
+            "first-spoke",
+            "Radial: index of the first spoke of a series (-1: drawn anew for each series, by the seed)", -1,
+            G_MAXINT, &S::first_spoke);
         p.integer("spokes", "Readouts a frame: spokes or lines (0: from the acceleration)", 0, max_samples,
                   &S::readouts);
         p.real("acceleration",

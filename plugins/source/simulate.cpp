@@ -37,7 +37,7 @@ std::complex<double> normal_pair(std::mt19937_64& engine) {
     return std::polar(radius, 2 * std::numbers::pi * uniform(engine));
 }
 
-enum Salt : std::uint64_t { salt_noise, salt_phase, salt_coils, salt_mask };
+enum Salt : std::uint64_t { salt_noise, salt_phase, salt_coils, salt_mask, salt_start };
 
 void check(const SimulateSettings& s, int width, int height) {
     const auto fail = [](const std::string& sentence) { throw Error(Errc::settings, sentence); };
@@ -187,7 +187,10 @@ void Simulator::trajectory(SimulatedFrame& frame) {
     frame.trajectory.resize(2 * readouts * samples);
     frame.angle.resize(readouts);
     frame.step.resize(readouts);
-    const std::uint64_t first = settings_.rotating ? frame_ * readouts : 0;
+    // Drawn from one revolution's worth of tiny golden angles, so that an index stays small.
+    const std::uint64_t start = settings_.first_spoke >= 0 ? static_cast<std::uint64_t>(settings_.first_spoke)
+                                                           : mix(series_seed_, salt_start) % 10007;
+    const std::uint64_t first = start + (settings_.rotating ? frame_ * readouts : 0);
 
     if (settings_.sampling == Sampling::cartesian) {
         const std::uint64_t mask = settings_.rotating ? frame_ : 0;

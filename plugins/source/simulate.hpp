@@ -26,9 +26,11 @@ inline constexpr double no_noise = std::numeric_limits<double>::infinity();
 struct SimulateSettings {
     Sampling sampling = Sampling::radial;
     AngleScheme angles = AngleScheme::tiny_golden;
-    int tiny_golden = 7;      ///< N of the tiny golden angle pi / ((sqrt(5) + 1) / 2 + N - 1)
-    bool negative = false;    ///< the angle runs backwards, as on the scanner of the first data
-    bool rotating = true;     ///< the index of the spoke, or the mask, runs on over the frames
+    int tiny_golden = 7;   ///< N of the tiny golden angle pi / ((sqrt(5) + 1) / 2 + N - 1)
+    bool negative = false; ///< the angle runs backwards, as on the scanner of the first data
+    bool rotating = true;  ///< the index of the spoke, or the mask, runs on over the frames
+    std::int64_t first_spoke =
+        0;                    ///< index of a series' first spoke; below 0: drawn from the seed and the series
     int readouts = 0;         ///< readouts a frame; 0 takes them from the acceleration
     double acceleration = 13; ///< of a full set: see full_set()
     int oversampling = 1;     ///< samples a readout over the width of the image

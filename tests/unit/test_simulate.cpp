@@ -118,6 +118,24 @@ TEST(Simulate, TheTrajectoryIsTheTinyGoldenAngles) {
     EXPECT_NEAR(first.trajectory[2 * 32 + 1], -16 * std::sin(-step), 4e-6);
 }
 
+TEST(Simulate, TheFirstSpokeIsGivenOrDrawnForEachSeries) {
+    SimulateSettings s = with_readouts(3);
+    const auto image = picture(32, 32);
+    const auto first = [&](std::uint64_t series) {
+        Simulator simulator(s, 32, 32, series);
+        return simulator.acquire(simulator.seen(image)).angle.front();
+    };
+    s.first_spoke = 40;
+    EXPECT_EQ(first(0), 40u);
+    EXPECT_EQ(first(1), 40u);
+    s.first_spoke = -1;
+    EXPECT_EQ(first(0), first(0));
+    std::set<std::uint64_t> drawn;
+    for (std::uint64_t series = 0; series < 8; ++series)
+        drawn.insert(first(series));
+    EXPECT_GT(drawn.size(), 6u); // of 10007: two equal pairs among 8 have a chance below 1e-5
+}
+
 TEST(Simulate, ASpokeIsACircleInPixelsWhenTheImageIsNotSquare) {
     Simulator simulator(with_readouts(7), 48, 32);
     const auto frame = simulator.acquire(simulator.seen(picture(48, 32)));
