@@ -381,6 +381,11 @@ void Source::install(gpointer klass) {
 
 void Source::set_caps(const GstPtr<GstCaps>& caps) {
     if (!gst_base_src_set_caps(GST_BASE_SRC(gst()), caps.get())) {
+        // Caps that are refused because the pipeline is being stopped are no error.
+        GstPad* pad = GST_BASE_SRC_PAD(gst());
+        const auto peer = adopt(gst_pad_get_peer(pad));
+        if (GST_PAD_IS_FLUSHING(pad) || (peer && GST_PAD_IS_FLUSHING(peer.get())))
+            throw Flushing{};
         const GString_ptr text(gst_caps_to_string(caps.get()));
         throw Error(Errc::format, "Downstream does not accept what this source makes", text.get());
     }

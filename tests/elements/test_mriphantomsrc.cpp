@@ -155,7 +155,7 @@ TEST(MriPhantomSrc, SurvivesStateCycles) {
         gst_element_set_state(element.get(), GST_STATE_PLAYING);
         gst_element_set_state(element.get(), GST_STATE_NULL);
     }
-    EXPECT_TRUE(watch.errors().empty());
+    EXPECT_EQ(watch.errors(), std::vector<std::string>{});
 }
 
 TEST(MriPhantomSrc, SaysOnceThatSeriesNeedFrames) {
