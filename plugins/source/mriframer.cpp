@@ -158,6 +158,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         const auto flags = item.head.flags;
         if ((flags & no_image) && !(flags & flag::parallel_calibration_and_imaging)) {
             MRI_DEBUG("readout %u is no image data", item.head.scan_counter);
+            discont_ |= GST_BUFFER_FLAG_IS_SET(item.buffer.get(), GST_BUFFER_FLAG_DISCONT) != 0;
             return GST_FLOW_OK;
         }
 

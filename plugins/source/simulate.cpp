@@ -187,7 +187,7 @@ void Simulator::trajectory(SimulatedFrame& frame) {
     frame.trajectory.resize(2 * readouts * samples);
     frame.angle.resize(readouts);
     frame.step.resize(readouts);
-    // Drawn from one revolution's worth of tiny golden angles, so that an index stays small.
+    // Ten thousand golden angles lie everywhere on the half turn, and the index stays small.
     const std::uint64_t start = settings_.first_spoke >= 0 ? static_cast<std::uint64_t>(settings_.first_spoke)
                                                            : mix(series_seed_, salt_start) % 10007;
     const std::uint64_t first = start + (settings_.rotating ? frame_ * readouts : 0);

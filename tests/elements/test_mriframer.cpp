@@ -367,7 +367,7 @@ TEST_F(MriFramer, TheTruthNearestTheMiddleStays) {
 
 TEST_F(MriFramer, WhatIsNoImageDataIsLeftOut) {
     open("mriframer readouts=2");
-    push(repetition(0, flag::noise));
+    push(repetition(0, flag::noise), false, true);
     push();
     push(repetition(0, flag::navigation));
     push(repetition(0, flag::parallel_calibration | flag::parallel_calibration_and_imaging));
@@ -375,6 +375,7 @@ TEST_F(MriFramer, WhatIsNoImageDataIsLeftOut) {
     ASSERT_TRUE(frame);
     EXPECT_EQ(readouts_of(frame.get())[0].scan_counter, 1u);
     EXPECT_EQ(readouts_of(frame.get())[1].scan_counter, 3u);
+    EXPECT_TRUE(GST_BUFFER_FLAG_IS_SET(frame.get(), GST_BUFFER_FLAG_DISCONT)); // the noise scan's
 }
 
 TEST_F(MriFramer, AFlushForgetsWhatIsPending) {
