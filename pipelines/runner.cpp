@@ -155,8 +155,10 @@ void add_report(Reports& reports, const std::string& element, const GstStructure
         }
         return;
     }
-    // A step is news for a moment; a validation is worth a row.
-    if (name == "mri-train" && !gst_structure_has_field(structure, "validation-psnr"))
+    // Where pictures go is told by an INFO message already; a step is news for a moment, a validation worth a
+    // row.
+    if (name == "mri-display" ||
+        (name == "mri-train" && !gst_structure_has_field(structure, "validation-psnr")))
         return;
     const auto shown = shown_fields.find(name);
     report.add(element, fields_of(structure, shown == shown_fields.end() ? nullptr : &shown->second));
@@ -234,6 +236,13 @@ class Runner {
                 if (options_.verbose && debug)
                     say("  " + std::string(debug.get()));
             }
+            break;
+        }
+        case GST_MESSAGE_INFO: {
+            GError* raw = nullptr;
+            gst_message_parse_info(message, &raw, nullptr);
+            if (const GErrorPtr what(raw); !options_.quiet)
+                say(describe_source(message) + ": " + one_line(what->message));
             break;
         }
         case GST_MESSAGE_LATENCY:
@@ -360,6 +369,9 @@ class Runner {
                 handle(message.get());
         if (options_.quiet || code_ == ExitCode::pipeline_error)
             return;
+        // The means over one series are that series again.
+        if (reports_["mri-metrics-summary"].rows.size() == reports_["mri-metrics"].rows.size())
+            reports_.erase("mri-metrics-summary");
         for (const auto& [name, report] : reports_)
             if (!report.rows.empty())
                 std::printf("\n%s\n%s", name.c_str(), format_table(report.headings, report.rows).c_str());
@@ -448,25 +460,31 @@ class Runner {
             if (s.buffers_in + s.buffers_out == 0)
                 continue;
             rows.push_back({s.name, std::to_string(s.buffers_in), std::to_string(s.buffers_out),
-                            s.starts_thread ? "-" : per_frame(s.wall), per_frame(s.cpu)});
+                            s.buffers_in == 0 ? "-" : per_frame(s.wall), per_frame(s.cpu)});
         }
-        std::printf("\nms a frame: inside the element (a sink's waiting included), and its thread's "
-                    "processor time\n%s",
-                    format_table({"stage", "buffers in", "out", "wall ms", "cpu ms"}, rows).c_str());
+        std::printf(
+            "\nms a frame: wall, inside the element (a sink's waiting included); cpu, processor time of its "
+            "streaming threads\n%s",
+            format_table({"stage", "buffers in", "out", "wall ms", "cpu ms"}, rows).c_str());
         rows.clear();
         const auto lateness = StageTimes::install().lateness();
         for (const auto& sink : sinks) {
             const auto late = lateness.find(sink.name);
-            const bool known = late != lateness.end();
-            const auto in = std::find_if(stages.begin(), stages.end(),
-                                         [&](const auto& s) { return s.name == sink.name; });
-            const guint64 arrived = in == stages.end() ? 0 : in->buffers_in;
-            rows.push_back({sink.name, std::to_string(arrived - std::min(arrived, sink.dropped)),
-                            known ? std::to_string(late->second.late) : "-",
-                            known ? print("%.1f", static_cast<double>(late->second.worst) / 1e6) : "-",
-                            std::to_string(sink.dropped)});
+            if (late == lateness.end())
+                continue; // it does not show frames at their time
+            // A sink drops by itself, and by its reports of quality makes elements before it leave frames
+            // out.
+            const guint64 arrived = late->second.frames;
+            const guint64 dropped = sink.dropped + (frames > arrived ? frames - arrived : 0);
+            rows.push_back(
+                {sink.name, std::to_string(arrived - std::min(arrived, sink.dropped)),
+                 std::to_string(late->second.late),
+                 late->second.worst ? print("%.1f", static_cast<double>(*late->second.worst) / 1e6) : "-",
+                 std::to_string(dropped)});
         }
-        std::printf("\n%s", format_table({"sink", "buffers", "late", "worst ms", "dropped"}, rows).c_str());
+        if (!rows.empty())
+            std::printf("\nframes at their time: late is more than 5 ms after it\n%s",
+                        format_table({"sink", "shown", "late", "latest by ms", "dropped"}, rows).c_str());
         std::printf("\n%" G_GUINT64_FORMAT " frames in %.1f s, %.1f a second", frames, elapsed,
                     elapsed > 0 ? static_cast<double>(frames) / elapsed : 0.0);
         if (latency)

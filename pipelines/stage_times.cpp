@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <gst/base/gstbasesink.h>
 #include <gst/gsttracer.h>
 #include <optional>
 
@@ -39,6 +40,9 @@ struct StageTimes::Thread {
 
 namespace {
 
+constexpr GstClockTimeDiff late_after = 5 * GST_MSECOND;
+
+/// The pad's element.
 GstPtr<GstElement> parent_of(GstPad* pad) {
     GstPtr<GstObject> parent = adopt(gst_object_get_parent(GST_OBJECT(pad)));
     // A ghost pad's inner half belongs to the ghost pad.
@@ -49,9 +53,15 @@ GstPtr<GstElement> parent_of(GstPad* pad) {
     return adopt(GST_ELEMENT(parent.release()));
 }
 
-GstPtr<GstElement> receiver_of(GstPad* pad) {
-    const auto peer = adopt(gst_pad_get_peer(pad));
-    return peer ? parent_of(peer.get()) : GstPtr<GstElement>();
+/// The element, or the bin with it that stands in the pipeline itself.
+GstPtr<GstElement> stage_of(GstPtr<GstElement> element) {
+    while (element) {
+        auto parent = adopt(gst_object_get_parent(GST_OBJECT(element.get())));
+        if (!parent || !GST_IS_ELEMENT(parent.get()) || GST_IS_PIPELINE(parent.get()))
+            break;
+        element = adopt(GST_ELEMENT(parent.release()));
+    }
+    return element;
 }
 
 } // namespace
@@ -61,19 +71,16 @@ struct StageHooks {
         static thread_local StageTimes::Thread own;
         return own;
     }
-    static void push_pre(GObject*, GstClockTime, GstPad* pad, GstBuffer*) { times->pre(pad, 1); }
+    static void push_pre(GObject*, GstClockTime, GstPad* pad, GstBuffer* buffer) {
+        times->pre(pad, 1, buffer);
+    }
     static void push_list_pre(GObject*, GstClockTime, GstPad* pad, GstBufferList* list) {
-        times->pre(pad, gst_buffer_list_length(list));
+        times->pre(pad, gst_buffer_list_length(list), nullptr);
     }
     static void push_post(GObject*, GstClockTime, GstPad* pad, GstFlowReturn) { times->post(pad); }
-    static void event_pre(GObject*, GstClockTime, GstPad* pad, GstEvent* event) {
-        if (GST_EVENT_TYPE(event) == GST_EVENT_QOS && GST_PAD_IS_SINK(pad)) {
-            const auto sink = parent_of(pad);
-            if (sink && GST_OBJECT_FLAG_IS_SET(sink.get(), GST_ELEMENT_FLAG_SINK))
-                times->quality(sink.get(), event);
-        }
+    static void event_pre(GObject*, GstClockTime, GstPad* pad, GstEvent*) {
         if (GST_PAD_IS_SRC(pad))
-            times->pre(pad, 0);
+            times->pre(pad, 0, nullptr);
     }
     static void event_post(GObject*, GstClockTime, GstPad* pad, gboolean) { times->post(pad); }
 
@@ -102,44 +109,45 @@ StageTimes::Stage& StageTimes::stage(GstElement* element) {
     const auto [it, fresh] = stages_.try_emplace(element);
     if (fresh) {
         const GString_ptr name(gst_object_get_name(GST_OBJECT(element)));
-        const GstElementFactory* factory = gst_element_get_factory(element);
         it->second.name = name.get();
-        it->second.factory = factory ? GST_OBJECT_NAME(factory) : "";
-        it->second.order = static_cast<guint>(stages_.size());
+        it->second.order = stages_.size();
     }
     return it->second;
 }
 
-void StageTimes::pre(GstPad* pad, std::uint64_t buffers) {
+void StageTimes::pre(GstPad* pad, std::uint64_t buffers, GstBuffer* buffer) {
     Thread& thread = StageHooks::thread();
     const GstClockTime wall = gst_util_get_timestamp();
     const GstClockTime cpu = thread_cpu();
-    const auto from = parent_of(pad);
-    const auto to = receiver_of(pad);
+    const auto peer = adopt(gst_pad_get_peer(pad));
+    const auto receiver = peer ? parent_of(peer.get()) : GstPtr<GstElement>();
+    const auto from = stage_of(parent_of(pad));
+    const auto to = stage_of(receiver);
     const auto caps = buffers ? adopt(gst_pad_get_current_caps(pad)) : GstPtr<GstCaps>();
     const bool sized = caps && gst_caps_get_size(caps.get()) > 0;
     const GstStructure* kind = sized ? gst_caps_get_structure(caps.get(), 0) : nullptr;
     {
         const std::lock_guard lock(mutex_);
-        if (from) {
+        // What lies before a thread's first boundary is not known and left out.
+        if (from && thread.wall) {
+            Stage& s = stage(from.get());
+            s.cpu += cpu - thread.cpu;
+            if (!thread.pushes.empty())
+                s.wall += wall - *thread.wall;
+        }
+        if (from && from.get() != to.get()) {
             Stage& s = stage(from.get());
             s.buffers_out += buffers;
             if (kind && gst_structure_has_name(kind, "application/x-mri-image"))
                 s.images_out += buffers;
             else if (kind && gst_structure_has_name(kind, "video/x-raw"))
                 s.pictures_out += buffers;
-            if (thread.pushes.empty())
-                s.starts_thread = true;
-            // A boundary before the first one is not known: that piece is left out.
-            if (thread.wall) {
-                s.cpu += cpu - thread.cpu;
-                if (!thread.pushes.empty())
-                    s.wall += wall - *thread.wall;
-            }
+            if (to)
+                stage(to.get()).buffers_in += buffers;
         }
-        if (to)
-            stage(to.get()).buffers_in += buffers;
     }
+    if (buffer && receiver && GST_IS_BASE_SINK(receiver.get()))
+        arrives(receiver.get(), pad, buffer);
     thread.pushes.push_back({pad, to.get()});
     thread.wall = gst_util_get_timestamp();
     thread.cpu = thread_cpu();
@@ -167,17 +175,33 @@ void StageTimes::post(GstPad* pad) {
     thread.cpu = thread_cpu();
 }
 
-void StageTimes::quality(GstElement* sink, GstEvent* event) {
-    GstClockTimeDiff jitter = 0;
-    gst_event_parse_qos(event, nullptr, nullptr, &jitter, nullptr);
+void StageTimes::arrives(GstElement* sink, GstPad* pad, GstBuffer* buffer) {
+    auto* base = GST_BASE_SINK(sink);
+    const auto clock = adopt(gst_element_get_clock(sink));
+    const auto event = adopt(gst_pad_get_sticky_event(pad, GST_EVENT_SEGMENT, 0));
+    if (!gst_base_sink_get_sync(base) || !clock || !event || !GST_BUFFER_PTS_IS_VALID(buffer))
+        return;
+    const GstSegment* segment = nullptr;
+    gst_event_parse_segment(event.get(), &segment);
+    if (segment->format != GST_FORMAT_TIME)
+        return;
+    const GstClockTime running =
+        gst_segment_to_running_time(segment, GST_FORMAT_TIME, GST_BUFFER_PTS(buffer));
+    if (!GST_CLOCK_TIME_IS_VALID(running))
+        return;
     const GString_ptr name(gst_object_get_name(GST_OBJECT(sink)));
+    // The first frame brings the sink to PLAYING; before that there is no base time to be late against.
+    const bool playing = GST_STATE(sink) == GST_STATE_PLAYING;
+    const GstClockTime due = gst_element_get_base_time(sink) + running + gst_base_sink_get_latency(base);
+    const GstClockTimeDiff late = GST_CLOCK_DIFF(due, gst_clock_get_time(clock.get()));
     const std::lock_guard lock(mutex_);
     Lateness& l = lateness_[name.get()];
     ++l.frames;
-    if (jitter > 0) {
+    if (!playing)
+        return;
+    l.worst = l.worst ? std::max(*l.worst, late) : late;
+    if (late > late_after)
         ++l.late;
-        l.worst = std::max(l.worst, static_cast<GstClockTime>(jitter));
-    }
 }
 
 std::vector<StageTimes::Stage> StageTimes::stages() const {
