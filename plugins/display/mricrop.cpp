@@ -12,7 +12,9 @@
 // them came. Caps: application/x-mri-image in and out, any format and number of channels; width, height and
 // field of view shrink.
 //
+// |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mricrop mode=motion width=96 height=96 ! fakesink
+// ]|
 #include "crop.hpp"
 #include "map_image.hpp"
 #include "plugins/common/element.hpp"

@@ -13,8 +13,10 @@
 // size may not change while it is recorded. Latency: that of the window's sink; a recording is not
 // synchronised to the clock. Caps: video/x-raw of any format.
 //
+// |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo scale=2 ! mridisplaysink display=file
 // location=heart.mp4
+// ]|
 #include "plugins/common/element.hpp"
 
 #include <algorithm>

@@ -9,7 +9,9 @@
 //
 // Latency: none. Caps: video/x-raw of GRAY8, RGB or RGBA (alpha is ignored); the size may not change.
 //
+// |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo colormap=viridis ! mrigifsink location=heart.gif
+// ]|
 #include "gif_writer.hpp"
 #include "plugins/common/element.hpp"
 

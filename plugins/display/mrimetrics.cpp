@@ -18,7 +18,9 @@
 // Frames without truth pass; one warning says so, and `without-truth` counts them.
 // Latency: none. Caps: application/x-mri-image, unchanged.
 //
+// |[
 // gst-launch-1.0 -m mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mrimetrics ! fakesink
+// ]|
 #include "map_image.hpp"
 #include "plugins/common/element.hpp"
 #include "score.hpp"

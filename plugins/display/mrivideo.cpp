@@ -13,7 +13,9 @@
 // video's pixel-aspect-ratio. Phase is shown from -pi to pi. Latency: none. Caps: application/x-mri-image in,
 // video/x-raw out, one picture a frame.
 //
+// |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo scale=2 ! videoconvert ! pngenc ! fakesink
+// ]|
 #include "map_image.hpp"
 #include "plugins/common/element.hpp"
 #include "render.hpp"

@@ -12,7 +12,9 @@
 // Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
 // measured when the caps come. Caps: application/x-mri-image, any format in; F32LE with one channel out.
 //
+// |[
 // gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mricrop ! mriunet ! fakesink
+// ]|
 #include "models/intensity.hpp"
 #include "models/network.hpp"
 #include "plugins/common/element.hpp"
