@@ -14,8 +14,7 @@
 // synchronised to the clock. Caps: video/x-raw of any format.
 //
 // |[
-// gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo scale=2 ! mridisplaysink display=file
-// location=heart.mp4
+// gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo ! mridisplaysink display=file location=heart.mp4
 // ]|
 #include "plugins/common/element.hpp"
 
