@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// How good the reconstructions are on real cine, by the elements themselves. Leaves quality.json in the
+// current folder.
+//
+// Cine from DICOM files, its central 192 x 192 pixels, are scanned by mrisim (one coil, no noise, tiny golden
+// angle that runs on over the frames) and reconstructed by each method from the same k-space. Quality is
+// mrimetrics' score: one linear fit a series, central 128 x 128 pixels, mean over the series. Seconds are
+// those of the calling thread inside the elements, from k-space frames to images, median over the series;
+// files, start-up and the network's warm-up are not in it.
+#include "pipelines/table.hpp"
+#include "plugins/common/metas.hpp"
+#include "plugins/display/map_image.hpp"
+#include "plugins/display/score.hpp"
+#include "tests/bench/feed.hpp"
+#include "tests/bench/race.hpp"
+#include "tests/bench/report.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <complex>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <limits>
+#include <map>
+#include <optional>
+
+namespace {
+
+using namespace mri;
+using bench::Feed;
+using bench::Fields;
+using bench::Item;
+
+constexpr int matrix = 192;
+
+struct Options {
+    std::string location;
+    std::string slices;
+    std::vector<int> spokes{13, 9, 7};
+    std::vector<std::string> weights;
+    bool whole = false;
+    bool bart = false;
+};
+
+/// A usage error: exit 2.
+struct Usage {
+    std::string text;
+};
+
+/// The frames of each series, in the order in which they came.
+using Series = std::vector<std::vector<Item>>;
+
+Series by_series(const std::vector<Item>& items) {
+    Series all;
+    int last = -1;
+    for (const Item& item : items) {
+        int number = 0;
+        gst_structure_get_int(gst_caps_get_structure(item.caps.get(), 0), "series", &number);
+        if (all.empty() || number != last)
+            all.emplace_back();
+        last = number;
+        all.back().push_back(item);
+    }
+    return all;
+}
+
+/// Images of a method, [series][frame], and the seconds of each series.
+struct Result {
+    Series images;
+    std::vector<double> seconds;
+};
+
+Result reconstruct(const std::string& elements, const Series& scans) {
+    std::vector<Item> images;
+    Feed feed(elements, [&](const Item& item) { images.push_back(item); });
+    Result result;
+    for (const auto& scan : scans) {
+        // A window that a series does not fill is computed when the next begins: that time is the series'.
+        const double before = bench::now();
+        feed.set_caps(scan.front().caps.get());
+        const double begin = bench::now();
+        if (!result.seconds.empty())
+            result.seconds.back() += (begin - before) / 1000;
+        for (const Item& frame : scan)
+            feed.push(frame.buffer.get());
+        result.seconds.push_back((bench::now() - begin) / 1000);
+    }
+    const double before = bench::now();
+    feed.end();
+    result.seconds.back() += (bench::now() - before) / 1000;
+    result.images = by_series(images);
+    return result;
+}
+
+std::vector<float> magnitude_of(const Item& item) {
+    return mri::magnitude_of(item.buffer.get(), ImageInfo::from_caps(item.caps.get()));
+}
+
+std::vector<float> truth_of(const Item& item) {
+    GstSample* truth = side_of(item.buffer.get(), Role::truth);
+    if (!truth)
+        throw Error(Errc::format, "An image has lost its truth on the way");
+    return mri::magnitude_of(gst_sample_get_buffer(truth), ImageInfo::from_caps(gst_sample_get_caps(truth)));
+}
+
+/// Means over series.
+struct Quality {
+    double psnr = 0, ssim = 0, psnr_moving = 0;
+};
+
+class Means {
+  public:
+    void add(const SeriesScore& score) {
+        ++series_;
+        sum_.psnr += score.fitted.psnr;
+        sum_.ssim += score.fitted.ssim;
+        if (!std::isnan(score.psnr_moving)) {
+            ++moving_;
+            sum_.psnr_moving += score.psnr_moving;
+        }
+    }
+    Quality quality() const { return {sum_.psnr / series_, sum_.ssim / series_, sum_.psnr_moving / moving_}; }
+
+  private:
+    Quality sum_;
+    double series_ = 0, moving_ = 0;
+};
+
+Quality score(const Series& images) {
+    Means means;
+    for (const auto& series : images) {
+        const auto info = ImageInfo::from_caps(series.front().caps.get());
+        Scorer scorer(info.width, info.height);
+        for (const Item& image : series)
+            scorer.add(magnitude_of(image), truth_of(image));
+        means.add(scorer.finish());
+    }
+    return means.quality();
+}
+
+/// Each frame is the mean of its series.
+Quality score_frozen(const Series& images) {
+    Means means;
+    for (const auto& series : images) {
+        const auto info = ImageInfo::from_caps(series.front().caps.get());
+        std::vector<cfloat> mean(info.pixels());
+        for (const Item& image : series) {
+            const Mapped<const cfloat> pixels(image.buffer.get());
+            std::transform(mean.begin(), mean.end(), pixels.span().begin(), mean.begin(), std::plus<>());
+        }
+        std::vector<float> frozen;
+        for (const cfloat value : mean)
+            frozen.push_back(std::abs(value) / static_cast<float>(series.size()));
+        Scorer scorer(info.width, info.height);
+        for (const Item& image : series)
+            scorer.add(frozen, truth_of(image));
+        means.add(scorer.finish());
+    }
+    return means.quality();
+}
+
+// --- compressed sensing by BART
+// ---------------------------------------------------------------------------------
+
+constexpr std::size_t bart_dimensions = 16, bart_time = 10;
+
+void write_cfl(const std::string& path, const std::vector<std::pair<std::size_t, std::size_t>>& sizes,
+               const std::vector<cfloat>& values) {
+    std::vector<std::size_t> dimensions(bart_dimensions, 1);
+    for (const auto& [dimension, size] : sizes)
+        dimensions[dimension] = size;
+    std::ofstream header(path + ".hdr");
+    header << "# Dimensions\n";
+    for (const std::size_t size : dimensions)
+        header << size << ' ';
+    header << '\n';
+    std::ofstream data(path + ".cfl", std::ios::binary);
+    data.write(reinterpret_cast<const char*>(values.data()),
+               static_cast<std::streamsize>(values.size() * sizeof(cfloat)));
+    if (!header.flush() || !data.flush())
+        throw Error(Errc::write, "'" + path + "' cannot be written");
+}
+
+std::vector<cfloat> read_cfl(const std::string& path, std::size_t count) {
+    std::vector<cfloat> values(count);
+    std::ifstream data(path + ".cfl", std::ios::binary);
+    const auto bytes = static_cast<std::streamsize>(count * sizeof(cfloat));
+    if (!data.read(reinterpret_cast<char*>(values.data()), bytes) || data.peek() != EOF)
+        throw Error(Errc::read, "BART's images are not of the size that was asked for");
+    return values;
+}
+
+class TemporaryFolder {
+  public:
+    TemporaryFolder() {
+        auto pattern = (std::filesystem::temp_directory_path() / "gst-mri-bench-XXXXXX").string();
+        if (!mkdtemp(pattern.data()))
+            throw Error(Errc::open_write, "No temporary folder can be made");
+        path_ = pattern;
+    }
+    ~TemporaryFolder() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    std::string operator/(const std::string& name) const { return path_ / name; }
+    const std::filesystem::path& path() const { return path_; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+/// Total variation in time, alternating directions: bart pics -S -i60 -R T:1024:0:WEIGHT on one series.
+/// Returns its seconds, the writing and reading of files by bart itself included.
+double run_bart(const TemporaryFolder& folder, const std::string& weight) {
+    std::vector<std::string> words{"bart", "pics",   "-S",     "-i60",    "-R",    "T:1024:0:" + weight,
+                                   "-t",   "points", "kspace", "uniform", "images"};
+    std::vector<gchar*> argv;
+    for (auto& word : words)
+        argv.push_back(word.data());
+    argv.push_back(nullptr);
+    gchar* text = nullptr;
+    GError* raw = nullptr;
+    gint status = 0;
+    const double begin = bench::now();
+    g_spawn_sync(folder.path().c_str(), argv.data(), nullptr,
+                 static_cast<GSpawnFlags>(G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL), nullptr, nullptr,
+                 nullptr, &text, &status, &raw);
+    const double seconds = (bench::now() - begin) / 1000;
+    const GString_ptr output(text);
+    const GErrorPtr error(raw);
+    if (error)
+        throw Error(Errc::failed, std::string("bart does not run: ") + error->message);
+    if (status != 0)
+        throw Error(Errc::failed, std::string("bart pics failed: ") + (text ? text : ""));
+    return seconds;
+}
+
+struct BartResult {
+    Quality quality;
+    double seconds = 0;
+    std::string weight;
+};
+
+/// The best of several weights, by PSNR.
+BartResult compressed_sensing(const Series& scans) {
+    std::map<std::string, std::pair<Means, std::vector<double>>> results;
+    const TemporaryFolder folder;
+    for (const auto& scan : scans) {
+        const auto info = KspaceInfo::from_caps(scan.front().caps.get());
+        std::vector<cfloat> kspace, points;
+        for (const Item& frame : scan) {
+            const Mapped<const cfloat> samples(frame.buffer.get());
+            kspace.insert(kspace.end(), samples.span().begin(), samples.span().end());
+            const auto trajectory = trajectory_of(frame.buffer.get());
+            for (std::size_t i = 0; i < trajectory->kxy.size(); i += 2)
+                points.insert(points.end(), {trajectory->kxy[i], trajectory->kxy[i + 1], 0});
+        }
+        const std::size_t samples = static_cast<std::size_t>(info.samples), frames = scan.size();
+        const std::size_t readouts = kspace.size() / samples / frames;
+        write_cfl(folder / "kspace", {{1, samples}, {2, readouts}, {bart_time, frames}}, kspace);
+        write_cfl(folder / "points", {{0, 3}, {1, samples}, {2, readouts}, {bart_time, frames}}, points);
+        write_cfl(folder / "uniform", {{0, matrix}, {1, matrix}}, std::vector<cfloat>(matrix * matrix, 1));
+        for (const char* weight : {"0.003", "0.004", "0.005"}) {
+            auto& [means, seconds] = results[weight];
+            seconds.push_back(run_bart(folder, weight));
+            const auto images = read_cfl(folder / "images", matrix * matrix * frames);
+            Scorer scorer(matrix, matrix);
+            for (std::size_t f = 0; f < frames; ++f) {
+                std::vector<float> image;
+                for (std::size_t p = 0; p < matrix * matrix; ++p)
+                    image.push_back(std::abs(images[f * matrix * matrix + p]));
+                scorer.add(image, truth_of(scan[f]));
+            }
+            means.add(scorer.finish());
+        }
+    }
+    BartResult best;
+    best.quality.psnr = -std::numeric_limits<double>::infinity();
+    for (const auto& [weight, result] : results)
+        if (result.first.quality().psnr > best.quality.psnr)
+            best = {result.first.quality(), bench::median(result.second), weight};
+    return best;
+}
+
+// --- the table
+// --------------------------------------------------------------------------------------------------
+
+/// Files unet*.safetensors in the folders of GST_MRI_MODELS_PATH.
+std::vector<std::string> shipped_weights() {
+    std::vector<std::string> files;
+    const char* path = std::getenv("GST_MRI_MODELS_PATH");
+    std::stringstream folders(path ? path : "");
+    for (std::string folder; std::getline(folders, folder, ':');) {
+        std::error_code error;
+        for (const auto& entry : std::filesystem::directory_iterator(folder, error))
+            if (entry.path().extension() == ".safetensors" &&
+                entry.path().filename().string().starts_with("unet"))
+                files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+    return files;
+}
+
+std::string quoted(const std::string& text) {
+    std::string result = "\"";
+    for (const char c : text)
+        result += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+    return result + '"';
+}
+
+Series scan(const Options& options, int spokes) {
+    std::vector<Item> frames;
+    bench::run_line("mridicomsrc location=" + quoted(options.location) + " slices=" + quoted(options.slices) +
+                        " width=" + std::to_string(matrix) + " height=" + std::to_string(matrix) +
+                        " ! mrisim spokes=" + std::to_string(spokes) + " ! mriframer",
+                    [&](const Item& item) { frames.push_back(item); });
+    if (frames.empty())
+        throw Error(Errc::read, "'" + options.location + "' gave no images");
+    return by_series(frames);
+}
+
+void run(const Options& options) {
+    const auto weights = options.weights.empty() ? shipped_weights() : options.weights;
+    if (weights.empty())
+        std::cerr
+            << "There are no weights unet*.safetensors in GST_MRI_MODELS_PATH: the table has no network\n";
+    const std::string recon = "mrirecon";
+    std::vector<Fields> json;
+    std::size_t series = 0;
+    for (const int spokes : options.spokes) {
+        const Series scans = scan(options, spokes);
+        series = scans.size();
+        std::vector<std::vector<std::string>> rows;
+        const auto add = [&](const std::string& method, const Quality& q, double seconds) {
+            rows.push_back({method, bench::fixed(q.psnr, 2), bench::fixed(q.ssim, 3),
+                            bench::fixed(q.psnr_moving, 2), bench::fixed(seconds, 2)});
+            json.push_back(Fields()
+                               .add("method", method)
+                               .add("spokes", spokes)
+                               .add("psnr", q.psnr)
+                               .add("ssim", q.ssim)
+                               .add("psnr_moving", q.psnr_moving)
+                               .add("seconds", seconds));
+        };
+        const auto gridded = reconstruct("mrigrid", scans);
+        add("gridded frame", score(gridded.images), bench::median(gridded.seconds));
+        const auto background = reconstruct(recon, scans);
+        add("mean of mrirecon, frozen", score_frozen(background.images), bench::median(background.seconds));
+        add("mrirecon", score(background.images), bench::median(background.seconds));
+        for (const auto& file : weights) {
+            const std::string crop = options.whole ? "" : " ! mricrop width=128 height=128";
+            const auto network = reconstruct(recon + crop + " ! mriunet weights=" + quoted(file), scans);
+            add("mriunet " + std::filesystem::path(file).stem().string(), score(network.images),
+                bench::median(network.seconds));
+        }
+        if (options.bart) {
+            const auto best = compressed_sensing(scans);
+            add("bart pics, weight " + best.weight, best.quality, best.seconds);
+        }
+        std::cout << "\n"
+                  << spokes << " spokes a frame, mean of " << series << " series\n"
+                  << format_table({"method", "PSNR dB", "SSIM", "moving dB", "s a series"}, rows)
+                  << std::flush;
+    }
+    Fields()
+        .add("location", std::filesystem::path(options.location).filename().string())
+        .add("series", static_cast<double>(series))
+        .add("network_input", options.whole ? "whole" : "crop 128")
+        .add("rows", json)
+        .save("quality.json");
+}
+
+Options parse(int argc, char** argv) {
+    CLI::App app("Quality of the reconstructions on real cine: a table, and quality.json in the current "
+                 "folder");
+    Options o;
+    app.add_option("--location", o.location,
+                   "Folder with cine DICOM (default: sunnybrook/SCD0000301 in GST_MRI_DATA)");
+    app.add_option("--slices", o.slices, "Slices, counted from 1, as 1,3-5,8- (default: all)");
+    app.add_option("--spokes", o.spokes, "Spokes a frame")->delimiter(',')->check(CLI::Range(1, 1000));
+    app.add_option("--weights", o.weights, "Weights files, in place of unet*.safetensors among the shipped")
+        ->check(CLI::ExistingFile);
+    app.add_flag("--whole", o.whole, "Give the network the whole image, not its central 128 x 128 pixels");
+    app.add_flag("--bart", o.bart,
+                 "Add compressed sensing by `bart pics`, the best of several weights (slow)");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        std::exit(app.exit(error) == 0 ? 0 : 2);
+    }
+    if (o.location.empty()) {
+        const char* data = std::getenv("GST_MRI_DATA");
+        if (!data || !*data)
+            throw Usage{"GST_MRI_DATA does not name the folder with the data, and no --location is given"};
+        o.location = std::string(data) + "/sunnybrook/SCD0000301";
+    }
+    if (!std::filesystem::is_directory(o.location))
+        throw Usage{"'" + o.location + "' is no folder"};
+    if (o.bart && !GString_ptr(g_find_program_in_path("bart")))
+        throw Usage{"--bart: there is no program bart"};
+    return o;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    try {
+        const Options options = parse(argc, argv);
+        gst_init(nullptr, nullptr);
+        run(options);
+        return 0;
+    } catch (const Usage& usage) {
+        std::cerr << "bench_quality: " << usage.text << "\n";
+        return 2;
+    } catch (const std::exception& error) {
+        std::cerr << "bench_quality: " << error.what() << "\n";
+        return 1;
+    }
+}
