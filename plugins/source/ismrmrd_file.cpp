@@ -2,6 +2,7 @@
 #include "plugins/source/ismrmrd_file.hpp"
 
 #include "plugins/source/ismrmrd_hdf5.hpp"
+#include "plugins/source/ismrmrd_heap.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -125,6 +126,7 @@ struct IsmrmrdReader::Impl {
     std::uint64_t stop = 0;
 
     Hdf5Id file, data, row_type, transfer;
+    SequenceGuard guard;
 
     // The block that next() hands out of.
     std::unique_ptr<Block> current;
@@ -231,6 +233,15 @@ void IsmrmrdReader::Impl::open() {
                                         " to before " + std::to_string(options.stop.value_or(rows)) +
                                         ", the file has " + std::to_string(rows));
 
+    const auto member = [&](const char* name) {
+        const auto index = static_cast<unsigned>(H5Tget_member_index(type.get(), name));
+        const Hdf5Id stored(H5Tget_member_type(type.get(), index));
+        const Hdf5Id element(H5Tget_super(stored.get()));
+        return SequenceGuard::Member{H5Tget_member_offset(type.get(), index), H5Tget_size(element.get())};
+    };
+    guard = SequenceGuard(options.path, file.get(), data.get(), H5Tget_size(type.get()),
+                          {member("traj"), member("data")});
+
     const Hdf5Id sequence(H5Tvlen_create(H5T_NATIVE_FLOAT));
     const Hdf5Id head = hdf5_acquisition_header_type();
     row_type =
@@ -252,6 +263,9 @@ void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group) {
     if (H5Tget_class(type.get()) != H5T_STRING || H5Sget_simple_extent_npoints(space.get()) != 1)
         throw Error(Errc::decode, prefix + "'xml' is not one string");
     if (H5Tis_variable_str(type.get()) > 0) {
+        SequenceGuard xml_guard(options.path, file.get(), set.get(), SequenceGuard::reference_size, {{0, 1}});
+        if (xml_guard.first_bad(0, 1))
+            throw Error(Errc::read, prefix + "'xml' cannot be read, the file is damaged here");
         const Hdf5Id memory(H5Tcopy(type.get()));
         char* text = nullptr;
         hdf5_check(H5Dread(set.get(), memory.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &text), Errc::read,
@@ -290,6 +304,12 @@ std::unique_ptr<Block> IsmrmrdReader::Impl::read(std::uint64_t first, std::size_
     block->rows.resize(count);
 
     const Hdf5Lock lock;
+    if (const auto bad = guard.first_bad(first, count)) {
+        if (quiet)
+            return nullptr;
+        throw Error(Errc::read, where(*bad) + ": cannot be read, the file is damaged here",
+                    "what the row says of its sequences is not what the file's heap holds");
+    }
     const hsize_t offset = first, extent = count;
     const Hdf5Id from(H5Dget_space(data.get()));
     const Hdf5Id to(H5Screate_simple(1, &extent, nullptr));
