@@ -18,20 +18,18 @@ using cfloat = std::complex<float>;
 
 /// Float memory aligned for any instruction set.
 class AlignedFloats {
-public:
-  explicit AlignedFloats(std::size_t count = 0);
-  float *data() noexcept { return data_.get(); }
-  const float *data() const noexcept { return data_.get(); }
-  std::size_t size() const noexcept { return size_; }
+  public:
+    explicit AlignedFloats(std::size_t count = 0);
+    float* data() noexcept { return data_.get(); }
+    const float* data() const noexcept { return data_.get(); }
+    std::size_t size() const noexcept { return size_; }
 
-private:
-  struct Free {
-    void operator()(float *p) const {
-      ::operator delete(p, std::align_val_t(64));
-    }
-  };
-  std::unique_ptr<float[], Free> data_;
-  std::size_t size_ = 0;
+  private:
+    struct Free {
+        void operator()(float* p) const { ::operator delete(p, std::align_val_t(64)); }
+    };
+    std::unique_ptr<float[], Free> data_;
+    std::size_t size_ = 0;
 };
 
 /// The plan of a one-dimensional transform of length n: factors, twiddles
@@ -41,21 +39,19 @@ private:
 /// (Stockham's self-sorting order), others through Bluestein's chirp transform
 /// over the next power of two.
 class FftLine {
-public:
-  /// Throws mri::Error unless 1 <= n <= 2^20.
-  explicit FftLine(int n);
-  FftLine(const FftLine &) = delete;
-  FftLine &operator=(const FftLine &) = delete;
-  const simd::FftPlan &plan() const noexcept { return plan_; }
-  /// floats of scratch that one worker needs
-  std::size_t scratch() const noexcept {
-    return std::size_t(plan_.buffer()) * 2 * 2 * simd::max_lanes;
-  }
+  public:
+    /// Throws mri::Error unless 1 <= n <= 2^20.
+    explicit FftLine(int n);
+    FftLine(const FftLine&) = delete;
+    FftLine& operator=(const FftLine&) = delete;
+    const simd::FftPlan& plan() const noexcept { return plan_; }
+    /// floats of scratch that one worker needs
+    std::size_t scratch() const noexcept { return std::size_t(plan_.buffer()) * 2 * 2 * simd::max_lanes; }
 
-private:
-  simd::FftPlan plan_;
-  std::vector<std::vector<float>> tables_;
-  std::unique_ptr<FftLine> inner_;
+  private:
+    simd::FftPlan plan_;
+    std::vector<std::vector<float>> tables_;
+    std::unique_ptr<FftLine> inner_;
 };
 
 /// Two-dimensional transforms of images [height][width], in place.
@@ -66,22 +62,22 @@ private:
 /// division) instead of (0, 0). Any size; relative l2 error about 2e-7. Not for
 /// use from two threads at once.
 class Fft2d {
-public:
-  /// `threads` in all, 0 = one per core. Throws mri::Error for sizes
-  /// outside 1..2^20.
-  Fft2d(int width, int height, int threads = 1);
-  ~Fft2d();
-  void forward(cfloat *image, bool centred) { run(image, centred, false); }
-  void inverse(cfloat *image, bool centred) { run(image, centred, true); }
+  public:
+    /// `threads` in all, 0 = one per core. Throws mri::Error for sizes
+    /// outside 1..2^20.
+    Fft2d(int width, int height, int threads = 1);
+    ~Fft2d();
+    void forward(cfloat* image, bool centred) { run(image, centred, false); }
+    void inverse(cfloat* image, bool centred) { run(image, centred, true); }
 
-private:
-  void run(cfloat *image, bool centred, bool inverse);
+  private:
+    void run(cfloat* image, bool centred, bool inverse);
 
-  int width_, height_;
-  const simd::Kernels &kernels_;
-  FftLine x_, y_;
-  ThreadPool pool_;
-  std::vector<AlignedFloats> scratch_;
+    int width_, height_;
+    const simd::Kernels& kernels_;
+    FftLine x_, y_;
+    ThreadPool pool_;
+    std::vector<AlignedFloats> scratch_;
 };
 
 } // namespace mri

@@ -32,51 +32,50 @@ using cfloat = std::complex<float>;
 /// between instruction sets (simd.hpp). One object is not for use from two
 /// threads at once.
 class Nufft {
-public:
-  struct Options {
-    double tolerance = 5e-4; ///< relative l2 error to stay below, 1e-6..1e-1
-    int threads = 1; ///< in all, 0 = one per core; coils are what is shared out
-  };
+  public:
+    struct Options {
+        double tolerance = 5e-4; ///< relative l2 error to stay below, 1e-6..1e-1
+        int threads = 1;         ///< in all, 0 = one per core; coils are what is shared out
+    };
 
-  /// Plans for images of `width` x `height` pixels. Throws mri::Error for sizes
-  /// outside 1..8192 or bad options.
-  Nufft(int width, int height);
-  Nufft(int width, int height, Options options);
-  ~Nufft();
-  Nufft(Nufft &&) noexcept;
-  Nufft &operator=(Nufft &&) noexcept;
+    /// Plans for images of `width` x `height` pixels. Throws mri::Error for sizes
+    /// outside 1..8192 or bad options.
+    Nufft(int width, int height);
+    Nufft(int width, int height, Options options);
+    ~Nufft();
+    Nufft(Nufft&&) noexcept;
+    Nufft& operator=(Nufft&&) noexcept;
 
-  int width() const noexcept;
-  int height() const noexcept;
-  /// Cells of the oversampled grid, and cells the kernel spans along each axis.
-  int grid_width() const noexcept;
-  int grid_height() const noexcept;
-  int kernel_width() const noexcept;
+    int width() const noexcept;
+    int height() const noexcept;
+    /// Cells of the oversampled grid, and cells the kernel spans along each axis.
+    int grid_width() const noexcept;
+    int grid_height() const noexcept;
+    int kernel_width() const noexcept;
 
-  /// Takes the trajectory: interleaved kx, ky per point. Any position will do:
-  /// the transform is periodic in k with period W (H), so that points beyond
-  /// the rim +-W/2 wrap. Copies what it needs; cheap enough for every frame.
-  /// Neighbouring points that lie close together (samples along a readout) are
-  /// best kept neighbours: they share work. Throws mri::Error for an odd count
-  /// of numbers, for more than 2^27 points, and for a point that is not finite;
-  /// the points set before then stay in force.
-  void set_points(std::span<const float> kxy);
-  std::size_t points() const noexcept;
+    /// Takes the trajectory: interleaved kx, ky per point. Any position will do:
+    /// the transform is periodic in k with period W (H), so that points beyond
+    /// the rim +-W/2 wrap. Copies what it needs; cheap enough for every frame.
+    /// Neighbouring points that lie close together (samples along a readout) are
+    /// best kept neighbours: they share work. Throws mri::Error for an odd count
+    /// of numbers, for more than 2^27 points, and for a point that is not finite;
+    /// the points set before then stay in force.
+    void set_points(std::span<const float> kxy);
+    std::size_t points() const noexcept;
 
-  /// samples [coils][points] -> images [coils][H][W] (overwritten). `weights`
-  /// (density compensation) has one number per point, or is empty for all 1;
-  /// throws mri::Error otherwise, or for coils < 0. Without points the images
-  /// are zero. A sample that is not finite spoils its own coil's image and no
-  /// other.
-  void adjoint(const cfloat *samples, std::span<const float> weights,
-               cfloat *images, int coils);
-  /// images [coils][H][W] -> samples [coils][points] (overwritten). Throws
-  /// mri::Error for coils < 0.
-  void forward(const cfloat *images, cfloat *samples, int coils);
+    /// samples [coils][points] -> images [coils][H][W] (overwritten). `weights`
+    /// (density compensation) has one number per point, or is empty for all 1;
+    /// throws mri::Error otherwise, or for coils < 0. Without points the images
+    /// are zero. A sample that is not finite spoils its own coil's image and no
+    /// other.
+    void adjoint(const cfloat* samples, std::span<const float> weights, cfloat* images, int coils);
+    /// images [coils][H][W] -> samples [coils][points] (overwritten). Throws
+    /// mri::Error for coils < 0.
+    void forward(const cfloat* images, cfloat* samples, int coils);
 
-private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
 };
 
 } // namespace mri

@@ -38,53 +38,49 @@ constexpr int max_group = 4;
 
 /// One pass of a Stockham transform: radix r, m twiddled butterflies, stride s.
 struct FftPass {
-  int radix, m, s;
-  const float
-      *twiddles;      ///< [m][radix-1] (re, im): exp(-2 pi i p j / (radix m))
-  const float *roots; ///< [radix] (re, im), only for radices without a codelet
-                      ///< of their own
+    int radix, m, s;
+    const float* twiddles; ///< [m][radix-1] (re, im): exp(-2 pi i p j / (radix m))
+    const float* roots;    ///< [radix] (re, im), only for radices without a codelet
+                           ///< of their own
 };
 
 /// A transform of one length as the inner loops see it; owned by FftLine
 /// (fft.hpp).
 struct FftPlan {
-  int n = 0;
-  int passes = 0;
-  FftPass pass[32] = {};
-  // Bluestein's chirp transform, for lengths with large prime factors
-  const FftPlan *inner = nullptr; ///< power of two, at least 2n-1
-  const float *chirp = nullptr;   ///< [n] (re, im): exp(-pi i j^2 / n)
-  const float *filter = nullptr;  ///< [inner->n] (re, im): transform of the
-                                  ///< conjugate chirp over inner->n
-  /// vectors of a line buffer
-  int buffer() const { return inner ? inner->n : n; }
+    int n = 0;
+    int passes = 0;
+    FftPass pass[32] = {};
+    // Bluestein's chirp transform, for lengths with large prime factors
+    const FftPlan* inner = nullptr; ///< power of two, at least 2n-1
+    const float* chirp = nullptr;   ///< [n] (re, im): exp(-pi i j^2 / n)
+    const float* filter = nullptr;  ///< [inner->n] (re, im): transform of the
+                                    ///< conjugate chirp over inner->n
+    /// vectors of a line buffer
+    int buffer() const { return inner ? inner->n : n; }
 };
 
 /// One axis of the grid as the inner loops see it. A transform of its length
 /// takes `cells` inputs in the order of `in` and gives outputs in the order of
 /// `out`; the pixels of the image are `pixels` of the cells.
 struct AxisPlan {
-  /// an input or an output of a transform
-  struct Step {
-    std::int32_t cell; ///< index in natural order
-    std::int32_t
-        pixel;  ///< the pixel it stands for on the image's side, -1 = none
-    float apod; ///< that pixel's factor, 0 for none
-  };
-  int pixels, cells;
-  int factor; ///< A when the length is A x 16 and done in two steps, 0 when
-              ///< `fft` does it
-  const FftPlan *fft;    ///< any length
-  const float *twiddles; ///< [16][A-1] (re, im) when A is even
-  const Step *in, *out;  ///< [cells]
-  const std::int32_t
-      *slot; ///< [cells]: where the output of a cell lies in the work buffer
-  const std::int32_t
-      *pixel_slot; ///< [pixels]: where the output that stands for a pixel lies
-  const float *apod; ///< [pixels]: 1 / transform of the kernel, with the sign
-                     ///< of the grid's shift
-  // slot, pixel_slot and apod are padded with valid entries to a multiple of
-  // max_lanes
+    /// an input or an output of a transform
+    struct Step {
+        std::int32_t cell;  ///< index in natural order
+        std::int32_t pixel; ///< the pixel it stands for on the image's side, -1 = none
+        float apod;         ///< that pixel's factor, 0 for none
+    };
+    int pixels, cells;
+    int factor;                     ///< A when the length is A x 16 and done in two steps, 0 when
+                                    ///< `fft` does it
+    const FftPlan* fft;             ///< any length
+    const float* twiddles;          ///< [16][A-1] (re, im) when A is even
+    const Step *in, *out;           ///< [cells]
+    const std::int32_t* slot;       ///< [cells]: where the output of a cell lies in the work buffer
+    const std::int32_t* pixel_slot; ///< [pixels]: where the output that stands for a pixel lies
+    const float* apod;              ///< [pixels]: 1 / transform of the kernel, with the sign
+                                    ///< of the grid's shift
+    // slot, pixel_slot and apod are padded with valid entries to a multiple of
+    // max_lanes
 };
 
 /// The lengths A x 16 that have code of their own.
@@ -96,7 +92,7 @@ constexpr int two_step_row = 17;
 /// Neighbouring samples first..first+count-1 that share the window whose first
 /// cell is at `offset` (complex cells).
 struct Group {
-  std::int32_t offset, first;
+    std::int32_t offset, first;
 };
 
 /// A non-uniform transform as the inner loops see it; owned by Nufft.
@@ -105,57 +101,53 @@ struct Group {
 /// kx, columns along ky, and cell (0, 0) lies at row `pad`, column `pad`. That
 /// the fast axis is ky saves one of the two transpositions.
 struct NufftPlan {
-  AxisPlan x, y;
-  int stride; ///< complex cells from one row (kx) to the next
-  int points;
-  const float *taps; ///< [points][2][window]: kernel along ky, kernel along kx,
-                     ///< both placed in the window
-  const Group *groups[max_group];
-  int group_count[max_group]; ///< groups[c] holds groups of c + 1 samples
-  bool touches_pad;           ///< some window reaches into the padding
-  // scratch of one worker, offsets in floats
-  long grid_at, tiles_at, line_at, samples_at;
+    AxisPlan x, y;
+    int stride; ///< complex cells from one row (kx) to the next
+    int points;
+    const float* taps; ///< [points][2][window]: kernel along ky, kernel along kx,
+                       ///< both placed in the window
+    const Group* groups[max_group];
+    int group_count[max_group]; ///< groups[c] holds groups of c + 1 samples
+    bool touches_pad;           ///< some window reaches into the padding
+    // scratch of one worker, offsets in floats
+    long grid_at, line_at, samples_at;
 };
 
 /// What places points on the grid, for kx and ky in turns as the coordinates
 /// come.
 struct Placement {
-  double per_pixel[2]; ///< 1 / pixels
-  double cells[2];
-  double half; ///< half the kernel's width in cells
+    double per_pixel[2]; ///< 1 / pixels
+    double cells[2];
+    double half; ///< half the kernel's width in cells
 };
 
 /// The functions one instruction set provides. Every pointer to scratch is
 /// aligned to 64 bytes.
 struct Kernels {
-  Isa isa;
-  int lanes;
-  /// samples [points] complex -> image [height][width] complex, of one coil
-  void (*adjoint)(const NufftPlan &, const float *samples, const float *weights,
-                  float *image, float *scratch);
-  /// image [height][width] complex -> samples [points] complex, of one coil
-  void (*forward)(const NufftPlan &, const float *image, float *samples,
-                  float *scratch);
-  /// 2 n coordinates kx, ky, ... -> first cell of the kernel (down to
-  /// -window/2) and where the first tap lies in that cell, from -1 to 1
-  void (*place)(const Placement &, const float *kxy, std::size_t n,
-                std::int32_t *first, float *z);
-  /// evaluates the kernel's polynomials: taps [n][2][window], ky before kx;
-  /// table [..][degree+1][2][window] is indexed by shift [n], z [n][2] has kx
-  /// before ky
-  void (*taps)(const float *table, int degree, const std::uint8_t *shift,
-               const float *z, std::size_t n, float *taps);
-  /// transforms columns x0..x0+lanes-1 of an image [height][width] in place;
-  /// shift: index of the origin, 0 or n/2
-  void (*columns)(const FftPlan &, float *image, int width, int x0, int shift,
-                  bool inverse, float *scratch);
-  /// the same for rows y0..y0+lanes-1
-  void (*rows)(const FftPlan &, float *image, int height, int y0, int shift,
-               bool inverse, float *scratch);
+    Isa isa;
+    int lanes;
+    /// samples [points] complex -> image [height][width] complex, of one coil
+    void (*adjoint)(const NufftPlan&, const float* samples, const float* weights, float* image,
+                    float* scratch);
+    /// image [height][width] complex -> samples [points] complex, of one coil
+    void (*forward)(const NufftPlan&, const float* image, float* samples, float* scratch);
+    /// 2 n coordinates kx, ky, ... -> first cell of the kernel (down to
+    /// -window/2) and where the first tap lies in that cell, from -1 to 1
+    void (*place)(const Placement&, const float* kxy, std::size_t n, std::int32_t* first, float* z);
+    /// evaluates the kernel's polynomials: taps [n][2][window], ky before kx;
+    /// table [..][degree+1][2][window] is indexed by shift [n], z [n][2] has kx
+    /// before ky
+    void (*taps)(const float* table, int degree, const std::uint8_t* shift, const float* z, std::size_t n,
+                 float* taps);
+    /// transforms columns x0..x0+lanes-1 of an image [height][width] in place;
+    /// shift: index of the origin, 0 or n/2
+    void (*columns)(const FftPlan&, float* image, int width, int x0, int shift, bool inverse, float* scratch);
+    /// the same for rows y0..y0+lanes-1
+    void (*rows)(const FftPlan&, float* image, int height, int y0, int shift, bool inverse, float* scratch);
 };
 
 /// The table of an available instruction set.
-const Kernels &kernels(Isa isa);
+const Kernels& kernels(Isa isa);
 
 extern const Kernels kernels_portable;
 #ifdef MRI_HAVE_X86

@@ -20,36 +20,35 @@ namespace mri {
 /// number of threads as long as each iteration writes its own memory and uses
 /// the worker index only to pick scratch space.
 class ThreadPool {
-public:
-  /// `threads` in all, the caller included; 0 = one per core of this machine.
-  /// Throws mri::Error below 0 or above 1024.
-  explicit ThreadPool(int threads);
-  ~ThreadPool();
-  ThreadPool(const ThreadPool &) = delete;
-  ThreadPool &operator=(const ThreadPool &) = delete;
+  public:
+    /// `threads` in all, the caller included; 0 = one per core of this machine.
+    /// Throws mri::Error below 0 or above 1024.
+    explicit ThreadPool(int threads);
+    ~ThreadPool();
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int threads() const noexcept { return int(workers_.size()) + 1; }
+    int threads() const noexcept { return int(workers_.size()) + 1; }
 
-  /// Calls `body(index, worker)` for index = 0..count-1, worker in
-  /// 0..threads()-1, and returns when all are done. The first exception of an
-  /// iteration is thrown again here, after the rest has finished or been
-  /// skipped. One loop at a time: calls from several threads, or from within
-  /// `body`, are not allowed.
-  void parallel_for(int count,
-                    const std::function<void(int index, int worker)> &body);
+    /// Calls `body(index, worker)` for index = 0..count-1, worker in
+    /// 0..threads()-1, and returns when all are done. The first exception of an
+    /// iteration is thrown again here, after the rest has finished or been
+    /// skipped. One loop at a time: calls from several threads, or from within
+    /// `body`, are not allowed.
+    void parallel_for(int count, const std::function<void(int index, int worker)>& body);
 
-private:
-  void work(int worker);
-  void drain(int worker);
+  private:
+    void work(int worker);
+    void drain(int worker);
 
-  std::vector<std::thread> workers_;
-  std::mutex mutex_; // guards everything below; the body runs without it
-  std::condition_variable wake_, done_;
-  const std::function<void(int, int)> *body_ = nullptr;
-  int count_ = 0, next_ = 0, busy_ = 0;
-  std::uint64_t round_ = 0;
-  bool quit_ = false;
-  std::exception_ptr failure_;
+    std::vector<std::thread> workers_;
+    std::mutex mutex_; // guards everything below; the body runs without it
+    std::condition_variable wake_, done_;
+    const std::function<void(int, int)>* body_ = nullptr;
+    int count_ = 0, next_ = 0, busy_ = 0;
+    std::uint64_t round_ = 0;
+    bool quit_ = false;
+    std::exception_ptr failure_;
 };
 
 } // namespace mri
