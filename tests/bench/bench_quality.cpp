@@ -351,6 +351,8 @@ void run(const Options& options) {
         const auto background = reconstruct(recon, scans);
         add("mean of mrirecon, frozen", score_frozen(background.images), bench::median(background.seconds));
         add("mrirecon", score(background.images), bench::median(background.seconds));
+        const auto variation = reconstruct("mrirecon method=tv", scans);
+        add("mrirecon method=tv", score(variation.images), bench::median(variation.seconds));
         for (const auto& file : weights) {
             const std::string crop = options.whole ? "" : " ! mricrop width=128 height=128";
             const auto network = reconstruct(recon + crop + " ! mriunet weights=" + quoted(file), scans);
