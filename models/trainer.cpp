@@ -8,7 +8,6 @@
 #include "window_cache.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <c10/core/GradMode.h>
 #include <charconv>
 #include <chrono>
@@ -142,7 +141,7 @@ struct Trainer::State {
     const at::ScalarType type;
     WindowCache training;
     WindowCache validating;
-    std::atomic<bool> stopping{false};
+    std::stop_token stop;
 
   private:
     std::unique_ptr<UnetModule> module_;
@@ -189,7 +188,7 @@ bool Trainer::State::train_step() {
     const auto batch = static_cast<std::uint64_t>(options.batch);
     double loss = 0;
     for (std::uint64_t b = 0; b < batch; ++b) {
-        if (stopping)
+        if (stop.stop_requested())
             return false;
         const std::uint64_t number = step_ * batch + b;
         const std::uint64_t epoch = number / training.size();
@@ -241,7 +240,7 @@ std::optional<ValidationScore> Trainer::State::validate(bool inputs_only) {
     ValidationScore sum;
     int moving = 0;
     for (std::size_t i = 0; i < validating.size(); ++i) {
-        if (stopping)
+        if (stop.stop_requested())
             return std::nullopt;
         // Not varied, and not cut except to multiples of 4.
         TrainingSample sample = draw_sample(validating.at(i), {0, false, options.network.mean_input}, 0);
@@ -399,7 +398,7 @@ TrainResult Trainer::State::run(const Callback& callback) {
     bool saved = false;
     bool done = step_ >= steps_;
 
-    while (!done && !stopping) {
+    while (!done && !stop.stop_requested()) {
         if (!train_step())
             break;
         loss_sum += loss_;
@@ -495,14 +494,9 @@ std::size_t Trainer::validation_windows() const {
     return state_->validating.size();
 }
 
-TrainResult Trainer::run(const Callback& callback) {
-    TrainResult result = torch_call("training", [&] { return state_->run(callback); });
-    state_->stopping = false;
-    return result;
-}
-
-void Trainer::stop() noexcept {
-    state_->stopping = true;
+TrainResult Trainer::run(const Callback& callback, std::stop_token stop) {
+    state_->stop = std::move(stop);
+    return torch_call("training", [&] { return state_->run(callback); });
 }
 
 } // namespace mri

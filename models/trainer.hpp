@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 
 namespace mri {
@@ -91,14 +92,11 @@ class Trainer {
     std::size_t windows() const;
     std::size_t validation_windows() const;
 
-    /// Trains until it is done or stop() is called, writing weights and checkpoint. `callback` is called
-    /// about once a second and after each validation. Same options, seed, threads and windows give the same
-    /// weights, also over a resume. Throws Errc::settings without windows, and what files and LibTorch throw.
-    TrainResult run(const Callback& callback);
-
-    /// From any thread: the run() in progress (or the next one) returns after the sample in hand, a fraction
-    /// of a second, with a checkpoint written.
-    void stop() noexcept;
+    /// Trains until it is done, or until a stop is requested: then it returns after the sample in hand, a
+    /// fraction of a second. Either way weights and checkpoint are written. `callback` is called about once a
+    /// second and after each validation. Same options, seed, threads and windows give the same weights, also
+    /// over a resume. Throws Errc::settings without windows, and what files and LibTorch throw.
+    TrainResult run(const Callback& callback, std::stop_token stop = {});
 
   private:
     struct State;

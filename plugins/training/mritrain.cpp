@@ -14,8 +14,10 @@
 // Latency: none, it is a sink. Caps: application/x-mri-image of any format; complex images count by their
 // magnitude.
 //
+// |[
 // gst-launch-1.0 mriphantomsrc num-buffers=40 ! mrisim ! mriframer ! mrirecon ! mricrop width=64 height=64 !
 // mritrain weights=/tmp/mri-train-example.safetensors filters=4 patch=32 steps=4 validation=0.5
+// ]|
 #include "models/trainer.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/display/map_image.hpp"
@@ -23,10 +25,13 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <stop_token>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -105,13 +110,26 @@ class MriTrain : public Configured<Sink, TrainSettings> {
   protected:
     bool start() override;
     void stop() override;
+    void constructed() override {
+        gst_pad_add_probe(GST_BASE_SINK_PAD(gst()), GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, hold_eos, this,
+                          nullptr);
+    }
     void set_caps(const GstCaps* caps) override;
     GstFlowReturn render(GstBuffer* buffer) override;
-    void eos() override;
-    void flush() override { forget_window(); }
-    void unlock() override;
+    void flush() override {
+        end_worker();
+        forget_window();
+    }
+    void unlock() override {
+        const std::lock_guard lock(stop_mutex_);
+        stop_.request_stop();
+    }
 
   private:
+    static GstPadProbeReturn hold_eos(GstPad* pad, GstPadProbeInfo* info, gpointer self);
+    void begin(GstPtr<GstEvent> eos);
+    void train(std::stop_token stop);
+    void end_worker();
     void forget_window();
     void finish_window();
     bool is_validation() const;
@@ -126,10 +144,12 @@ class MriTrain : public Configured<Sink, TrainSettings> {
     std::size_t windows_ = 0; // of all series, training and validation
     std::size_t short_ = 0;   // frames left over at the ends of series
 
-    std::mutex trainer_mutex_; // guards the two below against unlock(); nothing is called under it but
-                               // Trainer::stop()
     std::unique_ptr<Trainer> trainer_;
-    bool running_ = false;
+    std::thread worker_;                  // trains, from EOS on
+    std::atomic<bool> abandoned_{false};  // nobody waits for its EOS any more
+    std::atomic<bool> delivering_{false}; // it sends EOS itself
+    std::mutex stop_mutex_;               // guards stop_; nothing is called under it that locks
+    std::stop_source stop_;               // of the worker that there is
 };
 
 void MriTrain::properties(Properties<MriTrain>& p) {
@@ -213,25 +233,17 @@ bool MriTrain::start() {
     o.cache_bytes = s_.cache_size;
     o.spill_folder = s_.spill_folder;
     o.description = s_.description;
-    auto trainer = std::make_unique<Trainer>(o);
+    trainer_ = std::make_unique<Trainer>(o);
     windows_ = 0;
     short_ = 0;
     forget_window();
-    const std::lock_guard lock(trainer_mutex_);
-    trainer_ = std::move(trainer);
     return true;
 }
 
 void MriTrain::stop() {
-    forget_window();
-    const std::lock_guard lock(trainer_mutex_);
+    end_worker();
     trainer_.reset();
-}
-
-void MriTrain::unlock() {
-    const std::lock_guard lock(trainer_mutex_);
-    if (running_)
-        trainer_->stop();
+    forget_window();
 }
 
 void MriTrain::forget_window() {
@@ -314,7 +326,19 @@ void MriTrain::report(const TrainProgress& p) {
     MRI_INFO("%s", text);
 }
 
-void MriTrain::eos() {
+/// EOS waits at the door while the network is trained: pushing it would only return when training is done,
+/// and with it would wait whoever wants to end the pipeline.
+GstPadProbeReturn MriTrain::hold_eos(GstPad*, GstPadProbeInfo* info, gpointer self_) {
+    auto& self = *static_cast<MriTrain*>(self_);
+    GstEvent* event = gst_pad_probe_info_get_event(info);
+    if (GST_EVENT_TYPE(event) != GST_EVENT_EOS || self.delivering_)
+        return GST_PAD_PROBE_OK;
+    auto eos = adopt(event);
+    guarded(self, false, [&] { return self.begin(std::move(eos)), true; });
+    return GST_PAD_PROBE_HANDLED;
+}
+
+void MriTrain::begin(GstPtr<GstEvent> eos) {
     short_ += static_cast<std::size_t>(frames_);
     forget_window();
     if (short_ > 0)
@@ -327,25 +351,44 @@ void MriTrain::eos() {
     post_progress(GST_PROGRESS_TYPE_START, "train",
                   "training on " + std::to_string(trainer_->windows()) + " windows, " +
                       std::to_string(trainer_->validation_windows()) + " for validation");
-    const auto run_ends = [this](void*) {
-        const std::lock_guard lock(trainer_mutex_);
-        running_ = false;
-    };
-    const std::unique_ptr<void, decltype(run_ends)> while_running(this, run_ends);
+    end_worker();
+    abandoned_ = false;
+    std::stop_token stop;
     {
-        const std::lock_guard lock(trainer_mutex_);
-        running_ = true;
+        const std::lock_guard lock(stop_mutex_);
+        stop_ = std::stop_source();
+        stop = stop_.get_token();
     }
-    // Whoever called unlock() before that has made the pad flush first.
-    if (GST_PAD_IS_FLUSHING(GST_BASE_SINK_PAD(gst())))
-        return;
-    TrainResult result;
-    try {
-        result = trainer_->run([this](const TrainProgress& progress) { report(progress); });
-    } catch (...) {
-        post_progress(GST_PROGRESS_TYPE_ERROR, "train", "training failed");
-        throw;
-    }
+    worker_ = std::thread([this, stop, eos = std::move(eos)]() mutable {
+        if (!guarded(*this, false, [&] { return train(stop), true; })) {
+            post_progress(GST_PROGRESS_TYPE_ERROR, "train", "training failed");
+            return;
+        }
+        // Not a plain lock: whoever waits for this thread in flush() holds it.
+        GstPad* pad = GST_BASE_SINK_PAD(gst());
+        while (!abandoned_) {
+            if (GST_PAD_STREAM_TRYLOCK(pad)) {
+                delivering_ = true;
+                gst_pad_send_event(pad, eos.release());
+                delivering_ = false;
+                GST_PAD_STREAM_UNLOCK(pad);
+                return;
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+    });
+}
+
+void MriTrain::end_worker() {
+    abandoned_ = true;
+    unlock();
+    if (worker_.joinable())
+        worker_.join();
+}
+
+void MriTrain::train(std::stop_token stop) {
+    const TrainResult result =
+        trainer_->run([this](const TrainProgress& progress) { report(progress); }, std::move(stop));
     StructurePtr done(gst_structure_new("mri-train-done", "step", G_TYPE_UINT64, guint64{result.step},
                                         "finished", G_TYPE_BOOLEAN, gboolean{result.finished}, "loss",
                                         G_TYPE_DOUBLE, result.loss, "weights", G_TYPE_STRING,

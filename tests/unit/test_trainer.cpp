@@ -137,10 +137,12 @@ TEST_F(TrainerTest, ResumesAsIfNeverStopped) {
     {
         Trainer trainer(part);
         fill(trainer);
-        const TrainResult result = trainer.run([&trainer](const TrainProgress& progress) {
+        std::stop_source stop;
+        const auto at_validation = [&stop](const TrainProgress& progress) {
             if (progress.validation)
-                trainer.stop();
-        });
+                stop.request_stop();
+        };
+        const TrainResult result = trainer.run(at_validation, stop.get_token());
         EXPECT_EQ(result.step, 17U);
         EXPECT_FALSE(result.finished);
     }
@@ -189,12 +191,13 @@ TEST_F(TrainerTest, StopsWithinASecond) {
     Trainer trainer(o);
     fill(trainer);
     std::chrono::steady_clock::time_point asked;
+    std::stop_source stop;
     std::thread stopper([&] {
         std::this_thread::sleep_for(std::chrono::milliseconds(700));
         asked = std::chrono::steady_clock::now();
-        trainer.stop();
+        stop.request_stop();
     });
-    const TrainResult result = trainer.run({});
+    const TrainResult result = trainer.run({}, stop.get_token());
     const auto ended = std::chrono::steady_clock::now();
     stopper.join();
     EXPECT_FALSE(result.finished);

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/network.hpp"
+#include "network_support.hpp"
+
+#include <complex>
+#include <fstream>
+
+using namespace mri;
+using namespace mri::test;
+
+namespace {
+
+constexpr int width = 20;
+constexpr int height = 12;
+
+class MriUnet : public testing::Test {
+  protected:
+    MriUnet() { write_safetensors(weights_, small_network()); }
+
+    std::string line(const std::string& more = "") const {
+        return "mriunet precision=float32 threads=1 weights=" + weights_ + " " + more;
+    }
+    static void set_caps(const Harness& h, const ImageInfo& info) {
+        gst_harness_set_src_caps(h.get(), info.to_caps().release());
+    }
+    static GstFlowReturn push(const Harness& h, int frame, int w = width, int ht = height) {
+        return gst_harness_push(h.get(), frame_of(blob(w, ht, frame), frame).release());
+    }
+    static GstPtr<GstBuffer> pull(const Harness& h) { return adopt(gst_harness_try_pull(h.get())); }
+    static guint received(const Harness& h) { return gst_harness_buffers_received(h.get()); }
+    static void eos(const Harness& h) { gst_harness_push_event(h.get(), gst_event_new_eos()); }
+
+    /// What the library makes of these frames.
+    std::vector<float> expected(const std::vector<int>& frames) const {
+        std::vector<float> input;
+        for (const int f : frames) {
+            const auto pixels = blob(width, height, f);
+            input.insert(input.end(), pixels.begin(), pixels.end());
+        }
+        std::vector<float> output(input.size());
+        Network::load(weights_, {"cpu", Precision::float32, 1})
+            .run(input, output, {static_cast<int>(frames.size()), height, width});
+        return output;
+    }
+
+    static void expect_frame(GstBuffer* buffer, const std::vector<float>& window, std::size_t index) {
+        const auto pixels = values_of<float>(buffer);
+        ASSERT_EQ(pixels.size(), static_cast<std::size_t>(width) * height);
+        for (std::size_t i = 0; i < pixels.size();
+             ++i) // the same arithmetic, twice: one thread, so the same bits
+            ASSERT_EQ(pixels[i], window[index * pixels.size() + i]) << "pixel " << i;
+    }
+
+    TempDir folder_;
+    std::string weights_ = folder_.path("small.safetensors");
+};
+
+TEST_F(MriUnet, GivesOneFrameForEachWithItsTimesAndMetas) {
+    auto h = harness(line("attach-input=true"));
+    set_caps(h, image_info(width, height));
+    const auto truth_caps = image_info(width, height).to_caps();
+    for (int f = 0; f < 8; ++f) {
+        EXPECT_EQ(received(h), 0U) << "a window was emitted early";
+        auto buffer = frame_of(blob(width, height, f), f);
+        add_side(buffer.get(), Role::truth, buffer_of(std::vector<float>(width * height)).get(),
+                 truth_caps.get());
+        ASSERT_EQ(gst_harness_push(h.get(), buffer.release()), GST_FLOW_OK);
+    }
+    const auto window = expected({0, 1, 2, 3, 4, 5, 6, 7});
+    for (int f = 0; f < 8; ++f) {
+        const auto image = pull(h);
+        ASSERT_TRUE(image);
+        EXPECT_EQ(GST_BUFFER_PTS(image.get()), static_cast<GstClockTime>(f) * frame_time);
+        EXPECT_EQ(GST_BUFFER_DURATION(image.get()), frame_time);
+        EXPECT_TRUE(side_of(image.get(), Role::truth));
+        GstSample* input = side_of(image.get(), Role::input);
+        ASSERT_TRUE(input);
+        EXPECT_EQ(values_of<float>(gst_sample_get_buffer(input)), blob(width, height, f));
+        expect_frame(image.get(), window, static_cast<std::size_t>(f));
+    }
+    const auto caps = adopt(gst_pad_get_current_caps(h->sinkpad));
+    EXPECT_EQ(ImageInfo::from_caps(caps.get()), image_info(width, height));
+}
+
+TEST_F(MriUnet, TakesTheMagnitudeOfComplexImages) {
+    auto h = harness(line());
+    set_caps(h, image_info(width, height, 0, SampleFormat::c64));
+    for (int f = 0; f < 8; ++f) {
+        std::vector<cfloat> pixels;
+        for (const float v : blob(width, height, f))
+            pixels.emplace_back(0.0F, -v);
+        ASSERT_EQ(gst_harness_push(h.get(), frame_of(pixels, f).release()), GST_FLOW_OK);
+    }
+    const auto window = expected({0, 1, 2, 3, 4, 5, 6, 7});
+    for (std::size_t f = 0; f < 8; ++f)
+        expect_frame(pull(h).get(), window, f);
+    const auto caps = adopt(gst_pad_get_current_caps(h->sinkpad));
+    EXPECT_EQ(ImageInfo::from_caps(caps.get()), image_info(width, height));
+}
+
+TEST_F(MriUnet, AHopEmitsTheMiddle) {
+    auto h = harness(line("window=4 hop=2"));
+    set_caps(h, image_info(width, height));
+    for (int f = 0; f < 6; ++f)
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    EXPECT_EQ(received(h), 5U); // 0..2 of the first window, 3 and 4 of the second
+    eos(h);
+    EXPECT_EQ(received(h), 6U);
+    const auto second = expected({2, 3, 4, 5});
+    for (std::size_t f = 0; f < 3; ++f)
+        EXPECT_TRUE(pull(h));
+    // The scale is that of the first window, the expected one's its own: equal to float rounding and their
+    // difference in the network's biases, which the scales' ratio (within 1 %) multiplies.
+    const auto pixels = values_of<float>(pull(h).get());
+    for (std::size_t i = 0; i < pixels.size(); ++i)
+        ASSERT_NEAR(pixels[i], second[pixels.size() + i], 0.01);
+}
+
+TEST_F(MriUnet, AShortSeriesIsPaddedAtTheEnd) {
+    auto h = harness(line());
+    set_caps(h, image_info(width, height));
+    for (int f = 0; f < 3; ++f)
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    EXPECT_EQ(received(h), 0U);
+    eos(h);
+    ASSERT_EQ(received(h), 3U);
+    const auto window = expected({0, 0, 0, 1, 2, 2, 2, 2});
+    for (std::size_t f = 0; f < 3; ++f)
+        expect_frame(pull(h).get(), window, f + 2);
+}
+
+TEST_F(MriUnet, NewCapsDrainTheOldSeries) {
+    auto h = harness(line());
+    set_caps(h, image_info(width, height, 0));
+    for (int f = 0; f < 5; ++f)
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    set_caps(h, image_info(16, 16, 1));
+    EXPECT_EQ(received(h), 5U);
+    for (int f = 0; f < 8; ++f)
+        ASSERT_EQ(push(h, f, 16, 16), GST_FLOW_OK);
+    ASSERT_EQ(received(h), 13U);
+    for (int f = 0; f < 13; ++f)
+        EXPECT_EQ(gst_buffer_get_size(pull(h).get()), sizeof(float) * (f < 5 ? width * height : 16 * 16));
+    const auto caps = adopt(gst_pad_get_current_caps(h->sinkpad));
+    EXPECT_EQ(ImageInfo::from_caps(caps.get()), image_info(16, 16, 1));
+}
+
+TEST_F(MriUnet, AFlushForgetsTheWindow) {
+    auto h = harness(line());
+    set_caps(h, image_info(width, height));
+    for (int f = 0; f < 5; ++f)
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    gst_harness_push_event(h.get(), gst_event_new_flush_start());
+    gst_harness_push_event(h.get(), gst_event_new_flush_stop(TRUE));
+    GstSegment segment;
+    gst_segment_init(&segment, GST_FORMAT_TIME);
+    gst_harness_push_event(h.get(), gst_event_new_segment(&segment));
+    for (int f = 10; f < 18; ++f)
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    ASSERT_EQ(received(h), 8U);
+    EXPECT_EQ(GST_BUFFER_PTS(pull(h).get()), 10 * frame_time);
+}
+
+TEST_F(MriUnet, LatencyIsUnknownAndThenTheWindows) {
+    auto h = harness(line("window=6 hop=3"));
+    auto query = adopt(gst_query_new_latency());
+    EXPECT_FALSE(gst_pad_peer_query(h->sinkpad, query.get()));
+    set_caps(h, image_info(width, height));
+    const GstClockTime latency = gst_harness_query_latency(h.get());
+    // Five frames of waiting and the time of a window: that of this tiny one is above 0 and far below a
+    // second.
+    EXPECT_GT(latency, 5 * frame_time);
+    EXPECT_LT(latency, 5 * frame_time + GST_SECOND);
+}
+
+TEST_F(MriUnet, LatencyComesFromDurationsWithoutAFramerate) {
+    auto h = harness(line("window=6"));
+    set_caps(h, image_info(width, height, 0, SampleFormat::f32, {0, 1}));
+    auto query = adopt(gst_query_new_latency());
+    EXPECT_FALSE(gst_pad_peer_query(h->sinkpad, query.get()));
+    ASSERT_EQ(push(h, 0), GST_FLOW_OK);
+    EXPECT_GT(gst_harness_query_latency(h.get()), 5 * frame_time);
+}
+
+TEST_F(MriUnet, BadWeightsAreOneError) {
+    const std::string corrupt = folder_.path("corrupt.safetensors");
+    std::ofstream(corrupt) << "this is no weights file, whatever its name says";
+    TensorFile file = small_network();
+    file.tensors.erase("conv5.weight");
+    const std::string incomplete = folder_.path("incomplete.safetensors");
+    write_safetensors(incomplete, file);
+    const struct {
+        std::string property;
+        std::string part;
+    } cases[] = {{"weights=" + folder_.path("missing.safetensors"), "missing.safetensors"},
+                 {"weights=nowhere.safetensors", "nowhere.safetensors"},
+                 {"weights=" + corrupt, "corrupt.safetensors"},
+                 {"weights=" + incomplete, "conv5.weight"},
+                 {"weights=" + weights_ + " device=abacus", "abacus"},
+                 {"weights=" + weights_ + " device=cuda:99", "cuda:99"},
+                 {"weights=" + weights_ + " window=4 hop=5", "hop of 5"}};
+    for (const auto& c : cases) {
+        const RunResult result =
+            run_pipeline("mriphantomsrc num-buffers=4 ! mriunet " + c.property + " ! fakesink");
+        ASSERT_EQ(result.errors.size(), 1U) << c.property;
+        EXPECT_NE(result.errors[0].find(c.part), std::string::npos) << result.errors[0];
+        EXPECT_FALSE(result.eos);
+    }
+}
+
+TEST_F(MriUnet, WhatTheNetworkThrowsIsOneError) {
+    // A window of 1000 frames of 8192 x 8192 is refused by the library in the streaming thread.
+    auto big = harness(line("window=1000"));
+    BusWatch big_bus(big->element);
+    set_caps(big, image_info(8192, 8192));
+    EXPECT_EQ(big_bus.errors().size(), 1U);
+
+    // A value that is not a number reaches the network with the window's last frame.
+    auto h = harness(line("window=4"));
+    BusWatch bus(h->element);
+    set_caps(h, image_info(width, height));
+    for (int f = 0; f < 3; ++f)
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    auto pixels = blob(width, height, 3);
+    pixels[7] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(gst_harness_push(h.get(), frame_of(pixels, 3).release()), GST_FLOW_ERROR);
+    ASSERT_EQ(bus.errors().size(), 1U);
+    EXPECT_NE(bus.errors()[0].find("not finite"), std::string::npos) << bus.errors()[0];
+
+    auto wrong = harness(line("window=4"));
+    BusWatch wrong_bus(wrong->element);
+    set_caps(wrong, image_info(width, height));
+    EXPECT_EQ(push(wrong, 0, width + 1, height), GST_FLOW_ERROR);
+    EXPECT_EQ(wrong_bus.errors().size(), 1U);
+}
+
+TEST_F(MriUnet, StartsAgainWithOtherSettings) {
+    GError* error = nullptr;
+    auto pipeline = adopt(GST_ELEMENT(gst_object_ref_sink(gst_parse_launch(
+        ("mriphantomsrc num-buffers=10 width=32 height=32 ! mriunet name=net threads=1 weights=" + weights_ +
+         " ! fakesink sync=false")
+            .c_str(),
+        &error))));
+    ASSERT_FALSE(error);
+    auto net = adopt(gst_bin_get_by_name(GST_BIN(pipeline.get()), "net"));
+    auto bus = adopt(gst_element_get_bus(pipeline.get()));
+    for (const int window : {4, 8, 3}) {
+        g_object_set(net.get(), "window", window, nullptr);
+        gst_element_set_state(pipeline.get(), GST_STATE_PLAYING);
+        auto message = adopt(gst_bus_timed_pop_filtered(
+            bus.get(), 30 * GST_SECOND, static_cast<GstMessageType>(GST_MESSAGE_EOS | GST_MESSAGE_ERROR)));
+        ASSERT_TRUE(message);
+        EXPECT_EQ(GST_MESSAGE_TYPE(message.get()), GST_MESSAGE_EOS) << window;
+        gst_element_set_state(pipeline.get(), GST_STATE_NULL);
+    }
+    gst_element_set_state(pipeline.get(), GST_STATE_READY);
+    gst_element_set_state(pipeline.get(), GST_STATE_NULL);
+}
+
+} // namespace
