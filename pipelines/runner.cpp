@@ -316,6 +316,18 @@ class Runner {
     void end(const std::string& why) {
         say("mri-launch: " + why);
         ending_ = gst_util_get_timestamp();
+        // What works on after the end of its data (mritrain) has a property for this.
+        const std::unique_ptr<GstIterator, void (*)(GstIterator*)> all(
+            gst_bin_iterate_recurse(GST_BIN(pipeline_.get())), gst_iterator_free);
+        gst_iterator_foreach(
+            all.get(),
+            [](const GValue* item, gpointer) {
+                auto* element = G_OBJECT(g_value_get_object(item));
+                const GParamSpec* stop = g_object_class_find_property(G_OBJECT_GET_CLASS(element), "stop");
+                if (stop && stop->value_type == G_TYPE_BOOLEAN && (stop->flags & G_PARAM_WRITABLE))
+                    g_object_set(element, "stop", TRUE, nullptr);
+            },
+            nullptr);
         // A bin's answer to this says nothing: it is that of its own pads, and a pipeline has none.
         gst_element_send_event(pipeline_.get(), gst_event_new_eos());
     }
