@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "background.hpp"
 
+#include "arrays.hpp"
 #include "density.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <thread>
 
 namespace mri {
 
@@ -15,14 +17,6 @@ namespace {
 
 /// A window larger than this is a mistake, not a scan: 2^28 complex samples are 2 GiB.
 constexpr std::size_t most_samples = std::size_t{1} << 28;
-
-double dot(const std::vector<cfloat>& a, const std::vector<cfloat>& b) {
-    double sum = 0;
-    for (std::size_t i = 0; i < a.size(); ++i)
-        sum +=
-            static_cast<double>(a[i].real()) * b[i].real() + static_cast<double>(a[i].imag()) * b[i].imag();
-    return sum;
-}
 
 } // namespace
 
@@ -45,44 +39,55 @@ struct StaticBackground::State {
     std::vector<float> kxy;
     std::vector<cfloat> background;                ///< [coil][y][x]
     std::vector<cfloat> rest;                      ///< y - A M: [coil][point of the window]
-    std::vector<cfloat> right, direction, product; ///< one coil's image each
-    std::vector<cfloat> data;                      ///< one coil's samples
+    std::vector<cfloat> right, direction, product; ///< [coil of a batch][y][x]
+    std::vector<cfloat> data;                      ///< [coil of a batch][point of the window]
     std::vector<cfloat> frame_rest;                ///< [coil][point of a frame]
 
-    /// product = 1 / (W H) A^H W A direction
-    void apply(std::span<const float> weights) {
-        window_nufft.forward(direction.data(), data.data(), 1);
-        window_nufft.adjoint(data.data(), weights, product.data(), 1);
-        for (cfloat& value : product)
-            value *= scale;
+    double power_of(const std::vector<cfloat>& a, const std::vector<cfloat>& b, std::size_t coil) const {
+        return arrays::dot(a.data() + coil * pixels, b.data() + coil * pixels, pixels);
     }
 
-    /// Conjugate gradients (Hestenes and Stiefel) for one coil, from zero.
-    void solve_coil(const cfloat* samples, std::span<const float> weights, cfloat* solution) {
-        window_nufft.adjoint(samples, weights, right.data(), 1);
-        for (cfloat& value : right)
-            value *= scale;
-        std::fill(solution, solution + pixels, cfloat{});
+    /// Conjugate gradients (Hestenes and Stiefel) for the coils of a batch, each with its own steps, from
+    /// zero.
+    void solve_batch(const cfloat* samples, std::span<const float> weights, std::size_t batch,
+                     cfloat* solution) {
+        const std::size_t all = batch * pixels;
+        right.resize(all);
+        product.resize(all);
+        data.resize(batch * points);
+        const int count = static_cast<int>(batch);
+        window_nufft.adjoint(samples, weights, right.data(), count);
+        arrays::scale(right.data(), scale, all);
+        std::fill(solution, solution + all, cfloat{});
         direction = right;
-        double power = dot(right, right);
-        const double start = power;
-        // The transforms' own error is what stops progress; below it a step only fits rounding.
-        const double enough = start * options.tolerance * options.tolerance;
-        for (int k = 0; k < options.iterations && power > enough; ++k) {
-            apply(weights);
-            const double curvature = dot(direction, product);
-            if (!(curvature > 0))
-                break;
-            const float step = static_cast<float>(power / curvature);
-            for (std::size_t p = 0; p < pixels; ++p) {
-                solution[p] += step * direction[p];
-                right[p] -= step * product[p];
+        std::vector<double> power(batch), enough(batch);
+        for (std::size_t c = 0; c < batch; ++c) {
+            power[c] = power_of(right, right, c);
+            // The transforms' own error is what stops progress; below it a step only fits rounding.
+            enough[c] = power[c] * options.tolerance * options.tolerance;
+        }
+        const auto unfinished = [&] {
+            bool some = false;
+            for (std::size_t c = 0; c < batch; ++c)
+                some = some || power[c] > enough[c];
+            return some;
+        };
+        for (int k = 0; k < options.iterations && unfinished(); ++k) {
+            window_nufft.forward(direction.data(), data.data(), count);
+            window_nufft.adjoint(data.data(), weights, product.data(), count);
+            arrays::scale(product.data(), scale, all);
+            for (std::size_t c = 0; c < batch; ++c) {
+                const double curvature = power_of(direction, product, c);
+                if (!(power[c] > enough[c]) || !(curvature > 0))
+                    continue;
+                const float step = static_cast<float>(power[c] / curvature);
+                arrays::add_scaled(solution + c * pixels, step, direction.data() + c * pixels, pixels);
+                arrays::add_scaled(right.data() + c * pixels, -step, product.data() + c * pixels, pixels);
+                const double next = power_of(right, right, c);
+                const float keep = static_cast<float>(next / power[c]);
+                power[c] = next;
+                arrays::scale_and_add(direction.data() + c * pixels, keep, right.data() + c * pixels, pixels);
             }
-            const double next = dot(right, right);
-            const float keep = static_cast<float>(next / power);
-            power = next;
-            for (std::size_t p = 0; p < pixels; ++p)
-                direction[p] = right[p] + keep * direction[p];
         }
     }
 };
@@ -140,17 +145,16 @@ void StaticBackground::solve(std::span<const SampledFrame> frames, std::span<con
 
     s.window_nufft.set_points(s.kxy);
     s.background.resize(s.pixels * static_cast<std::size_t>(coils));
-    s.right.resize(s.pixels);
-    s.direction.resize(s.pixels);
-    s.product.resize(s.pixels);
-    s.data.resize(s.points);
-    for (std::size_t c = 0; c < static_cast<std::size_t>(coils); ++c) {
+    // Coils are what threads share out; a batch of as many keeps the scratch small.
+    const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+    const std::size_t at_once = s.options.threads > 0 ? static_cast<std::size_t>(s.options.threads) : cores;
+    for (std::size_t c = 0; c < static_cast<std::size_t>(coils); c += at_once) {
+        const std::size_t batch = std::min(at_once, static_cast<std::size_t>(coils) - c);
         cfloat* samples = s.rest.data() + c * s.points;
         cfloat* image = s.background.data() + c * s.pixels;
-        s.solve_coil(samples, window_weights, image);
-        s.window_nufft.forward(image, s.data.data(), 1);
-        for (std::size_t i = 0; i < s.points; ++i)
-            samples[i] -= s.data[i];
+        s.solve_batch(samples, window_weights, batch, image);
+        s.window_nufft.forward(image, s.data.data(), static_cast<int>(batch));
+        arrays::add_scaled(samples, -1, s.data.data(), batch * s.points);
     }
 }
 
@@ -179,8 +183,7 @@ void StaticBackground::residual(std::size_t index, const SampledFrame& frame, cf
         std::copy_n(s.rest.data() + c * s.points + first, points, s.frame_rest.data() + c * points);
     s.frame_nufft.set_points(frame.kxy);
     s.frame_nufft.adjoint(s.frame_rest.data(), frame.weights, images, s.coils);
-    for (std::size_t p = 0; p < coils * s.pixels; ++p)
-        images[p] *= s.scale;
+    arrays::scale(images, s.scale, coils * s.pixels);
 }
 
 } // namespace mri

@@ -10,6 +10,10 @@
  * spokes lie further apart than that many cycles, the residual is filled in no further. At 1 streaks are
  * weakest, larger values follow motion more fully.
  *
+ * method=tv goes on from there: compressed sensing with the total variation along time (Feng et al., MRM
+ * 2014) and, for several coils, their sensitivities. It needs about ten times the time and the whole window
+ * agrees with the data.
+ *
  * A window of T frames and a hop of h emits its central h frames; the first and the last window also emit
  * their edges; a series shorter than T is padded by repeating its edge frames. Each frame comes out once,
  * with its time stamps and metas.
@@ -37,13 +41,13 @@
 namespace mri {
 namespace {
 
-enum class Method { background };
-
 struct MriReconSettings {
-    Method method = Method::background;
+    WindowMethod method = WindowMethod::background;
     int window = 20;
     int hop = 0;
-    int iterations = 6;
+    int iterations = WindowOptions{}.iterations;
+    int tv_iterations = WindowOptions{}.tv_iterations;
+    double lambda = WindowOptions{}.lambda;
     Combine combine = Combine::adaptive;
     Density density = Density::clipped;
     double strip_limit = 2;
@@ -63,11 +67,19 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
 
     static void properties(Properties<MriRecon>& p) {
         using S = MriReconSettings;
-        p.choice("method", "What is computed", &S::method,
-                 {{Method::background, "background", "Static background and gridded residual"}});
+        p.choice(
+            "method", "What is computed", &S::method,
+            {{WindowMethod::background, "background", "Static background and gridded residual"},
+             {WindowMethod::temporal_variation, "tv",
+              "From there on the temporal total variation is made small, with the coils' sensitivities"}});
         p.integer("window", "Frames reconstructed together", 1, 1000, &S::window);
         p.integer("hop", "Frames from window to window (0: as many as a window has)", 0, 1000, &S::hop);
         p.integer("iterations", "Conjugate gradient steps for the background", 1, 100, &S::iterations);
+        p.integer("tv-iterations", "method=tv: steps", 1, 1000, &S::tv_iterations);
+        p.real("lambda",
+               "method=tv: weight of the variation, in units of the background's 99.5th percentile; noise "
+               "wants more",
+               0, 1, &S::lambda);
         p.choice("combine", "How the coils' images become one", &S::combine,
                  {{Combine::none, "none", "Not: one channel a coil"},
                   {Combine::rss, "rss", "Root of the sum of squares"},
@@ -109,7 +121,9 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         out_caps_ = out_.to_caps();
         auto space = space_of(in_, settings_.tolerance, settings_.threads);
         space.strip_limit = settings_.strip_limit;
-        reconstruction_.emplace(space, settings_.density, settings_.combine, settings_.iterations);
+        reconstruction_.emplace(
+            space, settings_.density, settings_.combine,
+            WindowOptions{settings_.method, settings_.iterations, settings_.tv_iterations, settings_.lambda});
         images_.resize(out_.pixels() * out_.channels);
         timed_ = false;
         set_src_caps(out_caps_);

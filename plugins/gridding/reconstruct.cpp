@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "reconstruct.hpp"
 
+#include "arrays.hpp"
 #include "background.hpp"
 #include "coils.hpp"
 #include "density.hpp"
@@ -8,6 +9,7 @@
 #include "nufft.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
+#include "temporal_tv.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -325,41 +327,75 @@ void FrameReconstruction::forget_coils() {
 }
 
 struct WindowReconstruction::State {
-    State(const ReconstructionSpace& s, Density d, Combine c, int iterations)
+    State(const ReconstructionSpace& s, Density d, Combine c, const WindowOptions& o)
         : space(s),
           density(d),
           combine(c),
+          options(o),
           pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)),
           background({.width = s.width,
                       .height = s.height,
-                      .iterations = iterations,
+                      .iterations = o.iterations,
                       .tolerance = s.tolerance,
                       .threads = s.threads}),
           images(pixels * static_cast<std::size_t>(s.coils)) {
         if (c == Combine::adaptive && s.coils > 1)
             maps.resize(images.size());
+        if (o.method == WindowMethod::temporal_variation)
+            variation = std::make_unique<TemporalTv>(TemporalTv::Options{.width = s.width,
+                                                                         .height = s.height,
+                                                                         .iterations = o.tv_iterations,
+                                                                         .tolerance = s.tolerance,
+                                                                         .threads = s.threads});
     }
 
     ReconstructionSpace space;
     Density density;
     Combine combine;
+    WindowOptions options;
     std::size_t pixels;
     StaticBackground background;
+    std::unique_ptr<TemporalTv> variation;
     std::unique_ptr<FrameReconstruction> plain;
     std::vector<FrameView> frames;
     std::vector<std::vector<float>> areas;
     std::vector<cfloat> images;
     std::vector<cfloat> maps;
+    std::vector<cfloat> window; ///< [frame][pixel], of temporal_variation
 
     SampledFrame sampled(std::size_t i) const { return {frames[i].kxy, frames[i].samples, areas[i]}; }
+
+    void with_residual(std::size_t index, cfloat* out) {
+        background.residual(index, sampled(index), images.data());
+        arrays::add_scaled(images.data(), 1, background.background().data(), images.size());
+        combine_images(combine, images.data(), maps.data(), space.coils, pixels, out);
+    }
+
+    /// 99.5th percentile of the combined background's magnitude: what lambda is relative to.
+    double brightness() {
+        std::vector<float> magnitude(pixels);
+        const std::span<const cfloat> still = background.background();
+        for (std::size_t p = 0; p < pixels; ++p) {
+            float power = 0;
+            for (int c = 0; c < space.coils; ++c)
+                power += std::norm(still[static_cast<std::size_t>(c) * pixels + p]);
+            magnitude[p] = std::sqrt(power);
+        }
+        const auto nth =
+            magnitude.begin() + static_cast<std::ptrdiff_t>(0.995 * static_cast<double>(pixels - 1));
+        std::nth_element(magnitude.begin(), nth, magnitude.end());
+        return *nth;
+    }
 };
 
 WindowReconstruction::WindowReconstruction(const ReconstructionSpace& space, Density density, Combine combine,
-                                           int iterations) {
+                                           const WindowOptions& options) {
     check_space(space);
     if (density == Density::none)
         throw Error(Errc::settings, "a background cannot be solved without density weights");
-    state_ = std::make_unique<State>(space, density, combine, iterations);
+    if (options.method == WindowMethod::temporal_variation && space.coils > 1 && combine != Combine::adaptive)
+        throw Error(Errc::settings, "temporal variation combines the coils itself: set combine to adaptive");
+    state_ = std::make_unique<State>(space, density, combine, options);
 }
 WindowReconstruction::~WindowReconstruction() = default;
 WindowReconstruction::WindowReconstruction(WindowReconstruction&&) noexcept = default;
@@ -385,17 +421,28 @@ void WindowReconstruction::solve(std::span<const FrameView> frames) {
     if (!s.maps.empty())
         estimate_sensitivities(s.background.background().data(), s.space.coils, s.space.width, s.space.height,
                                s.maps.data());
+    if (!s.variation)
+        return;
+    s.window.resize(checked_product({frames.size(), s.pixels}, most_values, "a window of images"));
+    std::vector<cfloat> one(s.pixels * static_cast<std::size_t>(combined_channels(s.combine, s.space.coils)));
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+        s.with_residual(i, one.data());
+        std::copy_n(one.begin(), s.pixels, s.window.begin() + static_cast<std::ptrdiff_t>(i * s.pixels));
+    }
+    s.variation->solve(sampled, s.space.coils, s.maps, s.options.lambda * s.brightness(), s.window);
 }
 
 void WindowReconstruction::reconstruct(std::size_t index, cfloat* images) {
     State& s = *state_;
     if (index >= s.frames.size())
         throw Error(Errc::failed, "the window has no frame " + std::to_string(index));
-    s.background.residual(index, s.sampled(index), s.images.data());
-    const std::span<const cfloat> background = s.background.background();
-    for (std::size_t p = 0; p < s.images.size(); ++p)
-        s.images[p] += background[p];
-    combine_images(s.combine, s.images.data(), s.maps.data(), s.space.coils, s.pixels, images);
+    if (!s.variation) {
+        s.with_residual(index, images);
+        return;
+    }
+    const cfloat* image = s.window.data() + index * s.pixels;
+    combine_images(s.combine == Combine::adaptive ? Combine::none : s.combine, image, nullptr, 1, s.pixels,
+                   images);
 }
 
 void WindowReconstruction::gridded(std::size_t index, cfloat* images) {

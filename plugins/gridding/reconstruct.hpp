@@ -86,13 +86,28 @@ class FrameReconstruction {
     std::unique_ptr<State> state_;
 };
 
-/// Window by window: a static background by conjugate gradients plus each frame's gridded residual
-/// (background.hpp). Sensitivities for the adaptive combination come from the background, which is free of
+/// What WindowReconstruction computes.
+enum class WindowMethod {
+    background,        ///< a static background and each frame's gridded residual (background.hpp)
+    temporal_variation ///< from there on, sparse steps along time, with the coils' sensitivities
+                       ///< (temporal_tv.hpp)
+};
+
+struct WindowOptions {
+    WindowMethod method = WindowMethod::background;
+    int iterations = 6;     ///< conjugate gradient steps for the background
+    int tv_iterations = 25; ///< steps of the temporal variation
+    double lambda = 0.007;  ///< weight of the variation, in units of the 99.5th percentile of the background
+};
+
+/// Window by window. Sensitivities for the adaptive combination come from the background, which is free of
 /// streaks.
 class WindowReconstruction {
   public:
-    /// `density` is ramp, clipped or file; clipped suits a residual best.
-    WindowReconstruction(const ReconstructionSpace& space, Density density, Combine combine, int iterations);
+    /// `density` is ramp, clipped or file; clipped suits both methods best. Throws Errc::settings for
+    /// Density::none, and for temporal_variation of several coils that are not combined adaptively.
+    WindowReconstruction(const ReconstructionSpace& space, Density density, Combine combine,
+                         const WindowOptions& options);
     ~WindowReconstruction();
     WindowReconstruction(WindowReconstruction&&) noexcept;
     WindowReconstruction& operator=(WindowReconstruction&&) noexcept;

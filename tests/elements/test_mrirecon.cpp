@@ -258,6 +258,28 @@ TEST(MriRecon, CartesianFramesThatShareTheLinesAreSolvedToo) {
         EXPECT_LT(relative_error(values_of<cfloat>(pull(h).get()), truth), 2e-3);
 }
 
+TEST(MriRecon, TemporalVariationFollowsMotionMoreClosely) {
+    double error[2] = {0, 0};
+    for (const bool tv : {false, true}) {
+        auto h = harness(tv ? "mrirecon window=12 method=tv" : "mrirecon window=12");
+        set_caps(h, radial_info(n, samples));
+        for (int f = 0; f < 12; ++f)
+            ASSERT_EQ(push(h, moving_frame(f)), GST_FLOW_OK);
+        for (int f = 0; f < 12; ++f) {
+            const auto image = pull(h);
+            ASSERT_TRUE(image);
+            error[tv] += relative_error(values_of<cfloat>(image.get()), discs(n, radius(f))) / 12;
+        }
+    }
+    EXPECT_LT(error[1], 0.8 * error[0]) << error[1] << " against " << error[0];
+    auto h = harness("mrirecon window=2 method=tv combine=rss");
+    BusWatch bus(h->element);
+    set_caps(h, radial_info(n, samples, 2));
+    EXPECT_NE(push(h, buffer_of(std::vector<cfloat>(2 * spokes * samples))), GST_FLOW_OK);
+    ASSERT_EQ(bus.errors().size(), 1u);
+    EXPECT_NE(bus.errors()[0].find("combine"), std::string::npos);
+}
+
 TEST(MriRecon, SideDataAreTheFrameAndItsPlainImage) {
     auto h = harness("mrirecon window=2 attach-gridded=true attach-kspace=true");
     auto plain = harness("mrigrid combine=none");
