@@ -6,7 +6,6 @@
 #include "coils.hpp"
 #include "density.hpp"
 #include "fft.hpp"
-#include "nufft.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "temporal_tv.hpp"
@@ -262,8 +261,8 @@ struct FrameReconstruction::State {
         if (s.sampling == KspaceSampling::cartesian)
             cartesian = std::make_unique<CartesianGrid>(s);
         else
-            nufft = std::make_unique<Nufft>(s.width, s.height,
-                                            Nufft::Options{.tolerance = s.tolerance, .threads = s.threads});
+            nufft = std::make_unique<DeviceNufft>(
+                s.width, s.height, Nufft::Options{.tolerance = s.tolerance, .threads = s.threads}, s.device);
         if (c == Combine::adaptive && s.coils > 1)
             sensitivities = std::make_unique<AveragedCoils>(s.coils, s.width, s.height);
         if (c != Combine::none)
@@ -275,7 +274,7 @@ struct FrameReconstruction::State {
     Combine combine;
     std::size_t pixels;
     std::unique_ptr<CartesianGrid> cartesian;
-    std::unique_ptr<Nufft> nufft;
+    std::unique_ptr<DeviceNufft> nufft;
     std::unique_ptr<AveragedCoils> sensitivities;
     std::vector<float> kxy; ///< that `areas` belong to
     std::vector<float> areas;
@@ -286,18 +285,30 @@ struct FrameReconstruction::State {
             cartesian->reconstruct(frame, density != Density::none, out);
             return;
         }
+        plan(frame);
+        nufft->adjoint(frame.samples.data(), weights(), out, space.coils);
+    }
+
+    void rss_image(const FrameView& frame, cfloat* out) {
+        plan(frame);
+        nufft->adjoint_rss(frame.samples.data(), weights(), out, space.coils);
+    }
+
+    void plan(const FrameView& frame) {
         nufft->set_points(frame.kxy);
         const bool same = std::equal(frame.kxy.begin(), frame.kxy.end(), kxy.begin(), kxy.end());
-        if (!same || density == Density::file) {
-            areas = sample_areas(space, std::span(&frame, 1), density);
-            kxy.assign(frame.kxy.begin(), frame.kxy.end());
-            // The scale goes into the weights: the images then need no second pass.
-            if (density != Density::none)
-                for (float& area : areas)
-                    area *= static_cast<float>(density_scale(space.width, space.height));
-        }
-        nufft->adjoint(frame.samples.data(), density == Density::none ? std::span<const float>() : areas, out,
-                       space.coils);
+        if (same && density != Density::file)
+            return;
+        areas = sample_areas(space, std::span(&frame, 1), density);
+        kxy.assign(frame.kxy.begin(), frame.kxy.end());
+        // The scale goes into the weights: the images then need no second pass.
+        if (density != Density::none)
+            for (float& area : areas)
+                area *= static_cast<float>(density_scale(space.width, space.height));
+    }
+
+    std::span<const float> weights() const {
+        return density == Density::none ? std::span<const float>() : std::span<const float>(areas);
     }
 };
 
@@ -314,6 +325,10 @@ void FrameReconstruction::reconstruct(const FrameView& frame, cfloat* images) {
     check_frame(s.space, frame);
     if (s.combine == Combine::none) {
         s.coil_images(frame, images);
+        return;
+    }
+    if (s.combine == Combine::rss && s.nufft) {
+        s.rss_image(frame, images);
         return;
     }
     s.coil_images(frame, s.images.data());

@@ -2,6 +2,8 @@
 // From k-space frames to images: what mrigrid and mrirecon call.
 #pragma once
 
+#include "cuda/device.hpp"
+
 #include <complex>
 #include <cstddef>
 #include <memory>
@@ -42,6 +44,9 @@ struct ReconstructionSpace {
     double tolerance = 5e-4; ///< relative error of a transform
     double strip_limit = 1;  ///< Density::clipped: largest area of a sample over its spacing, in cycles
     int threads = 1;         ///< 0: one per core
+    /// Where FrameReconstruction transforms, as ComputeDevice::resolve() gave it; Cartesian frames: the
+    /// processor
+    ComputeDevice device{};
 };
 
 /// One frame as the caller holds it; nothing is copied.
