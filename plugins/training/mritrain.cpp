@@ -126,6 +126,10 @@ class MriTrain : public Configured<Sink, TrainSettings> {
     }
 
   private:
+    void ask_to_stop() {
+        stop_asked_ = true;
+        unlock();
+    }
     static GstPadProbeReturn hold_eos(GstPad* pad, GstPadProbeInfo* info, gpointer self);
     void begin(GstPtr<GstEvent> eos);
     void train(std::stop_token stop);
@@ -148,6 +152,7 @@ class MriTrain : public Configured<Sink, TrainSettings> {
     std::thread worker_;                  // trains, from EOS on
     std::atomic<bool> abandoned_{false};  // nobody waits for its EOS any more
     std::atomic<bool> delivering_{false}; // it sends EOS itself
+    std::atomic<bool> stop_asked_{false}; // by the property, for good until the next start()
     std::mutex stop_mutex_;               // guards stop_; nothing is called under it that locks
     std::stop_source stop_;               // of the worker that there is
 };
@@ -157,6 +162,17 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.string("weights", "File that receives the trained weights", &S::weights);
     p.string("checkpoint", "File that receives weights, optimiser state and step; empty: none",
              &S::checkpoint);
+    p.custom(
+        g_param_spec_boolean(
+            "stop", nullptr,
+            "Set to true, ends the training within a second: weights and checkpoint are written, "
+            "EOS follows",
+            FALSE, p.flags(Mutable::playing)),
+        [](MriTrain& self, const GValue* v) {
+            if (g_value_get_boolean(v))
+                self.ask_to_stop();
+        },
+        [](MriTrain& self, GValue* v) { g_value_set_boolean(v, self.stop_asked_); });
     p.boolean("resume", "Go on from the checkpoint where it exists", &S::resume);
     p.unsigned_64("steps", "Steps of the optimiser; 0: as many as `epochs` gives", 0, G_MAXUINT64, &S::steps);
     p.real("epochs", "Passes over the training windows, one random crop of each", 0, 1e9, &S::epochs);
@@ -236,6 +252,7 @@ bool MriTrain::start() {
     trainer_ = std::make_unique<Trainer>(o);
     windows_ = 0;
     short_ = 0;
+    stop_asked_ = false;
     forget_window();
     return true;
 }
@@ -339,6 +356,12 @@ GstPadProbeReturn MriTrain::hold_eos(GstPad*, GstPadProbeInfo* info, gpointer se
 }
 
 void MriTrain::begin(GstPtr<GstEvent> eos) {
+    if (stop_asked_) { // while the data were still coming: there is nothing to keep
+        delivering_ = true;
+        gst_pad_send_event(GST_BASE_SINK_PAD(gst()), eos.release());
+        delivering_ = false;
+        return;
+    }
     short_ += static_cast<std::size_t>(frames_);
     forget_window();
     if (short_ > 0)
@@ -358,6 +381,8 @@ void MriTrain::begin(GstPtr<GstEvent> eos) {
         const std::lock_guard lock(stop_mutex_);
         stop_ = std::stop_source();
         stop = stop_.get_token();
+        if (stop_asked_)
+            stop_.request_stop();
     }
     worker_ = std::thread([this, stop, eos = std::move(eos)]() mutable {
         if (!guarded(*this, false, [&] { return train(stop), true; })) {

@@ -208,6 +208,34 @@ TEST_F(MriTrain, StopsWithinASecondAndResumes) {
     EXPECT_EQ(read_safetensors(checkpoint()).metadata.at("step"), std::to_string(stopped_at + 5));
 }
 
+TEST_F(MriTrain, ThePropertyStopEndsTrainingWithFilesAndEos) {
+    Run run(line("steps=1000000"));
+    ASSERT_TRUE(run.play());
+    for (int series = 0; series < 4; ++series)
+        run.feed(series, window);
+    run.end();
+    run.wait(1.5);
+    EXPECT_FALSE(run.eos);
+    const auto train = adopt(gst_bin_get_by_name(GST_BIN(run.pipeline.get()), "train"));
+    g_object_set(train.get(), "stop", TRUE, nullptr);
+    run.wait(2);
+    EXPECT_TRUE(run.eos);
+    EXPECT_TRUE(std::filesystem::exists(checkpoint()));
+    EXPECT_TRUE(std::filesystem::exists(weights()));
+}
+
+TEST_F(MriTrain, ThePropertyStopBeforeTheEndOfTheDataTrainsNothing) {
+    Run run(line("steps=1000000"));
+    ASSERT_TRUE(run.play());
+    run.feed(0, window);
+    const auto train = adopt(gst_bin_get_by_name(GST_BIN(run.pipeline.get()), "train"));
+    g_object_set(train.get(), "stop", TRUE, nullptr);
+    run.end();
+    run.wait(2);
+    EXPECT_TRUE(run.eos);
+    EXPECT_FALSE(std::filesystem::exists(weights()));
+}
+
 TEST_F(MriTrain, APauseWhileItTrainsEndsTraining) {
     Run run(line("steps=1000000"));
     ASSERT_TRUE(run.play());
