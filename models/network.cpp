@@ -4,6 +4,7 @@
 #include "intensity.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
+#include "torch_file.hpp"
 #include "torch_runtime.hpp"
 #include "unet_module.hpp"
 
@@ -92,7 +93,7 @@ struct Network::State {
 };
 
 Network Network::load(const std::string& path, const RunOptions& options) {
-    return {read_safetensors(path), path, options};
+    return {read_weights(path), path, options};
 }
 
 Network::Network(const TensorFile& file, const std::string& name, const RunOptions& options)

@@ -36,7 +36,7 @@ struct WindowShape {
 /// A residual 3D U-Net with its weights.
 class Network {
   public:
-    /// Reads a weights file. Throws what read_safetensors() and unet_options_of() throw, and Errc::no_device.
+    /// Reads a weights file. Throws what read_weights() and unet_options_of() throw, and Errc::no_device.
     static Network load(const std::string& path, const RunOptions& options);
     /// The same from tensors in memory; `name` is for messages.
     Network(const TensorFile& file, const std::string& name, const RunOptions& options);

@@ -441,7 +441,7 @@ TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string
     return file;
 }
 
-TensorFile read_safetensors(const std::string& path) {
+std::vector<std::byte> read_weights_bytes(const std::string& path) {
     const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (fd.get() < 0)
         throw Error(errno == ENOENT || errno == ENOTDIR ? Errc::not_found : Errc::open_read,
@@ -464,7 +464,11 @@ TensorFile read_safetensors(const std::string& path) {
                         n < 0 ? errno_text() : "the file became shorter");
         done += static_cast<std::size_t>(n);
     }
-    return parse_safetensors(bytes, path);
+    return bytes;
+}
+
+TensorFile read_safetensors(const std::string& path) {
+    return parse_safetensors(read_weights_bytes(path), path);
 }
 
 std::vector<std::byte> format_safetensors(const TensorFile& file) {

@@ -35,6 +35,10 @@ struct TensorFile {
 /// for a damaged file and Errc::unsupported for other element types.
 TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string& name);
 
+/// A whole weights file in memory, at most 8 GiB. Throws Errc::not_found, Errc::open_read, Errc::read and
+/// Errc::no_memory.
+std::vector<std::byte> read_weights_bytes(const std::string& path);
+
 /// Reads `path`. Throws Errc::not_found, Errc::open_read, Errc::read and what parse_safetensors() throws.
 TensorFile read_safetensors(const std::string& path);
 

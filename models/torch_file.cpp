@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "torch_file.hpp"
+
+#include "plugins/common/error.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <vector>
+
+namespace mri {
+
+namespace {
+
+/// The first pickle: the number 0x1950a86a20f9469cfc6c.
+constexpr unsigned char magic[] = {0x80, 2,    0x8A, 10,   0x6C, 0xFC, 0x9C, 0x46,
+                                   0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19, '.'};
+constexpr std::int64_t protocol_version = 1001;
+constexpr std::size_t max_values = 1U << 20;
+
+struct Value {
+    enum class Kind { none, boolean, integer, real, text, tuple, list, dict, global, storage, tensor, mark };
+    Kind kind = Kind::none;
+    std::int64_t number = 0;   // boolean, integer; a storage's number of elements; a tensor's offset
+    std::string text;          // text, global; a storage's key
+    std::string type;          // a storage's class
+    std::vector<Value*> items; // tuple, list; a dict's keys and values in turn; a tensor's storage
+    std::vector<std::int64_t> shape, strides;
+};
+using Kind = Value::Kind;
+
+/// One pickle machine for one pickle; values live as long as the reader, so that no cycle of them can leak.
+class Unpickler {
+  public:
+    Unpickler(std::span<const std::byte> bytes, std::size_t at, const std::string& name)
+        : bytes_(bytes), at_(at), name_(name) {}
+
+    Value* run() {
+        while (true) {
+            const auto op = static_cast<unsigned char>(byte());
+            switch (op) {
+            case 0x80: // PROTO
+                if (byte() > 2)
+                    fail("a pickle of a newer protocol");
+                break;
+            case '.': // STOP
+                return pop();
+            case '(': // MARK
+                push(Kind::mark);
+                break;
+            case '}': // EMPTY_DICT
+                push(Kind::dict);
+                break;
+            case ']': // EMPTY_LIST
+                push(Kind::list);
+                break;
+            case ')': // EMPTY_TUPLE
+                push(Kind::tuple);
+                break;
+            case 'N': // NONE
+                push(Kind::none);
+                break;
+            case 0x88: // NEWTRUE
+            case 0x89: // NEWFALSE
+                push(Kind::boolean)->number = op == 0x88;
+                break;
+            case 'K': // BININT1
+                push(Kind::integer)->number = byte();
+                break;
+            case 'M': // BININT2
+                push(Kind::integer)->number = static_cast<std::int64_t>(little(2));
+                break;
+            case 'J': // BININT
+                push(Kind::integer)->number = static_cast<std::int32_t>(little(4));
+                break;
+            case 0x8A: { // LONG1
+                const std::size_t count = byte();
+                if (count > 8)
+                    fail("a number is too large");
+                std::uint64_t value = little(count);
+                if (count > 0 && count < 8 && (value >> (8 * count - 1)) != 0)
+                    value |= ~std::uint64_t{0} << (8 * count); // sign
+                push(Kind::integer)->number = static_cast<std::int64_t>(value);
+                break;
+            }
+            case 'G': // BINFLOAT
+                skip(8);
+                push(Kind::real);
+                break;
+            case 'X': // BINUNICODE
+                push(Kind::text)->text = characters(little(4));
+                break;
+            case 'U': // SHORT_BINSTRING, of Python 2
+                push(Kind::text)->text = characters(byte());
+                break;
+            case 'c': { // GLOBAL
+                const std::string module = line();
+                push(Kind::global)->text = module + "." + line();
+                break;
+            }
+            case 'q': // BINPUT
+                memo_[byte()] = top();
+                break;
+            case 'r': // LONG_BINPUT
+                if (memo_.size() > max_values)
+                    fail("too many values");
+                memo_[little(4)] = top();
+                break;
+            case 'h': // BINGET
+                recall(byte());
+                break;
+            case 'j': // LONG_BINGET
+                recall(little(4));
+                break;
+            case 't': // TUPLE
+                gather(Kind::tuple, above_mark());
+                break;
+            case 0x85: // TUPLE1 .. TUPLE3
+            case 0x86:
+            case 0x87: {
+                std::vector<Value*> items(op - 0x84U);
+                for (std::size_t i = items.size(); i-- > 0;)
+                    items[i] = pop();
+                gather(Kind::tuple, std::move(items));
+                break;
+            }
+            case 'a': { // APPEND
+                Value* item = pop();
+                of_kind(top(), Kind::list)->items.push_back(item);
+                break;
+            }
+            case 'e': // APPENDS
+                extend(Kind::list, above_mark());
+                break;
+            case 's': { // SETITEM
+                Value* item = pop();
+                Value* key = pop();
+                extend(Kind::dict, {key, item});
+                break;
+            }
+            case 'u': // SETITEMS
+                extend(Kind::dict, above_mark());
+                break;
+            case 'b': // BUILD: attributes of an OrderedDict (_metadata), which nothing here needs
+                pop();
+                of_kind(top(), Kind::dict);
+                break;
+            case 'R': // REDUCE
+                reduce();
+                break;
+            case 'Q': // BINPERSID
+                persistent();
+                break;
+            default:
+                fail("pickle instruction " + std::to_string(op) + ", which no state dict has");
+            }
+        }
+    }
+
+    std::size_t at() const { return at_; }
+
+    [[noreturn]] void fail(const std::string& what) const {
+        throw Error(Errc::decode, "'" + name_ + "' is not a state dict of PyTorch before 1.6: " + what,
+                    "at byte " + std::to_string(at_));
+    }
+
+    std::uint64_t little(std::size_t count) {
+        std::uint64_t value = 0;
+        for (std::size_t i = 0; i < count; ++i)
+            value |= static_cast<std::uint64_t>(byte()) << (8 * i);
+        return value;
+    }
+
+  private:
+    std::uint8_t byte() {
+        if (at_ >= bytes_.size())
+            fail("the file breaks off");
+        return static_cast<std::uint8_t>(bytes_[at_++]);
+    }
+    void skip(std::uint64_t count) {
+        if (count > bytes_.size() - at_)
+            fail("the file breaks off");
+        at_ += count;
+    }
+    std::string characters(std::uint64_t count) {
+        const std::size_t begin = at_;
+        skip(count);
+        return {reinterpret_cast<const char*>(bytes_.data()) + begin, count};
+    }
+    std::string line() {
+        std::string out;
+        for (char c = static_cast<char>(byte()); c != '\n'; c = static_cast<char>(byte()))
+            out += c;
+        return out;
+    }
+
+    Value* create(Kind kind) {
+        if (values_.size() >= max_values)
+            fail("too many values");
+        values_.emplace_back().kind = kind;
+        return &values_.back();
+    }
+    Value* push(Kind kind) {
+        stack_.push_back(create(kind));
+        return stack_.back();
+    }
+    Value* top() {
+        if (stack_.empty())
+            fail("the stack is empty");
+        return stack_.back();
+    }
+    Value* pop() {
+        Value* value = top();
+        stack_.pop_back();
+        return value;
+    }
+    Value* of_kind(Value* value, Kind kind) const {
+        if (value->kind != kind)
+            fail("a value is not of the kind that belongs there");
+        return value;
+    }
+    void recall(std::uint64_t key) {
+        const auto it = memo_.find(key);
+        if (it == memo_.end())
+            fail("a value is used before it is there");
+        if (stack_.size() >= max_values)
+            fail("too many values");
+        stack_.push_back(it->second);
+    }
+    std::vector<Value*> above_mark() {
+        std::vector<Value*> items;
+        for (Value* value = pop(); value->kind != Kind::mark; value = pop())
+            items.push_back(value);
+        std::reverse(items.begin(), items.end());
+        return items;
+    }
+    void gather(Kind kind, std::vector<Value*> items) { push(kind)->items = std::move(items); }
+    void extend(Kind kind, const std::vector<Value*>& items) {
+        Value* target = of_kind(top(), kind);
+        if (kind == Kind::dict && items.size() % 2 != 0)
+            fail("a dictionary has a key without a value");
+        target->items.insert(target->items.end(), items.begin(), items.end());
+    }
+
+    std::vector<std::int64_t> integers(const Value* tuple) const {
+        if (tuple->kind != Kind::tuple)
+            fail("a shape is no tuple");
+        std::vector<std::int64_t> out;
+        for (const Value* item : tuple->items) {
+            if (item->kind != Kind::integer || item->number < 0)
+                fail("a shape holds something else than sizes");
+            out.push_back(item->number);
+        }
+        return out;
+    }
+
+    /// Only these two functions are known, and neither is called.
+    void reduce() {
+        const Value* arguments = of_kind(pop(), Kind::tuple);
+        const Value* function = of_kind(pop(), Kind::global);
+        if (function->text == "collections.OrderedDict") {
+            push(Kind::dict);
+            for (const Value* pairs : arguments->items) // Python 2: a list of pairs
+                for (const Value* pair : pairs->items) {
+                    if (pair->items.size() != 2)
+                        fail("a dictionary has a key without a value");
+                    extend(Kind::dict, pair->items);
+                }
+            return;
+        }
+        if (function->text != "torch._utils._rebuild_tensor" &&
+            function->text != "torch._utils._rebuild_tensor_v2")
+            throw Error(Errc::unsupported,
+                        "'" + name_ + "' is no plain state dict: it wants to call " + function->text);
+        if (arguments->items.size() < 4)
+            fail("a tensor lacks its storage, offset, size or stride");
+        Value* storage = of_kind(arguments->items[0], Kind::storage);
+        const std::int64_t offset = of_kind(arguments->items[1], Kind::integer)->number;
+        auto shape = integers(arguments->items[2]);
+        auto strides = integers(arguments->items[3]);
+        if (offset < 0 || shape.size() != strides.size() || shape.size() > 16)
+            fail("a tensor has an impossible shape");
+        Value* tensor = push(Kind::tensor);
+        tensor->number = offset;
+        tensor->items = {storage};
+        tensor->shape = std::move(shape);
+        tensor->strides = std::move(strides);
+    }
+
+    /// ('storage', class, key, device, elements, view)
+    void persistent() {
+        const Value* id = of_kind(pop(), Kind::tuple);
+        if (id->items.size() < 5 || id->items[0]->text != "storage")
+            fail("an unknown kind of persistent object");
+        if (id->items.size() > 5 && id->items[5]->kind != Kind::none)
+            throw Error(Errc::unsupported, "'" + name_ + "' has storages that are views of others");
+        Value* storage = push(Kind::storage);
+        storage->type = of_kind(id->items[1], Kind::global)->text;
+        storage->text = of_kind(id->items[2], Kind::text)->text;
+        storage->number = of_kind(id->items[4], Kind::integer)->number;
+    }
+
+    std::span<const std::byte> bytes_;
+    std::size_t at_;
+    const std::string& name_;
+    std::deque<Value> values_;
+    std::vector<Value*> stack_;
+    std::map<std::uint64_t, Value*> memo_;
+};
+
+std::size_t element_size(const std::string& type) {
+    if (type == "torch.FloatStorage")
+        return 4;
+    if (type == "torch.DoubleStorage")
+        return 8;
+    return 0;
+}
+
+} // namespace
+
+bool is_legacy_torch(std::span<const std::byte> bytes) {
+    return bytes.size() >= sizeof(magic) && std::memcmp(bytes.data(), magic, sizeof(magic)) == 0;
+}
+
+TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::string& name) {
+    if (!is_legacy_torch(bytes))
+        throw Error(Errc::decode,
+                    "'" + name + "' is not a state dict of PyTorch before 1.6: it begins otherwise");
+    Unpickler version(bytes, sizeof(magic), name);
+    if (const Value* v = version.run(); v->kind != Kind::integer || v->number != protocol_version)
+        version.fail("the format's version is unknown");
+    Unpickler system(bytes, version.at(), name);
+    system.run(); // sizes of C types: the data's are fixed
+    Unpickler state(bytes, system.at(), name);
+    const Value* dict = state.run();
+    Unpickler keys(bytes, state.at(), name);
+    const Value* key_list = keys.run();
+    if (dict->kind != Kind::dict || key_list->kind != Kind::list)
+        keys.fail("there is no dictionary of tensors");
+
+    const auto items_of = [&](const Value* d) {
+        std::map<std::string, const Value*> out;
+        for (std::size_t i = 0; i + 1 < d->items.size(); i += 2)
+            if (d->items[i]->kind == Kind::text)
+                out[d->items[i]->text] = d->items[i + 1];
+        return out;
+    };
+    std::map<std::string, const Value*> items = items_of(dict);
+    if (const auto nested = items.find("state_dict");
+        nested != items.end() && nested->second->kind == Kind::dict)
+        items = items_of(nested->second);
+
+    // Which class a storage has is said where it is used.
+    std::map<std::string, const Value*> storages;
+    for (const auto& [key, value] : items)
+        if (value->kind == Kind::tensor)
+            storages[value->items[0]->text] = value->items[0];
+    std::map<std::string, std::span<const std::byte>> data;
+    std::size_t at = keys.at();
+    for (const Value* key : key_list->items) {
+        const auto it = storages.find(key->text);
+        const std::size_t size = it == storages.end() ? 0 : element_size(it->second->type);
+        if (size == 0)
+            throw Error(Errc::unsupported,
+                        "'" + name + "' has a storage that no tensor of floating-point numbers uses");
+        Unpickler reader(bytes, at, name);
+        const std::uint64_t count = reader.little(8);
+        at = reader.at();
+        if (count != static_cast<std::uint64_t>(it->second->number) || count > (bytes.size() - at) / size)
+            reader.fail("a storage is longer than the file, or not as long as it is said to be");
+        data[key->text] = bytes.subspan(at, count * size);
+        at += count * size;
+    }
+
+    TensorFile file;
+    std::size_t total = 0;
+    for (const auto& [key, value] : items) {
+        if (value->kind != Kind::tensor)
+            continue; // counters and the like
+        const Value* storage = value->items[0];
+        const auto it = data.find(storage->text);
+        if (it == data.end())
+            keys.fail("tensor '" + key + "' has no data");
+        const std::size_t size = element_size(storage->type);
+        const auto available = static_cast<std::int64_t>(it->second.size() / size);
+        // Neither more elements than the storage has nor an element outside of it; both bounds keep products
+        // small.
+        std::int64_t count = 1;
+        std::int64_t last = value->number;
+        for (std::size_t d = 0; d < value->shape.size(); ++d) {
+            const std::int64_t extent = value->shape[d];
+            if (extent == 0) {
+                count = 0;
+                break;
+            }
+            if (extent > available / count || value->strides[d] > available ||
+                (extent - 1) * value->strides[d] > available - last)
+                keys.fail("tensor '" + key + "' is larger than its data");
+            count *= extent;
+            last += (extent - 1) * value->strides[d];
+        }
+        if (count > 0 && last >= available)
+            keys.fail("tensor '" + key + "' is larger than its data");
+        // Tensors may share a storage, but hardly all of them the same one.
+        total += static_cast<std::size_t>(count);
+        if (total > bytes.size())
+            keys.fail("its tensors are larger than the file");
+        NamedTensor tensor;
+        tensor.shape = value->shape;
+        tensor.values.resize(static_cast<std::size_t>(count));
+        std::vector<std::int64_t> index(value->shape.size(), 0);
+        for (float& out : tensor.values) {
+            std::int64_t element = value->number;
+            for (std::size_t d = 0; d < index.size(); ++d)
+                element += index[d] * value->strides[d];
+            const std::byte* from = it->second.data() + static_cast<std::size_t>(element) * size;
+            if (size == 4) {
+                std::memcpy(&out, from, 4);
+            } else {
+                double wide = 0;
+                std::memcpy(&wide, from, 8);
+                out = static_cast<float>(wide);
+            }
+            for (std::size_t d = index.size(); d-- > 0;) {
+                if (++index[d] < value->shape[d])
+                    break;
+                index[d] = 0;
+            }
+        }
+        // A network that was trained on several devices has this before every name.
+        const std::string plain = key.starts_with("module.") ? key.substr(7) : key;
+        if (!file.tensors.emplace(plain, std::move(tensor)).second)
+            keys.fail("tensor '" + plain + "' is there twice");
+    }
+    if (file.tensors.empty())
+        throw Error(Errc::unsupported, "'" + name + "' holds no tensors");
+    return file;
+}
+
+TensorFile read_weights(const std::string& path) {
+    const std::vector<std::byte> bytes = read_weights_bytes(path);
+    return is_legacy_torch(bytes) ? parse_legacy_torch(bytes, path) : parse_safetensors(bytes, path);
+}
+
+} // namespace mri

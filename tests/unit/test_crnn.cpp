@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/cartesian_grid.hpp"
+#include "models/crnn.hpp"
+#include "models/torch_file.hpp"
+#include "plugins/common/error.hpp"
+
+#include <cmath>
+#include <complex>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <iterator>
+#include <numbers>
+#include <random>
+#include <string>
+
+namespace {
+
+using namespace mri;
+using cfloat = std::complex<float>;
+
+std::string golden(const std::string& name) {
+    const char* folder = std::getenv("GST_MRI_GOLDEN_DIR");
+    return std::string(folder ? folder : "tests/golden") + "/crnn/" + name;
+}
+
+std::vector<std::byte> bytes_of(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    std::vector<std::byte> out(text.size());
+    std::memcpy(out.data(), text.data(), text.size());
+    return out;
+}
+
+std::vector<cfloat> complex_of(const NamedTensor& tensor) {
+    std::vector<cfloat> out(tensor.values.size() / 2);
+    std::memcpy(static_cast<void*>(out.data()), tensor.values.data(), tensor.values.size() * sizeof(float));
+    return out;
+}
+
+double largest_difference(const std::vector<cfloat>& a, const std::vector<cfloat>& b) {
+    double largest = 0;
+    for (std::size_t i = 0; i < a.size(); ++i)
+        largest = std::max(largest, static_cast<double>(std::abs(a[i] - b[i])));
+    return largest;
+}
+
+const RunOptions plain{"cpu", Precision::float32, 1};
+
+struct Case {
+    TensorFile weights;
+    std::vector<cfloat> image, k0, hard, soft;
+    std::vector<float> mask;
+    WindowShape shape{3, 10, 8};
+};
+
+Case small_case() {
+    Case c;
+    c.weights = read_safetensors(golden("small.safetensors"));
+    c.image = complex_of(c.weights.tensors.at("golden.image"));
+    c.k0 = complex_of(c.weights.tensors.at("golden.k0"));
+    c.hard = complex_of(c.weights.tensors.at("golden.hard"));
+    c.soft = complex_of(c.weights.tensors.at("golden.soft"));
+    c.mask = c.weights.tensors.at("golden.mask").values;
+    std::erase_if(c.weights.tensors, [](const auto& item) { return item.first.starts_with("golden."); });
+    return c;
+}
+
+/// An array of a .npz (a zip of uncompressed .npy) as floats; complex ones as pairs.
+std::vector<float> npz(const std::vector<std::byte>& file, const std::string& name) {
+    const std::string text(reinterpret_cast<const char*>(file.data()), file.size());
+    const std::size_t entry = text.find(name + ".npy");
+    const std::size_t magic = text.find("\x93NUMPY", entry);
+    if (entry == std::string::npos || magic == std::string::npos)
+        return {};
+    std::uint16_t header = 0;
+    std::memcpy(&header, text.data() + magic + 8, 2);
+    const std::string about = text.substr(magic + 10, header);
+    std::size_t count = about.find("c8") != std::string::npos ? 2 : 1;
+    for (std::size_t at = about.find("shape") + 9; about[at] != ')';) {
+        char* end = nullptr;
+        count *= std::strtoul(about.c_str() + at, &end, 10);
+        at = static_cast<std::size_t>(end - about.c_str());
+        while (about[at] == ',' || about[at] == ' ')
+            ++at;
+    }
+    std::vector<float> out(count);
+    std::memcpy(out.data(), text.data() + magic + 10 + header, count * sizeof(float));
+    return out;
+}
+
+TEST(Crnn, AgreesWithTheReference) {
+    const Case c = small_case();
+    std::vector<cfloat> output(c.image.size());
+    for (const bool soft : {false, true}) {
+        CrnnOptions options{3, soft ? 0.2F : std::numeric_limits<float>::infinity()};
+        Crnn network(c.weights, "small", options, plain);
+        EXPECT_EQ(network.filters(), 3);
+        network.run(c.image, c.k0, c.mask, output, c.shape);
+        // Values of order 1; three iterations of five layers, each a float32 sum of at most 60 products.
+        EXPECT_LT(largest_difference(output, soft ? c.soft : c.hard), 1e-5);
+    }
+    EXPECT_GT(largest_difference(c.hard, c.soft), 1e-2) << "the two do not differ: no test at all";
+    EXPECT_GT(largest_difference(c.hard, c.image), 1e-2);
+}
+
+TEST(Crnn, AgreesWithThePublishedWeights) {
+    const char* data = std::getenv("GST_MRI_DATA");
+    if (!data || !*data)
+        GTEST_SKIP() << "GST_MRI_DATA is not set";
+    const std::string folder = std::string(data) + "/crnn/";
+    if (!std::ifstream(folder + "crnn_mri_d5_c5.pth"))
+        GTEST_SKIP() << "there is no " << folder << "crnn_mri_d5_c5.pth";
+    const struct {
+        const char* name;
+        WindowShape shape;
+        const char* output;
+        CrnnOptions options;
+    } cases[] = {{"crnn_golden_32x40x4.npz", {4, 32, 40}, "out_hardDC", {}},
+                 {"crnn_golden_32x40x4.npz", {4, 32, 40}, "out_tau02", {5, 0.2F}},
+                 {"crnn_golden_256x16x4.npz", {4, 256, 16}, "out_hardDC", {}}};
+    for (const auto& c : cases) {
+        const auto file = bytes_of(folder + c.name);
+        const std::size_t pixels = c.shape.pixels();
+        // [T, 2, H, W] there, interleaved here.
+        const auto interleave = [&](const std::vector<float>& planes) {
+            std::vector<cfloat> out(c.shape.count());
+            for (std::size_t i = 0; i < out.size(); ++i) {
+                const std::size_t real = i / pixels * 2 * pixels + i % pixels;
+                out[i] = {planes[real], planes[real + pixels]};
+            }
+            return out;
+        };
+        const auto image = interleave(npz(file, "input"));
+        const auto expected = interleave(npz(file, c.output));
+        const auto mask = npz(file, "mask");
+        const auto pairs = npz(file, "k0");
+        std::vector<cfloat> k0(c.shape.count());
+        ASSERT_EQ(pairs.size(), 2 * k0.size());
+        std::memcpy(static_cast<void*>(k0.data()), pairs.data(), pairs.size() * sizeof(float));
+        Crnn network = Crnn::load(folder + "crnn_mri_d5_c5.pth", c.options, plain);
+        EXPECT_EQ(network.filters(), 64);
+        std::vector<cfloat> output(image.size());
+        network.run(image, k0, mask, output, c.shape);
+        // Values up to 1.2; five iterations of convolutions with 576 products: 1e-4 is the arithmetic,
+        // anything else is not.
+        EXPECT_LT(largest_difference(output, expected), 1e-4) << c.name << " " << c.output;
+        EXPECT_GT(largest_difference(image, expected), 1e-2);
+    }
+}
+
+TEST(Crnn, KeepsToTheMeasuredData) {
+    const Case c = small_case();
+    Crnn network(c.weights, "small", {2, std::numeric_limits<float>::infinity()}, plain);
+    const std::vector<float> all(c.mask.size(), 1.0F);
+    std::vector<cfloat> output(c.image.size());
+    // With every coefficient measured the image follows from them, whatever the network thinks.
+    network.run(std::vector<cfloat>(c.image.size()), c.k0, all, output, c.shape);
+    EXPECT_LT(largest_difference(output, c.image), 1e-5);
+}
+
+TEST(Crnn, NamesWhatIsWrong) {
+    const Case c = small_case();
+    TensorFile file = c.weights;
+    file.tensors.erase("conv2_h.bias");
+    file.tensors["conv5_x.bias"] = {{1}, {0}};
+    file.tensors["conv4_x.bias"] = {{3}, {0, 0, 0}};
+    try {
+        const Crnn network(file, "w.pth", {}, plain);
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        const std::string text = e.what();
+        EXPECT_EQ(e.code(), Errc::decode);
+        EXPECT_NE(text.find("conv2_h.bias is missing"), std::string::npos) << text;
+        EXPECT_NE(text.find("conv5_x.bias is extra"), std::string::npos) << text;
+        EXPECT_NE(text.find("conv4_x.bias is [3] instead of [2]"), std::string::npos) << text;
+    }
+    EXPECT_THROW(Crnn({}, "w.pth", {}, plain), Error);
+    EXPECT_THROW(Crnn(c.weights, "w.pth", {0, 1.0F}, plain), Error);
+    EXPECT_THROW(Crnn(c.weights, "w.pth", {5, -1.0F}, plain), Error);
+    Crnn network(c.weights, "w.pth", {}, plain);
+    std::vector<cfloat> output(c.image.size());
+    EXPECT_THROW(network.run(c.image, c.k0, std::span(c.mask).first(7), output, c.shape), Error);
+    EXPECT_THROW(network.warm_up({1000, 8192, 8192}), Error);
+}
+
+TEST(TorchFile, ReadsAnOldStateDict) {
+    const TensorFile old = read_weights(golden("small.pth"));
+    const Case c = small_case();
+    for (const auto& [name, tensor] : c.weights.tensors) {
+        ASSERT_TRUE(old.tensors.contains(name)) << name;
+        EXPECT_EQ(old.tensors.at(name).shape, tensor.shape) << name;
+        EXPECT_EQ(old.tensors.at(name).values, tensor.values) << name;
+    }
+    EXPECT_EQ(old.tensors.at("extra.transposed").shape, (std::vector<std::int64_t>{3, 2}));
+    EXPECT_EQ(old.tensors.at("extra.transposed").values, (std::vector<float>{0, 3, 1, 4, 2, 5}));
+    EXPECT_EQ(old.tensors.at("extra.view").values, (std::vector<float>{3, 4, 5, 6}));
+    EXPECT_EQ(old.tensors.at("extra.whole").values.size(), 10U);
+    EXPECT_EQ(old.tensors.size(), c.weights.tensors.size() + 3);
+}
+
+TEST(TorchFile, RefusesWhatIsCut) {
+    const auto bytes = bytes_of(golden("small.pth"));
+    ASSERT_TRUE(is_legacy_torch(bytes));
+    for (std::size_t n = 0; n < bytes.size(); n += n < 6000 ? 1 : 97)
+        EXPECT_THROW(parse_legacy_torch(std::span(bytes).first(n), "cut"), Error) << n;
+}
+
+TEST(TorchFile, SurvivesDamage) {
+    // Any single byte of the pickles may be anything: an error or some other tensors, but nothing out of
+    // bounds (run this under AddressSanitizer) and nothing absurdly large.
+    const auto bytes = bytes_of(golden("small.pth"));
+    std::mt19937 random(1);
+    for (int i = 0; i < 4000; ++i) {
+        auto damaged = bytes;
+        damaged[random() % 5000] = static_cast<std::byte>(random() % 256);
+        try {
+            std::size_t count = 0;
+            for (const auto& [name, tensor] : parse_legacy_torch(damaged, "damaged").tensors)
+                count += tensor.values.size();
+            EXPECT_LE(count, bytes.size());
+        } catch (const Error&) {
+            // as it should
+        }
+    }
+}
+
+TEST(TorchFile, CallsNothing) {
+    // The magic number, the version, {} and a pickle that would call os.system("true").
+    const auto good = bytes_of(golden("small.pth"));
+    std::string text(reinterpret_cast<const char*>(good.data()), 15);
+    text += std::string("\x80\x02M\xe9\x03.\x80\x02}.", 10);
+    text += std::string("\x80\x02", 2) + "cos\nsystem\nX" + std::string("\x04\0\0\0", 4) + "true\x85R.";
+    std::vector<std::byte> bytes(text.size());
+    std::memcpy(bytes.data(), text.data(), text.size());
+    try {
+        parse_legacy_torch(bytes, "evil.pth");
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::unsupported);
+        EXPECT_NE(std::string(e.what()).find("os.system"), std::string::npos) << e.what();
+    }
+}
+
+TEST(CartesianGrid, IsTheTransformOfTheArray) {
+    // s(k) as the conventions define it, for a few pixels, against the orthonormal DFT of the array.
+    for (const auto& [width, height] : {std::pair{6, 5}, {8, 4}, {7, 7}}) {
+        const std::size_t points = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+        std::mt19937 random(3);
+        std::vector<cfloat> image(points);
+        for (cfloat& value : image)
+            value = {static_cast<float>(random() % 100), static_cast<float>(random() % 100)};
+        std::vector<cfloat> samples;
+        std::vector<float> kxy;
+        std::vector<cfloat> expected(points);
+        for (int ky = -(height / 2); ky < height - height / 2; ++ky)
+            for (int kx = -(width / 2); kx < width - width / 2; ++kx) {
+                std::complex<double> s;
+                std::complex<double> f;
+                for (int y = 0; y < height; ++y)
+                    for (int x = 0; x < width; ++x) {
+                        const std::complex<double> m(image[static_cast<std::size_t>(y * width + x)]);
+                        const auto wave = [&](double dx, double dy) {
+                            return std::polar(1.0,
+                                              -2.0 * std::numbers::pi * (kx * dx / width + ky * dy / height));
+                        };
+                        s += m * wave(x - width / 2, y - height / 2);
+                        f += m * wave(x, y);
+                    }
+                samples.emplace_back(s);
+                kxy.push_back(static_cast<float>(kx));
+                kxy.push_back(static_cast<float>(ky));
+                expected[static_cast<std::size_t>((ky + height) % height * width + (kx + width) % width)] =
+                    cfloat(f / std::sqrt(static_cast<double>(points)));
+            }
+        std::vector<cfloat> grid(points);
+        std::vector<float> mask(points);
+        place_on_grid(samples, kxy, width, height, grid, mask);
+        // Sums up to 50 x 141 in float32: 7000 x 2^-24 x a few.
+        EXPECT_LT(largest_difference(grid, expected), 2e-3) << width << " x " << height;
+        for (const float value : mask)
+            EXPECT_EQ(value, 1.0F);
+
+        // A sample that came twice counts once.
+        place_on_grid(std::vector<cfloat>{{2, 0}, {4, 0}}, std::vector<float>{0, 0, 0, 0}, width, height,
+                      grid, mask);
+        EXPECT_NEAR(grid[0].real(), 3.0 / std::sqrt(static_cast<double>(points)), 1e-5);
+        EXPECT_EQ(mask[0], 1.0F);
+        EXPECT_EQ(mask[1], 0.0F);
+    }
+    std::vector<cfloat> grid(16);
+    std::vector<float> mask(16);
+    const std::vector<cfloat> one(1);
+    EXPECT_THROW(place_on_grid(one, std::vector<float>{0.5F, 0}, 4, 4, grid, mask), Error);
+    EXPECT_THROW(place_on_grid(one, std::vector<float>{0, 3}, 4, 4, grid, mask), Error);
+    EXPECT_THROW(place_on_grid(one, std::vector<float>{0, std::nanf("")}, 4, 4, grid, mask), Error);
+    EXPECT_THROW(place_on_grid(one, std::vector<float>{0}, 4, 4, grid, mask), Error);
+}
+
+} // namespace
