@@ -23,8 +23,7 @@ cdouble root(std::int64_t j, std::int64_t n) {
     return {std::cos(angle), std::sin(angle)};
 }
 
-/// Radices in the order of the passes, or nothing when a prime factor is above
-/// 31 (pass_any holds 15 pairs).
+/// Radices in the order of the passes, or nothing when a prime factor is above 31 (pass_any holds 15 pairs).
 std::vector<int> factors(int n) {
     std::vector<int> list;
     for (int r : {16, 15, 9, 8, 7, 5, 4, 3, 2, 11, 13, 17, 19, 23, 29, 31})
@@ -42,8 +41,7 @@ void put(std::vector<float>& table, cdouble c) {
     table.push_back(float(c.imag()));
 }
 
-/// transform in double precision, power of two, for the filter of Bluestein's
-/// method
+/// transform in double precision, power of two, for the filter of Bluestein's method
 void fft_double(std::vector<cdouble>& a) {
     std::size_t n = a.size();
     for (std::size_t i = 1, j = 0; i < n; i++) {

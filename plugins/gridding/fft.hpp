@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Discrete Fourier transforms of any size, complex float32, without
-// normalisation.
+// Discrete Fourier transforms of any size, complex float32, without normalisation.
 #pragma once
 
 #include "simd.hpp"
@@ -32,12 +31,11 @@ class AlignedFloats {
     std::size_t size_ = 0;
 };
 
-/// The plan of a one-dimensional transform of length n: factors, twiddles
-/// (computed in double precision, rounded once).
+/// The plan of a one-dimensional transform of length n: factors, twiddles (computed in double precision,
+/// rounded once).
 ///
-/// Lengths with prime factors up to 31 go through mixed radix passes
-/// (Stockham's self-sorting order), others through Bluestein's chirp transform
-/// over the next power of two.
+/// Lengths with prime factors up to 31 go through mixed radix passes (Stockham's self-sorting order), others
+/// through Bluestein's chirp transform over the next power of two.
 class FftLine {
   public:
     /// Throws mri::Error unless 1 <= n <= 2^20.
@@ -56,15 +54,12 @@ class FftLine {
 
 /// Two-dimensional transforms of images [height][width], in place.
 ///
-/// forward: X(u, v) = sum over x, y of m(x, y) exp(-2 pi i (u x / W + v y /
-/// H)); inverse: the same with +, so that inverse(forward(m)) = W H m.
-/// `centred` puts the origin of both domains at pixel (W/2, H/2) (integer
-/// division) instead of (0, 0). Any size; relative l2 error about 2e-7. Not for
-/// use from two threads at once.
+/// forward: X(u, v) = sum over x, y of m(x, y) exp(-2 pi i (u x / W + v y / H)); inverse: the same with +, so
+/// that inverse(forward(m)) = W H m. `centred` puts the origin of both domains at pixel (W/2, H/2) (integer
+/// division) instead of (0, 0). Any size; relative l2 error about 2e-7. Not for use from two threads at once.
 class Fft2d {
   public:
-    /// `threads` in all, 0 = one per core. Throws mri::Error for sizes
-    /// outside 1..2^20.
+    /// `threads` in all, 0 = one per core. Throws mri::Error for sizes outside 1..2^20.
     Fft2d(int width, int height, int threads = 1);
     ~Fft2d();
     void forward(cfloat* image, bool centred) { run(image, centred, false); }

@@ -28,8 +28,8 @@ constexpr int max_size = 8192;
 constexpr std::size_t max_points = std::size_t(1) << 27;
 constexpr double pi = std::numbers::pi;
 
-/// Modified Bessel function of the first kind, order 0, by its power series
-/// (all terms positive, so no cancellation).
+/// Modified Bessel function of the first kind, order 0, by its power series (all terms positive, so no
+/// cancellation).
 double bessel_i0(double x) {
     double sum = 1, term = 1;
     for (int k = 1; k < 500; k++) {
@@ -47,10 +47,9 @@ struct Accuracy {
     int width;
     double oversampling;
 };
-// The aliasing error of the Kaiser-Bessel kernel falls like exp(-pi width
-// sqrt(1 - 1 / oversampling)). The window is 8 cells wide, so that finer
-// tolerances come from a larger grid. tests/unit/test_nufft.cpp holds each line
-// to its tolerance.
+// The aliasing error of the Kaiser-Bessel kernel falls like exp(-pi width sqrt(1 - 1 / oversampling)). The
+// window is 8 cells wide, so that finer tolerances come from a larger grid. tests/unit/test_nufft.cpp holds
+// each line to its tolerance.
 constexpr Accuracy accuracies[] = {
     {1e-2, 4, 1.25}, {1.5e-3, 5, 1.25}, {5e-4, 6, 1.25}, {1e-4, 7, 1.25}, {1e-5, 7, 1.5}, {1e-6, 7, 2.0},
 };
@@ -65,8 +64,8 @@ Accuracy accuracy(double tolerance) {
     return accuracies[std::size(accuracies) - 1];
 }
 
-/// The next even length from `least` on that has only small factors, or one
-/// with code of its own if it is hardly more.
+/// The next even length from `least` on that has only small factors, or one with code of its own if it is
+/// hardly more.
 int grid_size(double least) {
     // below twice the window a window could reach around the grid and meet itself
     int n = std::max(2 * window, int(std::ceil(least - 1e-9)));
@@ -88,8 +87,8 @@ struct Axis {
     int pixels = 0, cells = 0, taps = 0;
     static constexpr int max_degree = 15;
     int degree = 0;
-    /// coefficients[d][tap] of the polynomials in z = 2 f - 1, where f in [0, 1)
-    /// is how far the first tap lies from the left end of the kernel
+    /// coefficients[d][tap] of the polynomials in z = 2 f - 1, where f in [0, 1) is how far the first tap
+    /// lies from the left end of the kernel
     std::array<std::array<float, window>, max_degree + 1> coefficients{};
     std::vector<float> apodisation;
     FftLine fft;
@@ -99,8 +98,7 @@ struct Axis {
 
     Axis(int pixels_, Accuracy spec)
         : pixels(pixels_), cells(grid_size(pixels_ * spec.oversampling)), taps(spec.width), fft(cells) {
-        // beyond an oversampling of 2 the best beta for that grid would make a
-        // kernel needlessly narrow
+        // beyond an oversampling of 2 the best beta for that grid would make a kernel needlessly narrow
         double sigma = std::min(2.0, double(cells) / pixels);
         double ratio = taps / sigma * (sigma - 0.5);
         double beta = pi * std::sqrt(std::max(ratio * ratio - 0.8,
@@ -110,16 +108,14 @@ struct Axis {
             double u = 1 - 4 * t * t / (double(taps) * taps);
             return bessel_i0(beta * std::sqrt(std::max(u, 0.0))) / norm;
         };
-        // Errors of single taps add up like noise to less than their peak, and must
-        // not show beside the kernel's own: a fiftieth of the tolerance, but no
-        // less than float32 resolves.
+        // Errors of single taps add up like noise to less than their peak, and must not show beside the
+        // kernel's own: a fiftieth of the tolerance, but no less than float32 resolves.
         double enough = std::max(spec.tolerance / 50, 3e-8);
         for (degree = 3; degree < max_degree && fit(kernel) > enough;)
             degree++;
 
-        // Transform of the kernel at pixel i: integral of kernel(t) exp(2 pi i t x
-        // / cells), known in closed form. The grid's cell 0 is k = -cells/2, which
-        // multiplies pixel x by (-1)^x.
+        // Transform of the kernel at pixel i: integral of kernel(t) exp(2 pi i t x / cells), known in closed
+        // form. The grid's cell 0 is k = -cells/2, which multiplies pixel x by (-1)^x.
         apodisation.resize(std::size_t(pixels));
         for (int i = 0; i < pixels; i++) {
             int x = i - pixels / 2;
@@ -144,8 +140,7 @@ struct Axis {
                 first[std::size_t(i)] = last[std::size_t(i)] = slot[std::size_t(i)] = i;
                 continue;
             }
-            // input 16 a + b (Cooley and Tukey), or, for coprime factors, 16 a + A b
-            // (Good and Thomas)
+            // input 16 a + b (Cooley and Tukey), or, for coprime factors, 16 a + A b (Good and Thomas)
             int a = i % factor, b = i / factor, k1 = i / 16, k2 = i % 16;
             bool coprime = factor % 2 == 1;
             first[std::size_t(i)] = coprime ? (16 * a + factor * b) % cells : 16 * a + b;
@@ -196,9 +191,8 @@ struct Axis {
                         std::size_t(2 * max_lanes * simd::two_step_row) * std::size_t(cells / 16 + 1));
     }
 
-    /// Piecewise polynomials of `degree` through the kernel, one per tap, by
-    /// interpolation at Chebyshev nodes. Returns the largest error seen between
-    /// the nodes.
+    /// Piecewise polynomials of `degree` through the kernel, one per tap, by interpolation at Chebyshev
+    /// nodes. Returns the largest error seen between the nodes.
     template <class F>
     double fit(F kernel) {
         auto n = std::size_t(degree) + 1;
@@ -209,8 +203,7 @@ struct Axis {
             std::vector<double> nodes(n), c(n), t0(n), t1(n);
             for (std::size_t i = 0; i < n; i++)
                 nodes[i] = at(std::cos(pi * (double(i) + 0.5) / double(n)));
-            // Chebyshev coefficients, then monomials by the recurrence T(k+1) = 2 z
-            // T(k) - T(k-1)
+            // Chebyshev coefficients, then monomials by the recurrence T(k+1) = 2 z T(k) - T(k-1)
             t0[0] = 1;
             t1[1] = 1;
             for (std::size_t k = 0; k < n; k++) {
@@ -251,15 +244,14 @@ struct Nufft::Impl {
     std::vector<AlignedFloats> scratch;
     AlignedFloats taps;
     std::array<std::vector<simd::Group>, max_group> groups, found;
-    // of each point: first cell and place in it along kx and ky, and the shift of
-    // its taps in its window
+    // of each point: first cell and place in it along kx and ky, and the shift of its taps in its window
     std::vector<std::int32_t> first;
     std::vector<float> z;
     std::vector<std::uint8_t> shift;
     int degree, spare; // of the polynomials; cells by which a window is wider
                        // than the kernel
-    /// polynomials for all shifts in a window: [shift along ky][shift along
-    /// kx][degree + 1][2][window], ky before kx
+    /// polynomials for all shifts in a window: [shift along ky][shift along kx][degree + 1][2][window], ky
+    /// before kx
     AlignedFloats polynomials;
 
     Impl(int width, int height, Options o)
@@ -270,8 +262,7 @@ struct Nufft::Impl {
           pool(o.threads) {
         plan.x = x.plan();
         plan.y = y.plan();
-        // an odd number of 64-byte lines a row spreads columns over all sets of the
-        // cache
+        // an odd number of 64-byte lines a row spreads columns over all sets of the cache
         plan.stride = (pad + (y.cells + max_lanes - 1) / max_lanes * max_lanes + pad + 7) / 8 * 8;
         if (plan.stride / 8 % 2 == 0)
             plan.stride += 8;
@@ -298,8 +289,7 @@ struct Nufft::Impl {
         return size;
     }
 
-    /// Places the scratch of a worker: grid, tiles, two line buffers, weighted
-    /// samples.
+    /// Places the scratch of a worker: grid, tiles, two line buffers, weighted samples.
     void layout(std::size_t points) {
         auto up = [](std::size_t n) { return (n + max_lanes - 1) / max_lanes * max_lanes; };
         // between the passes whole blocks of pixels lie in the rows of the grid
@@ -328,34 +318,28 @@ struct Nufft::Impl {
         if (n > max_points)
             throw Error(Errc::format, "a trajectory of " + std::to_string(n) + " points: at most " +
                                           std::to_string(max_points) + " are handled");
-        // the bits of a float without its sign are in the order of its magnitude,
-        // NaN above infinity
-        std::uint32_t largest = 0;
-        for (float k : kxy)
-            largest = std::max(largest, std::bit_cast<std::uint32_t>(k) & 0x7fffffffu);
-        if (largest >= 0x7f800000u)
-            for (std::size_t i = 0; i < n; i++)
-                if (!std::isfinite(kxy[2 * i]) || !std::isfinite(kxy[2 * i + 1]))
-                    throw Error(Errc::format,
-                                "point " + std::to_string(i) + " of the trajectory is not finite");
-        std::vector<float> near;
-        if (std::bit_cast<float>(largest) > 1e6f) {
-            // numbers whose last bit is coarser than a cell mean little, but must not
-            // leave the grid
-            near.assign(kxy.begin(), kxy.end());
-            for (std::size_t i = 0; i < near.size(); i++)
-                near[i] = float(std::fmod(double(near[i]), double(i % 2 ? y.pixels : x.pixels)));
-            kxy = near;
-        }
-        layout(n);
-        if (taps.size() < n * 2 * window)
-            taps = AlignedFloats(n * 2 * window);
+        // what is planned with is not what the transforms read: a failure leaves those as they are
         first.resize(2 * n);
         z.resize(2 * n);
         shift.resize(n);
         simd::Placement placement{
             {1.0 / x.pixels, 1.0 / y.pixels}, {double(x.cells), double(y.cells)}, spec.width / 2.0};
-        kernels.place(placement, kxy.data(), n, first.data(), z.data());
+        std::uint32_t largest = kernels.place(placement, kxy.data(), n, first.data(), z.data());
+        if (largest >= std::bit_cast<std::uint32_t>(std::numeric_limits<float>::infinity()))
+            for (std::size_t i = 0; i < n; i++)
+                if (!std::isfinite(kxy[2 * i]) || !std::isfinite(kxy[2 * i + 1]))
+                    throw Error(Errc::format,
+                                "point " + std::to_string(i) + " of the trajectory is not finite");
+        if (largest > std::bit_cast<std::uint32_t>(1e6f)) {
+            // numbers whose last bit is coarser than a cell mean little, but must not leave the grid
+            std::vector<float> near(kxy.begin(), kxy.end());
+            for (std::size_t i = 0; i < near.size(); i++)
+                near[i] = float(std::fmod(double(near[i]), double(i % 2 ? y.pixels : x.pixels)));
+            kernels.place(placement, near.data(), n, first.data(), z.data());
+        }
+        layout(n);
+        if (taps.size() < n * 2 * window)
+            taps = AlignedFloats(n * 2 * window);
         group(n);
         kernels.taps(polynomials.data(), degree, shift.data(), z.data(), n, taps.data());
         plan.points = int(n);
@@ -396,8 +380,8 @@ struct Nufft::Impl {
             found[count - 1].push_back({std::int32_t((x0 + pad) * plan.stride + y0 + pad), std::int32_t(i)});
             i += count;
         }
-        // Neighbouring groups overlap on the grid: a load would wait for the store
-        // before it. Take them in turns from distant parts of the trajectory.
+        // Neighbouring groups overlap on the grid: a load would wait for the store before it. Take them in
+        // turns from distant parts of the trajectory.
         constexpr std::size_t streams = 16;
         for (int c = 0; c < max_group; c++) {
             auto &from = found[std::size_t(c)], &to = groups[std::size_t(c)];

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The inner loops of the transforms, compiled once per instruction set and
-// chosen at run time.
+// The inner loops of the transforms, compiled once per instruction set and chosen at run time.
 #pragma once
 
 #include <cstdint>
@@ -11,27 +10,23 @@ namespace mri::simd {
 
 enum class Isa { portable, avx2, avx512 };
 
-/// The instruction sets that were compiled in and that this processor (and its
-/// operating system) runs.
+/// The instruction sets that were compiled in and that this processor (and its operating system) runs.
 std::vector<Isa> available();
 /// "portable", "avx2" or "avx512".
 std::string_view name(Isa isa);
-/// What new transforms use: the best available one, or what the environment
-/// variable GST_MRI_ISA or select() said. Throws mri::Error when GST_MRI_ISA
-/// names a set that is unknown or not available.
+/// What new transforms use: the best available one, or what the environment variable GST_MRI_ISA or select()
+/// said. Throws mri::Error when GST_MRI_ISA names a set that is unknown or not available.
 Isa selected();
-/// Overrides the choice for transforms made later (tests, benches). Throws
-/// mri::Error when it is not available.
+/// Overrides the choice for transforms made later (tests, benches). Throws mri::Error when it is not
+/// available.
 void select(Isa isa);
 
-/// Lanes of the widest instruction set; buffers are laid out so that any of
-/// them can be used.
+/// Lanes of the widest instruction set; buffers are laid out so that any of them can be used.
 constexpr int max_lanes = 16;
-/// Width in grid cells of the square window through which samples reach the
-/// grid: any kernel is at most this wide.
+/// Width in grid cells of the square window through which samples reach the grid: any kernel is at most this
+/// wide.
 constexpr int window = 8;
-/// Cells around the grid into which windows at the edge reach; folded back
-/// after spreading.
+/// Cells around the grid into which windows at the edge reach; folded back after spreading.
 constexpr int pad = 8;
 /// Samples that may share one window.
 constexpr int max_group = 4;
@@ -44,8 +39,7 @@ struct FftPass {
                            ///< of their own
 };
 
-/// A transform of one length as the inner loops see it; owned by FftLine
-/// (fft.hpp).
+/// A transform of one length as the inner loops see it; owned by FftLine (fft.hpp).
 struct FftPlan {
     int n = 0;
     int passes = 0;
@@ -59,9 +53,8 @@ struct FftPlan {
     int buffer() const { return inner ? inner->n : n; }
 };
 
-/// One axis of the grid as the inner loops see it. A transform of its length
-/// takes `cells` inputs in the order of `in` and gives outputs in the order of
-/// `out`; the pixels of the image are `pixels` of the cells.
+/// One axis of the grid as the inner loops see it. A transform of its length takes `cells` inputs in the
+/// order of `in` and gives outputs in the order of `out`; the pixels of the image are `pixels` of the cells.
 struct AxisPlan {
     /// an input or an output of a transform
     struct Step {
@@ -79,27 +72,25 @@ struct AxisPlan {
     const std::int32_t* pixel_slot; ///< [pixels]: where the output that stands for a pixel lies
     const float* apod;              ///< [pixels]: 1 / transform of the kernel, with the sign
                                     ///< of the grid's shift
-    // slot, pixel_slot and apod are padded with valid entries to a multiple of
-    // max_lanes
+    // slot, pixel_slot and apod are padded with valid entries to a multiple of max_lanes
 };
 
 /// The lengths A x 16 that have code of their own.
 constexpr int two_step_factors[] = {5, 6, 8, 9, 10, 12, 15, 16, 18, 20, 24};
-/// Slots from one row of the work buffer of two steps to the next (16 would map
-/// rows to the same sets of the cache).
+/// Slots from one row of the work buffer of two steps to the next (16 would map rows to the same sets of the
+/// cache).
 constexpr int two_step_row = 17;
 
-/// Neighbouring samples first..first+count-1 that share the window whose first
-/// cell is at `offset` (complex cells).
+/// Neighbouring samples first..first+count-1 that share the window whose first cell is at `offset` (complex
+/// cells).
 struct Group {
     std::int32_t offset, first;
 };
 
 /// A non-uniform transform as the inner loops see it; owned by Nufft.
 ///
-/// The grid of one coil is [rows][stride] complex, interleaved; rows run along
-/// kx, columns along ky, and cell (0, 0) lies at row `pad`, column `pad`. That
-/// the fast axis is ky saves one of the two transpositions.
+/// The grid of one coil is [rows][stride] complex, interleaved; rows run along kx, columns along ky, and cell
+/// (0, 0) lies at row `pad`, column `pad`. That the fast axis is ky saves one of the two transpositions.
 struct NufftPlan {
     AxisPlan x, y;
     int stride; ///< complex cells from one row (kx) to the next
@@ -113,16 +104,14 @@ struct NufftPlan {
     long grid_at, line_at, samples_at;
 };
 
-/// What places points on the grid, for kx and ky in turns as the coordinates
-/// come.
+/// What places points on the grid, for kx and ky in turns as the coordinates come.
 struct Placement {
     double per_pixel[2]; ///< 1 / pixels
     double cells[2];
     double half; ///< half the kernel's width in cells
 };
 
-/// The functions one instruction set provides. Every pointer to scratch is
-/// aligned to 64 bytes.
+/// The functions one instruction set provides. Every pointer to scratch is aligned to 64 bytes.
 struct Kernels {
     Isa isa;
     int lanes;
@@ -131,16 +120,16 @@ struct Kernels {
                     float* scratch);
     /// image [height][width] complex -> samples [points] complex, of one coil
     void (*forward)(const NufftPlan&, const float* image, float* samples, float* scratch);
-    /// 2 n coordinates kx, ky, ... -> first cell of the kernel (down to
-    /// -window/2) and where the first tap lies in that cell, from -1 to 1
-    void (*place)(const Placement&, const float* kxy, std::size_t n, std::int32_t* first, float* z);
-    /// evaluates the kernel's polynomials: taps [n][2][window], ky before kx;
-    /// table [..][degree+1][2][window] is indexed by shift [n], z [n][2] has kx
-    /// before ky
+    /// 2 n coordinates kx, ky, ... -> first cell of the kernel (down to -window/2) and where the first tap
+    /// lies in that cell, from -1 to 1. Returns the largest magnitude as a float's bits: NaN is above
+    /// infinity, infinity above the rest.
+    std::uint32_t (*place)(const Placement&, const float* kxy, std::size_t n, std::int32_t* first, float* z);
+    /// evaluates the kernel's polynomials: taps [n][2][window], ky before kx; table [..][degree+1][2][window]
+    /// is indexed by shift [n], z [n][2] has kx before ky
     void (*taps)(const float* table, int degree, const std::uint8_t* shift, const float* z, std::size_t n,
                  float* taps);
-    /// transforms columns x0..x0+lanes-1 of an image [height][width] in place;
-    /// shift: index of the origin, 0 or n/2
+    /// transforms columns x0..x0+lanes-1 of an image [height][width] in place; shift: index of the origin, 0
+    /// or n/2
     void (*columns)(const FftPlan&, float* image, int width, int x0, int shift, bool inverse, float* scratch);
     /// the same for rows y0..y0+lanes-1
     void (*rows)(const FftPlan&, float* image, int height, int y0, int shift, bool inverse, float* scratch);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Included once per instruction set, with MRI_SIMD_LANES, MRI_SIMD_ISA and
-// MRI_SIMD_TABLE defined. Everything is in an unnamed namespace and nothing but
-// builtins is called: an inline function of the standard library compiled here
-// with AVX-512 could be the copy that the linker keeps for the whole program.
+// Included once per instruction set, with MRI_SIMD_LANES, MRI_SIMD_ISA and MRI_SIMD_TABLE defined. Everything
+// is in an unnamed namespace and nothing but builtins is called: an inline function of the standard library
+// compiled here with AVX-512 could be the copy that the linker keeps for the whole program.
 #include "simd.hpp"
 
 #include <cstddef>
@@ -264,8 +263,7 @@ constexpr int inverse_mod(int a, int m) {
     return m == 1 ? 0 : -1;
 }
 
-/// N = A B with A, B coprime by Good and Thomas: no twiddles. n = B a + A b, k
-/// = k1 (mod A) = k2 (mod B).
+/// N = A B with A, B coprime by Good and Thomas: no twiddles. n = B a + A b, k = k1 (mod A) = k2 (mod B).
 template <int A, int B>
 struct PrimeFactor {
     static constexpr int N = A * B;
@@ -309,8 +307,7 @@ struct Dft<24> : PrimeFactor<3, 8> {};
 
 // ------------ transforms of any length
 
-/// One pass of the self-sorting (Stockham) transform, radix R: x [R][m][s] -> y
-/// [m][R][s].
+/// One pass of the self-sorting (Stockham) transform, radix R: x [R][m][s] -> y [m][R][s].
 template <int R>
 struct Pass {
     template <std::size_t... J>
@@ -362,8 +359,7 @@ __attribute__((noinline)) void pass_any(const FftPass& p, const C* x, C* y) {
         }
 }
 
-/// Transforms L lines of length n held in a; returns where the result lies, a
-/// or b.
+/// Transforms L lines of length n held in a; returns where the result lies, a or b.
 C* transform(const FftPlan& plan, C* a, C* b) {
     if (plan.inner) {
         int n = plan.n, m = plan.inner->n;
@@ -455,9 +451,8 @@ MRI_INLINE C* two_steps(const AxisPlan& p, C* t, Load load, Store store) {
     return t;
 }
 
-/// Transforms L lines: `load(step)` gives each input, `store(step, value,
-/// slot)` takes each output, where slot is a place in the work buffer that is
-/// free for it. Returns the start of the slots.
+/// Transforms L lines: `load(step)` gives each input, `store(step, value, slot)` takes each output, where
+/// slot is a place in the work buffer that is free for it. Returns the start of the slots.
 template <class Load, class Store>
 MRI_INLINE C* line_transform(const AxisPlan& p, C* t, Load load, Store store) {
     switch (p.factor) {
@@ -645,7 +640,7 @@ MRI_INLINE Vec pair(const float* c) {
     return pair_impl(d, std::make_index_sequence<L / 2>());
 }
 
-void place(const Placement& p, const float* kxy, std::size_t n, std::int32_t* first, float* z) {
+std::uint32_t place(const Placement& p, const float* kxy, std::size_t n, std::int32_t* first, float* z) {
     constexpr int H = L / 2;
     typedef double D __attribute__((vector_size(8 * H)));
     typedef float F __attribute__((vector_size(4 * H)));
@@ -658,12 +653,15 @@ void place(const Placement& p, const float* kxy, std::size_t n, std::int32_t* fi
         cells[l] = p.cells[l % 2];
     }
     const D round = D{} + 6755399441055744.0; // 1.5 * 2^52: adding it rounds to a whole number
+    I largest = {};
     for (std::size_t i = 0; i < 2 * n; i += H) {
         alignas(64) float rest[H] = {};
         bool whole = i + H <= 2 * n;
         if (!whole)
             __builtin_memcpy(rest, kxy + i, sizeof(float) * (2 * n - i));
         F k = *reinterpret_cast<const FU*>(whole ? kxy + i : rest);
+        I bits = (I)k & 0x7fffffff;
+        largest = bits > largest ? bits : largest;
         D turns = __builtin_convertvector(k, D) * per_pixel + 0.5; // cell 0 is k = -pixels/2
         D floor = (turns + round) - round;
         floor = floor > turns ? floor - 1 : floor;
@@ -680,13 +678,16 @@ void place(const Placement& p, const float* kxy, std::size_t n, std::int32_t* fi
             __builtin_memcpy(first + i, &at_cell, sizeof(float) * (2 * n - i));
         }
     }
+    std::int32_t most = 0;
+    for (int l = 0; l < H; l++)
+        most = largest[l] > most ? largest[l] : most;
+    return std::uint32_t(most);
 }
 
 template <int Degree>
 void taps_impl(const float* table, int degree, const std::uint8_t* shift, const float* z, std::size_t n,
                float* taps) {
-    // Degree = 0 stands for any: the number of rounds is then not known to the
-    // compiler
+    // Degree = 0 stands for any: the number of rounds is then not known to the compiler
     constexpr int halves = 2 * window / L;
     for (std::size_t i = 0; i < n; i++, taps += 2 * window) {
         const float* c = table + std::size_t(shift[i]) * 2 * window * std::size_t(degree + 1);
@@ -799,8 +800,7 @@ MRI_INLINE Vec fold_impl(Vec a, Vec b, std::index_sequence<J...>) {
         a, b, int((J % (L / 2)) / (S / 2) * S + J % (S / 2) + S / 2 + (J >= L / 2 ? L : 0))...);
     return lo + hi;
 }
-/// Adds the halves of each segment of S numbers; the segments of a come before
-/// those of b.
+/// Adds the halves of each segment of S numbers; the segments of a come before those of b.
 template <int S>
 MRI_INLINE Vec fold_to(Vec a, Vec b) {
     return fold_impl<S>(a, b, std::make_index_sequence<L>());
@@ -845,8 +845,7 @@ void interpolate(const NufftPlan& plan, const float* grid, float* samples) {
     }
 }
 
-/// Adds what was spread into the padding to the cells it stands for (the grid
-/// is periodic).
+/// Adds what was spread into the padding to the cells it stands for (the grid is periodic).
 void fold(const NufftPlan& plan, float* grid) {
     std::size_t stride = 2 * std::size_t(plan.stride);
     int gx = plan.x.cells, gy = plan.y.cells;
@@ -883,6 +882,23 @@ void unfold(const NufftPlan& plan, float* grid) {
     }
 }
 
+/// product [n] complex = samples [n] complex times weights [n]
+template <std::size_t... I>
+MRI_INLINE void multiply(const float* samples, const float* weights, float* product, int n,
+                         std::index_sequence<I...>) {
+    int i = 0;
+    for (; i + L <= n; i += L) {
+        Vec w = load(weights + i);
+        store(product + 2 * i, load(samples + 2 * i) * __builtin_shufflevector(w, w, int(I / 2)...));
+        store(product + 2 * i + L,
+              load(samples + 2 * i + L) * __builtin_shufflevector(w, w, int(I / 2 + L / 2)...));
+    }
+    for (; i < n; i++) {
+        product[2 * i] = samples[2 * i] * weights[i];
+        product[2 * i + 1] = samples[2 * i + 1] * weights[i];
+    }
+}
+
 struct ToSlot {
     MRI_INLINE void operator()(const AxisPlan::Step&, C value, C& slot) const { slot = value; }
 };
@@ -890,8 +906,8 @@ struct ToSlot {
 /// Both directions keep what lies between the passes in the grid itself, so that a coil stays in the cache: a
 /// vector of L complex numbers, real parts first, takes the place of L neighbouring cells.
 ///
-/// Adjoint: row L b + j holds, in place of cells k0.., pixels L b.. of column ky = k0 + j.
-/// Forward: row x holds, in place of cells k0.., pixel x of columns k0...
+/// Adjoint: row L b + j holds, in place of cells k0.., pixels L b.. of column ky = k0 + j. Forward: row x
+/// holds, in place of cells k0.., pixel x of columns k0...
 void adjoint(const NufftPlan& plan, const float* samples, const float* weights, float* image,
              float* scratch) {
     float* grid = scratch + plan.grid_at;
@@ -902,10 +918,7 @@ void adjoint(const NufftPlan& plan, const float* samples, const float* weights, 
     __builtin_memset(grid, 0, sizeof(float) * stride * (gx + 2 * pad));
     if (weights) {
         float* weighted = scratch + plan.samples_at;
-        for (int i = 0; i < plan.points; i++) {
-            weighted[2 * i] = samples[2 * i] * weights[i];
-            weighted[2 * i + 1] = samples[2 * i + 1] * weights[i];
-        }
+        multiply(samples, weights, weighted, plan.points, std::make_index_sequence<L>());
         samples = weighted;
     }
     spread<4>(plan, samples, grid);

@@ -12,17 +12,15 @@
 
 namespace mri {
 
-/// Runs loops on a fixed set of threads; the calling thread is one of them, so
-/// a pool of 1 owns no thread.
+/// Runs loops on a fixed set of threads; the calling thread is one of them, so a pool of 1 owns no thread.
 ///
-/// Iterations are handed out one by one, first come first served. Which thread
-/// runs an iteration is therefore not defined; results do not depend on the
-/// number of threads as long as each iteration writes its own memory and uses
-/// the worker index only to pick scratch space.
+/// Iterations are handed out one by one, first come first served. Which thread runs an iteration is therefore
+/// not defined; results do not depend on the number of threads as long as each iteration writes its own
+/// memory and uses the worker index only to pick scratch space.
 class ThreadPool {
   public:
-    /// `threads` in all, the caller included; 0 = one per core of this machine.
-    /// Throws mri::Error below 0 or above 1024.
+    /// `threads` in all, the caller included; 0 = one per core of this machine. Throws mri::Error below 0 or
+    /// above 1024.
     explicit ThreadPool(int threads);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -30,11 +28,9 @@ class ThreadPool {
 
     int threads() const noexcept { return int(workers_.size()) + 1; }
 
-    /// Calls `body(index, worker)` for index = 0..count-1, worker in
-    /// 0..threads()-1, and returns when all are done. The first exception of an
-    /// iteration is thrown again here, after the rest has finished or been
-    /// skipped. One loop at a time: calls from several threads, or from within
-    /// `body`, are not allowed.
+    /// Calls `body(index, worker)` for index = 0..count-1, worker in 0..threads()-1, and returns when all are
+    /// done. The first exception of an iteration is thrown again here, after the rest has finished or been
+    /// skipped. One loop at a time: calls from several threads, or from within `body`, are not allowed.
     void parallel_for(int count, const std::function<void(int index, int worker)>& body);
 
   private:

@@ -141,6 +141,23 @@ TEST_P(EveryIsa, AnySize) {
     }
 }
 
+// Each length of the grid that has code of its own, along x (where it is followed by a transposition) and
+// along y.
+TEST_P(EveryIsa, EveryLengthOfTwoSteps) {
+    for (int a : simd::two_step_factors) {
+        int n = int(16 * a / 1.25);
+        SCOPED_TRACE(testing::Message() << "grid " << 16 * a << " for " << n);
+        ASSERT_EQ(Nufft(n, 20).grid_width(), 16 * a);
+        ASSERT_EQ(Nufft(20, n).grid_height(), 16 * a);
+        auto [ax, fx] = errors(n, 20, random_points(150, n, 20, 20), 5e-4);
+        auto [ay, fy] = errors(20, n, random_points(150, 20, n, 21), 5e-4);
+        EXPECT_LT(ax, 5e-4);
+        EXPECT_LT(fx, 5e-4);
+        EXPECT_LT(ay, 5e-4);
+        EXPECT_LT(fy, 5e-4);
+    }
+}
+
 // <A m, s> = <m, A* s>. Both sides go through the same kernel weights, so that they differ by rounding alone:
 // each side is a chain of about 2 log2(G) + taps^2 / 2 + 4 < 40 float32 operations a number (G = 120 grid
 // cells), errors of 6e-8 each in random directions: sqrt(40) 6e-8 = 4e-7 of |A m| |s|, times the largest
