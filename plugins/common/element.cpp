@@ -142,8 +142,8 @@ void class_init(gpointer klass, gpointer class_data) {
     element_class->post_message = [](GstElement* e, GstMessage* message) -> gboolean {
         const auto& data_ = data_of(e);
         const Element* impl = data_.spec.slot(e);
-        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR && GST_MESSAGE_SRC(message) == GST_OBJECT(e) && impl &&
-            impl->error_sent()) {
+        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR && GST_MESSAGE_SRC(message) == GST_OBJECT(e) &&
+            impl && impl->error_sent()) {
             gst_message_unref(message);
             return TRUE;
         }

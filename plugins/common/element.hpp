@@ -93,7 +93,8 @@ class Element {
     GstElement* gst_ = nullptr;
     GstDebugCategory* category_ = nullptr;
     std::atomic<bool> error_posted_{false};
-    std::atomic<bool> error_sent_{false}; // the message is on the bus: what the base class adds to it is dropped
+    std::atomic<bool> error_sent_{
+        false}; // the message is on the bus: what the base class adds to it is dropped
 };
 
 #define MRI_LOG_AT(level, element, ...)                                                                      \

@@ -39,7 +39,9 @@ struct Line {
     std::string command;
 };
 
-void PrintTo(const Line& line, std::ostream* out) { *out << line.origin << ": " << line.command; }
+void PrintTo(const Line& line, std::ostream* out) {
+    *out << line.origin << ": " << line.command;
+}
 
 // The launch line between |[ and ]| in an element's doc block, its lines joined.
 std::vector<Line> lines_of_source(const fs::path& path) {
