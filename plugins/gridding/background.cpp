@@ -23,14 +23,14 @@ constexpr std::size_t most_samples = std::size_t{1} << 28;
 struct StaticBackground::State {
     explicit State(const Options& o)
         : options(o),
-          window_nufft(o.width, o.height, {.tolerance = o.tolerance, .threads = o.threads}),
-          frame_nufft(o.width, o.height, {.tolerance = o.tolerance, .threads = o.threads}),
+          window_nufft(o.width, o.height, {.tolerance = o.tolerance, .threads = o.threads}, o.device),
+          frame_nufft(o.width, o.height, {.tolerance = o.tolerance, .threads = o.threads}, o.device),
           pixels(static_cast<std::size_t>(o.width) * static_cast<std::size_t>(o.height)),
           scale(static_cast<float>(density_scale(o.width, o.height))) {}
 
     Options options;
-    Nufft window_nufft;
-    Nufft frame_nufft;
+    DeviceNufft window_nufft;
+    DeviceNufft frame_nufft;
     std::size_t pixels;
     float scale;
     int coils = 0;
@@ -145,9 +145,12 @@ void StaticBackground::solve(std::span<const SampledFrame> frames, std::span<con
 
     s.window_nufft.set_points(s.kxy);
     s.background.resize(s.pixels * static_cast<std::size_t>(coils));
-    // Coils are what threads share out; a batch of as many keeps the scratch small.
+    // Coils are what threads share out; a batch of as many keeps the scratch small. A GPU wants them all.
     const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-    const std::size_t at_once = s.options.threads > 0 ? static_cast<std::size_t>(s.options.threads) : cores;
+    const bool gpu = s.options.device.kind == ComputeDevice::Kind::cuda;
+    const std::size_t at_once = gpu                     ? static_cast<std::size_t>(coils)
+                                : s.options.threads > 0 ? static_cast<std::size_t>(s.options.threads)
+                                                        : cores;
     for (std::size_t c = 0; c < static_cast<std::size_t>(coils); c += at_once) {
         const std::size_t batch = std::min(at_once, static_cast<std::size_t>(coils) - c);
         cfloat* samples = s.rest.data() + c * s.points;

@@ -2,7 +2,7 @@
 // A window of undersampled frames as a static background plus what each frame adds to it.
 #pragma once
 
-#include "nufft.hpp"
+#include "cuda/device.hpp"
 
 #include <complex>
 #include <cstddef>
@@ -34,6 +34,7 @@ class StaticBackground {
         int iterations = 6;      ///< conjugate gradient steps for M
         double tolerance = 5e-4; ///< relative error of a transform
         int threads = 1;
+        ComputeDevice device{}; ///< of the transforms; resolved
     };
 
     /// Throws Errc::settings for sizes or counts that are not positive.

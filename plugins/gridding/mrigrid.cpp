@@ -12,6 +12,9 @@
  * combine=adaptive sensitivities come from a running average of the frames, which starts anew with a series
  * and when the imaged plane moves.
  *
+ * device=cuda computes on an NVIDIA GPU; when there is none, that is an error before the first buffer.
+ * device=auto takes one where there is one.
+ *
  * attach-kspace puts the frame onto the image as side data (role kspace), for networks that keep to the data.
  *
  * Latency: none beyond its computing time.
@@ -32,12 +35,10 @@
 namespace mri {
 namespace {
 
-enum class Device { automatic, cpu, cuda };
-
 struct MriGridSettings {
     Combine combine = Combine::rss;
     Density density = Density::ramp;
-    Device device = Device::automatic;
+    std::string device = "auto";
     double tolerance = 5e-4;
     int threads = 1;
     bool attach_kspace = false;
@@ -62,10 +63,11 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
                    "By the trajectory, at most a strip one cycle wide: fewer streaks"},
                   {Density::none, "none", "No weight, no scale"},
                   {Density::file, "file", "As the data say"}});
-        p.choice("device", "Where it is computed", &S::device,
-                 {{Device::automatic, "auto", "On the best device that is there"},
-                  {Device::cpu, "cpu", "On the processor"},
-                  {Device::cuda, "cuda", "On an NVIDIA GPU"}});
+        p.string("device",
+                 "Where it is computed: cpu, cuda, cuda:N (an NVIDIA GPU), auto (a GPU where there is one); "
+                 "Cartesian "
+                 "frames always on the processor",
+                 &S::device);
         p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
         p.integer("threads", "Threads (0: one per core); coils are what is shared out", 0, 256, &S::threads);
         p.boolean("attach-kspace", "Put the frame onto the image as side data", &S::attach_kspace);
@@ -74,8 +76,10 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
   protected:
     bool start() override {
         settings_ = settings();
-        if (settings_.device == Device::cuda)
-            throw Error(Errc::no_device, "This build grids on the processor only: set device to auto or cpu");
+        std::string reason;
+        device_ = ComputeDevice::parse(settings_.device).resolve(reason);
+        if (!reason.empty())
+            MRI_INFO("on the processor: %s", reason.c_str());
         return true;
     }
 
@@ -114,8 +118,9 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         in_ = KspaceInfo::from_caps(in);
         out_ = image_of(in_, settings_.combine);
         in_caps_ = adopt(gst_caps_copy(in));
-        reconstruction_.emplace(space_of(in_, settings_.tolerance, settings_.threads), settings_.density,
-                                settings_.combine);
+        auto space = space_of(in_, settings_.tolerance, settings_.threads);
+        space.device = device_;
+        reconstruction_.emplace(space, settings_.density, settings_.combine);
         images_.resize(out_.pixels() * out_.channels);
         plane_.reset();
     }
@@ -144,6 +149,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
 
     // Streaming thread, between start() and stop().
     MriGridSettings settings_;
+    ComputeDevice device_;
     KspaceInfo in_;
     ImageInfo out_;
     GstPtr<GstCaps> in_caps_;

@@ -18,6 +18,9 @@
  * their edges; a series shorter than T is padded by repeating its edge frames. Each frame comes out once,
  * with its time stamps and metas.
  *
+ * device=auto computes the transforms on an NVIDIA GPU where there is one; the iterations around them stay on
+ * the processor.
+ *
  * attach-gridded puts the plain gridded image (role gridded), attach-kspace the frame itself (role kspace)
  * onto the image as side data.
  *
@@ -33,6 +36,7 @@
  * fakesink
  * ]|
  */
+#include "cuda/element_device.hpp"
 #include "kspace_frame.hpp"
 
 #include <chrono>
@@ -51,6 +55,7 @@ struct MriReconSettings {
     Combine combine = Combine::adaptive;
     Density density = Density::clipped;
     double strip_limit = 2;
+    std::string device = "auto";
     double tolerance = 5e-4;
     int threads = 1;
     bool attach_gridded = false;
@@ -93,6 +98,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
                "density=clipped: the widest strip of k-space that a sample stands for, in cycles per field "
                "of view",
                0.1, 1000, &S::strip_limit);
+        p.string("device", device_blurb, &S::device);
         p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
         p.integer("threads", "Threads (0: one per core); coils are what is shared out", 0, 256, &S::threads);
         p.boolean("attach-gridded", "Put the plain gridded image onto the image as side data",
@@ -103,6 +109,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
   protected:
     void start() override {
         settings_ = settings();
+        device_ = device_for(*this, settings_.device);
         set_window(settings_.window, settings_.hop > 0 ? settings_.hop : settings_.window);
     }
 
@@ -120,6 +127,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         in_caps_ = adopt(gst_caps_copy(caps));
         out_caps_ = out_.to_caps();
         auto space = space_of(in_, settings_.tolerance, settings_.threads);
+        space.device = device_;
         space.strip_limit = settings_.strip_limit;
         reconstruction_.emplace(
             space, settings_.density, settings_.combine,
@@ -192,6 +200,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
 
     // Streaming thread, between start() and stop().
     MriReconSettings settings_;
+    ComputeDevice device_;
     KspaceInfo in_;
     ImageInfo out_;
     GstPtr<GstCaps> in_caps_;

@@ -352,7 +352,8 @@ struct WindowReconstruction::State {
                       .height = s.height,
                       .iterations = o.iterations,
                       .tolerance = s.tolerance,
-                      .threads = s.threads}),
+                      .threads = s.threads,
+                      .device = s.device}),
           images(pixels * static_cast<std::size_t>(s.coils)) {
         if (c == Combine::adaptive && s.coils > 1)
             maps.resize(images.size());
@@ -361,7 +362,8 @@ struct WindowReconstruction::State {
                                                                          .height = s.height,
                                                                          .iterations = o.tv_iterations,
                                                                          .tolerance = s.tolerance,
-                                                                         .threads = s.threads});
+                                                                         .threads = s.threads,
+                                                                         .device = s.device});
     }
 
     ReconstructionSpace space;

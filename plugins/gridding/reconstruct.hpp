@@ -44,7 +44,7 @@ struct ReconstructionSpace {
     double tolerance = 5e-4; ///< relative error of a transform
     double strip_limit = 1;  ///< Density::clipped: largest area of a sample over its spacing, in cycles
     int threads = 1;         ///< 0: one per core
-    /// Where FrameReconstruction transforms, as ComputeDevice::resolve() gave it; Cartesian frames: the
+    /// Where it is transformed, as ComputeDevice::resolve() gave it; Cartesian frames: the
     /// processor
     ComputeDevice device{};
 };

@@ -40,7 +40,7 @@ struct TemporalTv::State {
     Options options;
     std::size_t pixels;
     float scale;
-    std::vector<Nufft> nuffts; ///< one a frame: its points are planned once a window
+    std::vector<DeviceNufft> nuffts; ///< one a frame: its points are planned once a window
     std::vector<cfloat> coil_images, samples;
     std::vector<cfloat> step, dual; ///< [frame][pixel]
 
@@ -149,7 +149,8 @@ void TemporalTv::solve(std::span<const SampledFrame> frames, int coils, std::spa
     }
     while (s.nuffts.size() < n)
         s.nuffts.emplace_back(s.options.width, s.options.height,
-                              Nufft::Options{.tolerance = s.options.tolerance, .threads = s.options.threads});
+                              Nufft::Options{.tolerance = s.options.tolerance, .threads = s.options.threads},
+                              s.options.device);
     for (std::size_t t = 0; t < n; ++t)
         s.nuffts[t].set_points(frames[t].kxy);
     s.coil_images.resize(s.pixels * static_cast<std::size_t>(coils));

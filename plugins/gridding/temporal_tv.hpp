@@ -28,6 +28,7 @@ class TemporalTv {
         int iterations = 25;     ///< proximal gradient steps
         double tolerance = 5e-4; ///< relative error of a transform
         int threads = 1;
+        ComputeDevice device{}; ///< of the transforms; resolved
     };
 
     /// Throws Errc::settings for sizes or counts that are not positive.

@@ -16,6 +16,9 @@
  * Noise: snr is the ratio of signal to noise in rms (dB) that a fully sampled Cartesian image of one average
  * would have; the level is found in the first image of a series and stays.
  *
+ * device=auto computes samples on an NVIDIA GPU where there is one; they differ from the processor's by
+ * rounding.
+ *
  * Latency: none; with motion one frame, since later readouts of a frame see the next image.
  *
  * Caps: images of one channel, complex or real, in; application/x-mri-kspace out, with a mri-header event
@@ -28,6 +31,7 @@
  */
 #include "frame_rate.hpp"
 #include "plugins/common/element.hpp"
+#include "plugins/gridding/cuda/element_device.hpp"
 #include "simulate.hpp"
 
 #include <cmath>
@@ -40,6 +44,7 @@ enum class Output { automatic, readout, frame };
 struct MriSimSettings : SimulateSettings {
     Output alignment = Output::automatic;
     double tr = 0; // ms
+    std::string computed_on = "auto";
 };
 
 constexpr GstClockTime default_tr = 3 * GST_MSECOND;
@@ -95,17 +100,21 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
                  {{Output::automatic, "auto", "What comes downstream decides; readouts where it takes both"},
                   {Output::readout, "readout", "One readout"},
                   {Output::frame, "frame", "One frame"}});
+        p.string("device", device_blurb, &S::computed_on);
         p.real("tr", "Repetition time in ms (0: duration of an image over its readouts)", 0, 1e6, &S::tr);
     }
 
   protected:
+    void start() override { device_ = device_for(*this, settings().computed_on); }
+
     void stop() override {
         simulator_.reset();
         flush();
     }
 
     void set_caps(const GstCaps* caps) override {
-        const auto s = settings();
+        auto s = settings();
+        s.device = device_;
         image_ = ImageInfo::from_caps(caps);
         if (image_.channels != 1)
             throw Error(Errc::format,
@@ -339,6 +348,7 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         return xml + "</ismrmrdHeader>";
     }
 
+    ComputeDevice device_; // from start() on
     // Between set_caps() and stop(), streaming thread; frame_time_ is read by latency queries too.
     std::optional<Simulator> simulator_;
     ImageInfo image_, truth_info_;

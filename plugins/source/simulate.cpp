@@ -151,7 +151,7 @@ Simulator::Simulator(const SimulateSettings& settings, int width, int height, st
       samples_(samples_per_readout(settings, width, height)),
       series_seed_(mix(settings.seed, series)),
       noise_(mix(series_seed_, salt_noise)),
-      nufft_(width, height, Nufft::Options{.tolerance = 1e-5, .threads = threads}) {
+      nufft_(width, height, Nufft::Options{.tolerance = 1e-5, .threads = threads}, settings.device) {
     const std::size_t w = width, h = height, coils = settings.coils;
     checked_product({coils, h, w}, max_values, "The coil images");
     checked_product({coils, static_cast<std::size_t>(readouts_), static_cast<std::size_t>(samples_)},

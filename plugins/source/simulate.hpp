@@ -2,7 +2,7 @@
 // The scanner in numbers: images of a series in, readouts of k-space out. Pure C++.
 #pragma once
 
-#include "plugins/gridding/nufft.hpp"
+#include "plugins/gridding/cuda/device.hpp"
 #include "plugins/gridding/trajectory.hpp"
 
 #include <cstdint>
@@ -42,6 +42,7 @@ struct SimulateSettings {
     double snr_db = no_noise; ///< see Simulator::noise_sigma()
     bool motion = false;      ///< readouts see the picture move: see Simulator::acquire()
     std::uint64_t seed = 0;
+    ComputeDevice device; ///< where samples are computed; resolved
 };
 
 /// Readouts that make a full set: radial round(0.3 pi N), N the longer side, which is six tenths of the pi N
@@ -134,7 +135,7 @@ class Simulator {
     std::vector<cfloat> phasor_;        ///< exp(i phase), empty without a phase
     std::vector<cfloat> sensitivities_; ///< [coil][height][width], empty with one coil
     std::vector<cfloat> coil_images_;
-    Nufft nufft_;
+    DeviceNufft nufft_;
 };
 
 } // namespace mri

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "kspace_support.hpp"
 #include "plugins/gridding/coils.hpp"
+#include "plugins/gridding/cuda/device.hpp"
 
 #include <algorithm>
 
@@ -277,12 +278,18 @@ TEST(MriGrid, WhatIsWrongIsOneError) {
 
 TEST(MriGrid, ADeviceThatIsNotThereIsSaidBeforeTheFirstBuffer) {
     auto element = adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("mrigrid", nullptr))));
-    gst_util_set_object_arg(G_OBJECT(element.get()), "device", "cuda");
+    const std::string device = "cuda:" + std::to_string(CudaNufft::devices());
+    g_object_set(element.get(), "device", device.c_str(), nullptr);
     {
         BusWatch bus(element.get());
         EXPECT_EQ(gst_element_set_state(element.get(), GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
         ASSERT_EQ(bus.errors().size(), 1u);
-        EXPECT_NE(bus.errors()[0].find("device"), std::string::npos);
+        EXPECT_NE(bus.errors()[0].find("CUDA"), std::string::npos) << bus.errors()[0];
+        gst_element_set_state(element.get(), GST_STATE_NULL);
+        g_object_set(element.get(), "device", "abacus", nullptr);
+        EXPECT_EQ(gst_element_set_state(element.get(), GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+        ASSERT_EQ(bus.errors().size(), 2u);
+        EXPECT_NE(bus.errors()[1].find("abacus"), std::string::npos) << bus.errors()[1];
     }
     gst_element_set_state(element.get(), GST_STATE_NULL);
 }

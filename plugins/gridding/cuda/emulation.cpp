@@ -27,15 +27,19 @@ class Block {
   public:
     Block(Dim size, const std::function<void()>& thread)
         : size_(size), thread_(thread), fibres_(std::size_t{size.x} * size.y * size.z) {
-        for (Fibre& fibre : fibres_)
-            fibre.stack = std::make_unique_for_overwrite<std::byte[]>(stack_bytes);
+        // Kept from launch to launch: fresh memory would cost more than most kernels.
+        static thread_local std::vector<std::unique_ptr<std::byte[]>> stacks;
+        while (stacks.size() < fibres_.size())
+            stacks.push_back(std::make_unique_for_overwrite<std::byte[]>(stack_bytes));
+        for (std::size_t i = 0; i < fibres_.size(); ++i)
+            fibres_[i].stack = stacks[i].get();
     }
 
     void run(const std::vector<unsigned>& order) {
         Block* const outer = std::exchange(current_, this);
         for (Fibre& fibre : fibres_) {
             getcontext(&fibre.context);
-            fibre.context.uc_stack.ss_sp = fibre.stack.get();
+            fibre.context.uc_stack.ss_sp = fibre.stack;
             fibre.context.uc_stack.ss_size = stack_bytes;
             fibre.context.uc_link = &scheduler_;
             fibre.done = false;
@@ -74,7 +78,7 @@ class Block {
   private:
     struct Fibre {
         ucontext_t context;
-        std::unique_ptr<std::byte[]> stack;
+        std::byte* stack = nullptr;
         bool done = false;
     };
 

@@ -163,12 +163,12 @@ int devices(std::string& reason) {
         reason = "the driver sees none";
     for (int device = 0; device < count; ++device) {
         int major = 0, minor = 0;
-        MRI_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-        MRI_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-        if (10 * major + minor >= 75)
+        if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+            cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess &&
+            10 * major + minor >= 75)
             return count;
-        reason = "compute capability 7.5 is the least that this build has code for, the device has " +
-                 std::to_string(major) + "." + std::to_string(minor);
+        reason = "the device has compute capability " + std::to_string(major) + "." + std::to_string(minor) +
+                 ", and this build has code for 7.5 and later";
     }
     return 0;
 }
