@@ -12,8 +12,10 @@
  * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
  * measured when the caps come. Caps: application/x-mri-image, C64LE with one channel, in and out.
  *
- * gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim trajectory=cartesian acceleration=4 ! mriframer !
- * mrigrid combine=none attach-kspace=true ! mricrnn weights=FILE ! fakesink
+ * |[
+ * gst-launch-1.0 mriphantomsrc num-buffers=20 width=64 height=64 ! mrisim trajectory=cartesian acceleration=4
+ * ! mriframer ! mrigrid combine=none attach-kspace=true ! mricrnn weights=FILE ! fakesink
+ * ]|
  */
 #include "models/cartesian_grid.hpp"
 #include "models/crnn.hpp"
