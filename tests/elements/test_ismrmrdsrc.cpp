@@ -361,8 +361,10 @@ TEST_F(IsmrmrdSrc, live_it_keeps_the_pace) {
     // The first one carries the time at which it was sent.
     EXPECT_EQ(items[59].pts - items[0].pts, 59 * 10 * GST_MSECOND / 4);
     EXPECT_GE(took, 147);
-    // Generous: the machine may be busy. At the scanner's own pace it would be 590 ms.
-    EXPECT_LT(took, 570);
+    // Generous: the machine may be busy. At the scanner's own pace it would be 590 ms. Under sanitisers the
+    // start of the pipeline alone may take longer.
+    if (env("GST_MRI_SANITIZED") != "1")
+        EXPECT_LT(took, 570);
 }
 
 TEST_F(IsmrmrdSrc, a_loop_goes_on_as_a_new_series) {
