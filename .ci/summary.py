@@ -18,7 +18,7 @@ def cases_of(folder):
     if not os.path.exists(path):
         return cases
     for suite in ElementTree.parse(path).getroot().iter("testsuite"):
-        # Meson names the suites of GoogleTest 'project.test.suite'.
+        # Meson names the suites of GoogleTest 'project.project:kind / test.suite'.
         parts = suite.get("name", "").split(".", 2)
         if len(parts) < 3:
             continue
@@ -33,7 +33,7 @@ def cases_of(folder):
             else:
                 outcome, reason = "passed", ""
             name = f"{parts[2]}.{case.get('name')}"
-            cases.setdefault(parts[1], []).append((name, outcome, " ".join(reason.split())))
+            cases.setdefault(parts[1].split(" / ")[-1], []).append((name, outcome, " ".join(reason.split())))
     return cases
 
 
