@@ -28,6 +28,7 @@
  * fakesink
  * ]|
  */
+#include "cuda/element_device.hpp"
 #include "kspace_frame.hpp"
 
 #include <optional>
@@ -76,10 +77,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
   protected:
     bool start() override {
         settings_ = settings();
-        std::string reason;
-        device_ = ComputeDevice::parse(settings_.device).resolve(reason);
-        if (!reason.empty())
-            MRI_INFO("on the processor: %s", reason.c_str());
+        device_ = device_for(*this, settings_.device);
         return true;
     }
 
