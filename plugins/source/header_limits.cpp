@@ -33,6 +33,12 @@ void close_element(GMarkupParseContext*, const gchar*, gpointer data, GError**) 
 void text(GMarkupParseContext*, const gchar* begin, gsize length, gpointer data, GError**) {
     auto& walk = *static_cast<Walk*>(data);
     const auto& path = walk.path; // ismrmrdHeader / encoding / encodingLimits / repetition / maximum
+    if (path.size() == 3 && path[1] == "acquisitionSystemInformation" &&
+        path[2] == "relativeReceiverNoiseBandwidth") {
+        const double value = g_ascii_strtod(std::string(begin, length).c_str(), nullptr);
+        walk.limits.noise_bandwidth = value > 0 && value < 1e3 ? value : 0;
+        return;
+    }
     if (walk.encodings != 1 || path.size() != 5 || path[2] != "encodingLimits" || path[4] != "maximum")
         return;
     std::string_view digits(begin, length);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the MRD header says about the counters of its readouts.
+// What elements behind the source need of the MRD header.
 #pragma once
 
 #include <string>
@@ -11,6 +11,7 @@ struct HeaderLimits {
     int slice = 0;
     int phase = 0;
     int repetition = 0;
+    double noise_bandwidth = 0; ///< relativeReceiverNoiseBandwidth; 0 where there is none above 0
 };
 
 /// Throws Errc::decode when the text is no well-formed XML.

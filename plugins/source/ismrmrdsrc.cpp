@@ -6,7 +6,9 @@
  * Reads the readouts of an ISMRMRD file, as fast as downstream takes them (speed=0), or live, as the scanner
  * made them (speed=1) or at another pace. Readouts that are no image data (noise, calibration alone,
  * navigators, phase correction, dummies, feedback) are left out; samples that the head says to discard are
- * cut off, and reversed Cartesian readouts turned round.
+ * cut off, and reversed Cartesian readouts turned round. With noise=true noise readouts go out too, in their
+ * place, flagged, without a trajectory or time, and with caps of their own where they have another length:
+ * for mriwhiten.
  *
  * Positions in k-space go out in cycles per reconstructed field of view. The unit of the file's trajectory is
  * found from how far it reaches, or is given by trajectory-unit. Cartesian lines without a trajectory get one
@@ -55,6 +57,7 @@ struct IsmrmrdSrcSettings {
     int tiny_golden = 7;
     int spokes = 0;
     bool negative = false;
+    bool noise = false;
 };
 
 /// Imaging readouts that are looked at before the first one is sent.
@@ -203,6 +206,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         p.integer("spokes", "Regular angles: spokes over the half turn (0: as the encoding limits say)", 0,
                   max_samples, &S::spokes);
         p.boolean("negative", "Angles turn the other way round", &S::negative);
+        p.boolean("noise", "Send noise readouts too, as mriwhiten wants them", &S::noise);
     }
 
     bool is_live() const override { return settings().speed > 0; }
@@ -216,6 +220,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
                                                                          .stop = settings_.stop});
         probe();
         series_ = -1;
+        sent_.reset();
         announced_ = false;
         spoke_ = skipped_ = 0;
         return true;
@@ -263,6 +268,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             }
             if (is_imaging(*readout->head))
                 return buffer_of(*readout);
+            if (settings_.noise && readout->has_flag(ISMRMRD::ISMRMRD_ACQ_IS_NOISE_MEASUREMENT))
+                return noise_of(*readout);
             ++skipped_;
         }
     }
@@ -370,44 +377,71 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         return kind;
     }
 
-    GstPtr<GstBuffer> buffer_of(const IsmrmrdReadout& readout) {
+    /// Samples of a readout that are left when what is to be discarded is gone.
+    int samples_of(const IsmrmrdReadout& readout) const {
         const auto& head = *readout.head;
-        const int all = head.number_of_samples, pre = head.discard_pre, coils = head.active_channels;
-        const int samples = all - pre - head.discard_post;
-        if (samples <= 0 || coils == 0)
-            throw Error(Errc::decode, reader_->where(readout.row) + ": of " + std::to_string(all) +
-                                          " samples of " + std::to_string(coils) + " channels " +
-                                          std::to_string(pre) + " and " + std::to_string(head.discard_post) +
-                                          " are to be discarded, which leaves nothing");
+        const int samples = head.number_of_samples - head.discard_pre - head.discard_post;
+        if (samples <= 0 || head.active_channels == 0)
+            throw Error(Errc::decode,
+                        reader_->where(readout.row) + ": of " + std::to_string(head.number_of_samples) +
+                            " samples of " + std::to_string(head.active_channels) + " channels " +
+                            std::to_string(head.discard_pre) + " and " + std::to_string(head.discard_post) +
+                            " are to be discarded, which leaves nothing");
+        return samples;
+    }
 
-        Kind kind = kind_of(readout, samples);
-        if (!last_ || !last_->same_series(kind)) {
-            ++series_;
-            KspaceInfo caps = kind.caps;
-            caps.series = series_;
+    /// Caps of what follows, where they are others than before, and once the header.
+    void announce(const KspaceInfo& caps) {
+        if (sent_ != caps)
             set_caps(caps.to_caps());
-        }
-        last_ = std::move(kind);
+        sent_ = caps;
         if (!announced_) {
             push_event(new_header_event(reader_->xml()));
             announced_ = true;
         }
+    }
+
+    static GstPtr<GstBuffer> data_of(const IsmrmrdReadout& readout, int samples, bool turn) {
+        const std::size_t coils = readout.head->active_channels, all = readout.head->number_of_samples;
+        auto buffer = new_buffer<cfloat>(coils * static_cast<std::size_t>(samples));
+        const Mapped<cfloat> out(buffer.get());
+        for (std::size_t c = 0; c < coils; ++c) {
+            const cfloat* from = readout.data.data() + c * all + readout.head->discard_pre;
+            cfloat* to = out.data() + c * static_cast<std::size_t>(samples);
+            if (turn)
+                std::reverse_copy(from, from + samples, to);
+            else
+                std::copy_n(from, samples, to);
+        }
+        return buffer;
+    }
+
+    /// Noise belongs to no series and to no time: it keeps those of the images as they are.
+    GstPtr<GstBuffer> noise_of(const IsmrmrdReadout& readout) {
+        const int samples = samples_of(readout);
+        KspaceInfo caps = kind_of(readout, samples).caps;
+        caps.series = std::max(series_, 0);
+        announce(caps);
+        auto buffer = data_of(readout, samples, false);
+        add_readouts(buffer.get(), {facts_of(*readout.head)});
+        return buffer;
+    }
+
+    GstPtr<GstBuffer> buffer_of(const IsmrmrdReadout& readout) {
+        const auto& head = *readout.head;
+        const int pre = head.discard_pre, samples = samples_of(readout);
+        Kind kind = kind_of(readout, samples);
+        if (!last_ || !last_->same_series(kind))
+            ++series_;
+        KspaceInfo caps = kind.caps;
+        caps.series = series_;
+        announce(caps);
+        last_ = std::move(kind);
 
         Readout facts = facts_of(head);
         const bool turn = readout.has_flag(ISMRMRD::ISMRMRD_ACQ_IS_REVERSE) && readout.trajectory.empty() &&
                           last_->geometry.is_cartesian();
-        auto buffer = new_buffer<cfloat>(static_cast<std::size_t>(coils) * samples);
-        {
-            const Mapped<cfloat> out(buffer.get());
-            for (int c = 0; c < coils; ++c) {
-                const cfloat* from = readout.data.data() + static_cast<std::size_t>(c) * all + pre;
-                cfloat* to = out.data() + static_cast<std::size_t>(c) * samples;
-                if (turn)
-                    std::reverse_copy(from, from + samples, to);
-                else
-                    std::copy_n(from, samples, to);
-            }
-        }
+        auto buffer = data_of(readout, samples, turn);
         // What is left of a readout that was turned: its samples from the back, and the centre counts in the
         // forward order.
         const int cut = turn ? head.discard_post : pre;
@@ -472,6 +506,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     TrajectoryUnit unit_ = TrajectoryUnit::automatic;
     std::optional<Clock> clock_;
     std::optional<Kind> last_;
+    std::optional<KspaceInfo> sent_;
     int series_ = -1;
     bool announced_ = false;
     std::uint64_t spoke_ = 0; // imaging readouts so far, of this round

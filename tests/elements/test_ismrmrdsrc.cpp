@@ -134,6 +134,54 @@ TEST_F(IsmrmrdSrc, sends_every_readout_with_its_facts) {
     EXPECT_EQ(item.duration, 3 * GST_MSECOND);
 }
 
+TEST_F(IsmrmrdSrc, noise_readouts_go_out_when_asked_for_and_leave_series_and_times_alone) {
+    auto rows = lines(6);
+    for (const std::size_t at : {0, 1, 4}) {
+        rows[at] = file_row(256, 2, 0, 50.0F);
+        rows[at].head.flags = flag::noise;
+        rows[at].head.discard_pre = 6;
+        rows[at].head.sample_time_us = 2.5F;
+    }
+    write_ismrmrd(path, header_xml(), rows);
+    ASSERT_TRUE(run().errors.empty());
+    const auto without = items;
+    ASSERT_EQ(without.size(), 3U);
+
+    items.clear();
+    std::vector<std::size_t> noise_at;
+    std::size_t count = 0;
+    const auto result =
+        run_pipeline("ismrmrdsrc noise=true location=" + path + " ! appsink name=out sync=false", 60,
+                     [&](const std::string&, GstSample* sample) {
+                         GstBuffer* buffer = gst_sample_get_buffer(sample);
+                         const auto heads = readouts_of(buffer);
+                         ASSERT_EQ(heads.size(), 1U);
+                         if (heads[0].flags & flag::noise) {
+                             noise_at.push_back(count);
+                             const auto caps = KspaceInfo::from_caps(gst_sample_get_caps(sample));
+                             EXPECT_EQ(caps.samples, 250);
+                             EXPECT_EQ(caps.series, 0);
+                             EXPECT_EQ(heads[0].sample_time_us, 2.5F);
+                             EXPECT_FALSE(GST_BUFFER_PTS_IS_VALID(buffer));
+                             const auto values = values_of<cfloat>(buffer);
+                             ASSERT_EQ(values.size(), 500U);
+                             EXPECT_EQ(values[0], rows[0].data[6]);
+                             EXPECT_EQ(values[250], rows[0].data[262]);
+                         } else {
+                             take(sample);
+                         }
+                         ++count;
+                     });
+    EXPECT_TRUE(result.eos);
+    EXPECT_EQ(noise_at, (std::vector<std::size_t>{0, 1, 4}));
+    ASSERT_EQ(items.size(), without.size());
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        EXPECT_EQ(items[i].caps, without[i].caps);
+        EXPECT_EQ(items[i].pts, without[i].pts);
+        EXPECT_EQ(items[i].data, without[i].data);
+    }
+}
+
 TEST_F(IsmrmrdSrc, the_header_travels_as_a_sticky_event) {
     write_ismrmrd(path, header_xml(), lines(4));
     Harness h(gst_harness_new_parse(("ismrmrdsrc location=" + path).c_str()));

@@ -106,6 +106,36 @@ TEST_F(OutsideData, cartesian_images_are_those_of_the_generator) {
     }
 }
 
+TEST_F(OutsideData, whitened_images_have_the_noise_of_the_generator_as_their_unit) {
+    if (missing("ismrmrd_generate_cartesian_shepp_logan"))
+        GTEST_SKIP() << "ISMRMRD's tools are not installed";
+    run_program(
+        {"ismrmrd_generate_cartesian_shepp_logan", "-C", "-c", "4", "-m", "64", "-r", "2", "-o", "scan.h5"},
+        folder.path());
+    // The generator's noise has the level 0.05 in each coil; after whitening it is 1. Two repetitions differ
+    // by their noise alone.
+    const auto noise_of_images = [&](const std::string& source) {
+        std::vector<std::vector<cfloat>> images;
+        const RunResult result =
+            run_pipeline("ismrmrdsrc location=" + file("scan.h5") + source +
+                             " ! mriframer ! mrigrid combine=none ! appsink name=out sync=false",
+                         60, [&](const std::string&, GstSample* sample) {
+                             images.push_back(values_of<cfloat>(gst_sample_get_buffer(sample)));
+                         });
+        EXPECT_TRUE(result.errors.empty()) << result.errors[0];
+        EXPECT_EQ(images.size(), 2U);
+        double power = 0;
+        for (std::size_t i = 0; i < images.at(0).size(); ++i)
+            power += std::norm(images[0][i] - images.at(1)[i]) / 2;
+        return std::sqrt(power / static_cast<double>(images[0].size()));
+    };
+    const double plain = noise_of_images("");
+    const double white = noise_of_images(" noise=true ! mriwhiten");
+    // An image is the mean of 128 x 64 samples.
+    EXPECT_NEAR(white * std::sqrt(128.0 * 64), 1, 0.1); // 128 noise samples: 1 / sqrt(128)
+    EXPECT_GT(white / plain, 5);
+}
+
 class OutsideRadial : public OutsideData, public ::testing::WithParamInterface<const char*> {};
 
 TEST_P(OutsideRadial, agrees_with_bart_in_every_unit) {
