@@ -6,7 +6,9 @@
 #include "plugins/gridding/reconstruct.hpp"
 
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace mri {
@@ -76,6 +78,28 @@ class KspaceFrame {
     std::shared_ptr<const TrajectoryData> trajectory_;
     int readouts_;
     int per_readout_;
+};
+
+/// Where the imaged plane lies and how it is turned, whatever its number says: what was found out about its
+/// coils holds no longer when it moves.
+class PlaneWatch {
+  public:
+    /// Whether the plane of this frame is another than that of the last one. Frames without headers and the
+    /// first one are on the same plane.
+    bool moved(GstBuffer* frame) {
+        const auto heads = readouts_of(frame);
+        if (heads.empty())
+            return false;
+        const Plane plane{heads[0].position, heads[0].read_dir, heads[0].phase_dir, heads[0].slice_dir};
+        const bool other = plane_ && *plane_ != plane;
+        plane_ = plane;
+        return other;
+    }
+    void forget() { plane_.reset(); }
+
+  private:
+    using Plane = std::array<std::array<float, 3>, 4>;
+    std::optional<Plane> plane_;
 };
 
 /// Writes combined images into a buffer of `info`'s format: as they are, or their real part (a root sum of

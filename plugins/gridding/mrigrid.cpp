@@ -85,7 +85,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         reconstruction_.reset();
         images_ = {};
         in_caps_.reset();
-        plane_.reset();
+        plane_.forget();
     }
 
     GstPtr<GstCaps> transform_caps(GstPadDirection direction, GstCaps* caps) override {
@@ -120,13 +120,14 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         space.device = device_;
         reconstruction_.emplace(space, settings_.density, settings_.combine);
         images_.resize(out_.pixels() * out_.channels);
-        plane_.reset();
+        plane_.forget();
     }
 
     std::size_t output_size(GstBuffer*) override { return out_.bytes(); }
 
     void transform(GstBuffer* in, GstBuffer* out) override {
-        watch_plane(in);
+        if (plane_.moved(in))
+            reconstruction_->forget_coils();
         reconstruction_->reconstruct(KspaceFrame(in, in_).view(), images_.data());
         store_images(images_, out_, out);
         if (settings_.attach_kspace)
@@ -134,17 +135,6 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     }
 
   private:
-    // Sensitivities belong to a plane: where it lies and how it is turned, whatever its number says.
-    void watch_plane(GstBuffer* buffer) {
-        const auto heads = readouts_of(buffer);
-        if (heads.empty())
-            return;
-        const std::array plane{heads[0].position, heads[0].read_dir, heads[0].phase_dir, heads[0].slice_dir};
-        if (plane_ && *plane_ != plane)
-            reconstruction_->forget_coils();
-        plane_ = plane;
-    }
-
     // Streaming thread, between start() and stop().
     MriGridSettings settings_;
     ComputeDevice device_;
@@ -153,7 +143,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     GstPtr<GstCaps> in_caps_;
     std::optional<FrameReconstruction> reconstruction_;
     std::vector<cfloat> images_;
-    std::optional<std::array<std::array<float, 3>, 4>> plane_;
+    PlaneWatch plane_; // sensitivities belong to a plane
 };
 
 } // namespace
