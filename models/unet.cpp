@@ -2,9 +2,9 @@
 #include "unet.hpp"
 
 #include "plugins/common/error.hpp"
+#include "weights_check.hpp"
 
 #include <charconv>
-#include <set>
 
 namespace mri {
 
@@ -16,47 +16,6 @@ std::string float_text(float value) {
     char buffer[32];
     const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
     return {buffer, result.ptr};
-}
-
-/// Values of the metadata map, each checked when it is read.
-class Metadata {
-  public:
-    Metadata(const std::map<std::string, std::string>& map, const std::string& name)
-        : map_(map), name_(name) {}
-
-    template <typename T>
-    T number(const char* key, T otherwise) const {
-        const auto it = map_.find(key);
-        if (it == map_.end())
-            return otherwise;
-        T value{};
-        const char* end = it->second.data() + it->second.size();
-        const auto result = std::from_chars(it->second.data(), end, value);
-        if (result.ec != std::errc() || result.ptr != end)
-            fail(key, it->second);
-        return value;
-    }
-
-    bool choice(const char* key, const char* no, const char* yes) const {
-        const auto it = map_.find(key);
-        if (it == map_.end() || it->second == no)
-            return false;
-        if (it->second != yes)
-            fail(key, it->second);
-        return true;
-    }
-
-  private:
-    [[noreturn]] void fail(const std::string& key, const std::string& value) const {
-        throw Error(Errc::decode, "the weights file '" + name_ + "' has '" + value + "' as " + key);
-    }
-
-    const std::map<std::string, std::string>& map_;
-    const std::string& name_;
-};
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-    return NamedTensor{shape, {}}.shape_text();
 }
 
 } // namespace
@@ -73,10 +32,10 @@ void check_unet_options(const UnetOptions& options) {
         throw Error(Errc::settings, "the activation's slope must be 0 to 1, not " + float_text(options.leak));
 }
 
-std::vector<std::pair<std::string, std::vector<std::int64_t>>> unet_tensors(const UnetOptions& options) {
+TensorShapes unet_tensors(const UnetOptions& options) {
     const std::int64_t f = options.filters;
     const std::int64_t deep = options.bottleneck_filters();
-    std::vector<std::pair<std::string, std::vector<std::int64_t>>> out;
+    TensorShapes out;
     const auto layer = [&out](const std::string& name, std::int64_t from, std::int64_t to, bool transposed) {
         out.emplace_back(name + ".weight", transposed ? std::vector<std::int64_t>{from, to, 3, 3, 3}
                                                       : std::vector<std::int64_t>{to, from, 3, 3, 3});
@@ -108,9 +67,9 @@ std::map<std::string, std::string> unet_metadata(const UnetOptions& options) {
 }
 
 UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
-    const auto kind = file.metadata.find("network");
-    if (kind != file.metadata.end() && kind->second != network_kind)
-        throw Error(Errc::decode, "the weights file '" + name + "' holds the network '" + kind->second +
+    const std::string kind = network_of(file);
+    if (!kind.empty() && kind != network_kind)
+        throw Error(Errc::decode, "the weights file '" + name + "' holds the network '" + kind +
                                       "', not a 3D U-Net ('" + network_kind + "')");
     const auto shape_of = [&](const char* tensor) -> const std::vector<std::int64_t>& {
         const auto it = file.tensors.find(tensor);
@@ -143,32 +102,8 @@ UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
     if (options.bottleneck == 4 * options.filters)
         options.bottleneck = 0;
 
-    std::string missing;
-    std::string misshapen;
-    std::string extra;
-    std::set<std::string> known;
-    const auto list = [](std::string& text, const std::string& item) {
-        text += (text.empty() ? "" : ", ") + item;
-    };
-    for (const auto& [tensor, shape] : unet_tensors(options)) {
-        known.insert(tensor);
-        const auto it = file.tensors.find(tensor);
-        if (it == file.tensors.end())
-            list(missing, tensor);
-        else if (it->second.shape != shape)
-            list(misshapen, tensor + " " + it->second.shape_text() + " instead of " + shape_text(shape));
-    }
-    for (const auto& [tensor, content] : file.tensors)
-        if (!known.contains(tensor))
-            list(extra, tensor);
-    std::string all;
-    for (const auto& [text, label] :
-         {std::pair{missing, "missing: "}, {misshapen, "wrong shape: "}, {extra, "extra: "}})
-        if (!text.empty())
-            all += (all.empty() ? "" : "; ") + std::string(label) + text;
-    if (!all.empty())
-        throw Error(Errc::decode, "the weights file '" + name + "' does not fit a 3D U-Net with " +
-                                      std::to_string(options.filters) + " filters: " + all);
+    check_tensors(file, name, unet_tensors(options),
+                  "a 3D U-Net with " + std::to_string(options.filters) + " filters");
     return options;
 }
 

@@ -3,11 +3,10 @@
 // here.
 #pragma once
 
-#include "safetensors.hpp"
+#include "weights_check.hpp"
 
 #include <map>
 #include <string>
-#include <vector>
 
 namespace mri {
 
@@ -30,7 +29,7 @@ struct UnetOptions {
 
 /// Name and shape of each tensor of the network, in the seed's names: conv1.weight, conv1.bias,
 /// conv1_1.weight, ...
-std::vector<std::pair<std::string, std::vector<std::int64_t>>> unet_tensors(const UnetOptions& options);
+TensorShapes unet_tensors(const UnetOptions& options);
 
 /// Throws Errc::settings where an option is outside of its range (filters 1..1024, leak 0..1).
 void check_unet_options(const UnetOptions& options);

@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
 
 namespace mri {
 
@@ -22,46 +21,66 @@ NamedTensor from_torch(const at::Tensor& tensor) {
     return out;
 }
 
-UnetModule::UnetModule(const UnetOptions& options, const TensorFile& file) : options_(options) {
-    for (const auto& [name, shape] : unet_tensors(options))
+void TrainedModule::to(const at::Device& device, at::ScalarType type) {
+    for (auto& [name, parameter] : parameters_) {
+        parameter = parameter.to(device, type);
+        if (parameter.dim() == 5)
+            parameter = parameter.contiguous(at::MemoryFormat::ChannelsLast3d);
+        else if (parameter.dim() == 4)
+            parameter = parameter.contiguous(at::MemoryFormat::ChannelsLast);
+    }
+}
+
+std::map<std::string, NamedTensor> TrainedModule::tensors() const {
+    std::map<std::string, NamedTensor> out;
+    for (const auto& [name, parameter] : parameters_)
+        out[name] = from_torch(parameter);
+    return out;
+}
+
+void TrainedModule::take(const TensorShapes& shapes, const TensorFile& file) {
+    for (const auto& [name, shape] : shapes)
         parameters_[name] = to_torch(file.tensors.at(name));
+}
+
+void TrainedModule::set(const std::string& name, const NamedTensor& tensor) {
+    parameters_[name] = to_torch(tensor);
+}
+
+NamedTensor TrainedModule::zeros(const std::vector<std::int64_t>& shape) {
+    NamedTensor tensor{shape, {}};
+    tensor.values.assign(tensor.count(), 0.0F);
+    return tensor;
+}
+
+NamedTensor TrainedModule::he_uniform(const std::vector<std::int64_t>& shape, double inputs, float leak,
+                                      std::mt19937_64& random) {
+    NamedTensor tensor = zeros(shape);
+    const double slope = leak;
+    const auto bound = static_cast<float>(std::sqrt(6.0 / ((1.0 + slope * slope) * inputs)));
+    // The standard leaves the arithmetic of its distributions open; this gives the same network everywhere.
+    for (float& value : tensor.values)
+        value = (static_cast<float>(random() >> 40) * 0x1p-23F - 1.0F) * bound;
+    return tensor;
+}
+
+UnetModule::UnetModule(const UnetOptions& options, const TensorFile& file) : options_(options) {
+    take(unet_tensors(options), file);
 }
 
 UnetModule::UnetModule(const UnetOptions& options, std::uint64_t seed) : options_(options) {
     std::mt19937_64 random(seed);
     for (const auto& [name, shape] : unet_tensors(options)) {
-        NamedTensor tensor{shape, {}};
-        tensor.values.assign(tensor.count(), 0.0F);
-        if (shape.size() == 5 && !name.starts_with("conv6")) {
-            // He et al., ICCV 2015: variance 2 / ((1 + leak^2) inputs). A transposed convolution of stride 2
-            // adds up an eighth of its 27 taps for each output.
-            const bool transposed = name.starts_with("convT");
-            const double inputs =
-                static_cast<double>(transposed ? shape[0] : shape[1]) * (transposed ? 27.0 / 8.0 : 27.0);
-            const double leak = options.leak;
-            const auto bound = static_cast<float>(std::sqrt(6.0 / ((1.0 + leak * leak) * inputs)));
-            // The standard leaves the arithmetic of its distributions open; this gives the same network
-            // everywhere.
-            for (float& value : tensor.values)
-                value = (static_cast<float>(random() >> 40) * 0x1p-23F - 1.0F) * bound;
+        if (shape.size() != 5 || name.starts_with("conv6")) {
+            set(name, zeros(shape));
+            continue;
         }
-        parameters_[name] = to_torch(tensor);
+        // A transposed convolution of stride 2 adds up an eighth of its 27 taps for each output.
+        const bool transposed = name.starts_with("convT");
+        const double inputs =
+            static_cast<double>(transposed ? shape[0] : shape[1]) * (transposed ? 27.0 / 8.0 : 27.0);
+        set(name, he_uniform(shape, inputs, options.leak, random));
     }
-}
-
-void UnetModule::to(const at::Device& device, at::ScalarType type) {
-    for (auto& [name, parameter] : parameters_) {
-        parameter = parameter.to(device, type);
-        if (parameter.dim() == 5)
-            parameter = parameter.contiguous(at::MemoryFormat::ChannelsLast3d);
-    }
-}
-
-std::map<std::string, NamedTensor> UnetModule::tensors() const {
-    std::map<std::string, NamedTensor> out;
-    for (const auto& [name, parameter] : parameters_)
-        out[name] = from_torch(parameter);
-    return out;
 }
 
 at::Tensor UnetModule::activate(at::Tensor x) const {
@@ -70,14 +89,14 @@ at::Tensor UnetModule::activate(at::Tensor x) const {
 
 at::Tensor UnetModule::convolve(const char* layer, const at::Tensor& x, at::ScalarType type) const {
     const std::string name(layer);
-    return at::conv3d(x, parameters_.at(name + ".weight").to(type), parameters_.at(name + ".bias").to(type),
+    return at::conv3d(x, parameters().at(name + ".weight").to(type), parameters().at(name + ".bias").to(type),
                       1, 1);
 }
 
 at::Tensor UnetModule::up(const char* layer, const at::Tensor& x, at::ScalarType type) const {
     const std::string name(layer);
-    at::Tensor y = at::conv_transpose3d(x, parameters_.at(name + ".weight").to(type),
-                                        parameters_.at(name + ".bias").to(type), 2, 1, 1);
+    at::Tensor y = at::conv_transpose3d(x, parameters().at(name + ".weight").to(type),
+                                        parameters().at(name + ".bias").to(type), 2, 1, 1);
     return options_.up_relu ? activate(y) : y;
 }
 
