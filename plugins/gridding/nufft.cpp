@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nufft.hpp"
 
+#include "arrays.hpp"
 #include "plugins/common/error.hpp"
 #include "simd.hpp"
 #include "threads.hpp"
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -253,6 +255,7 @@ struct Nufft::Impl {
     /// polynomials for all shifts in a window: [shift along ky][shift along kx][degree + 1][2][window], ky
     /// before kx
     AlignedFloats polynomials;
+    std::vector<cfloat> seen; ///< [worker][y][x]: a coil's image on its way forward
 
     Impl(int width, int height, Options o)
         : spec(accuracy(o.tolerance)),
@@ -425,24 +428,80 @@ void Nufft::set_points(std::span<const float> kxy) {
     impl_->set_points(kxy);
 }
 
-void Nufft::adjoint(const cfloat* samples, std::span<const float> weights, cfloat* images, int coils) {
-    auto& p = *impl_;
+void Nufft::check(std::span<const float> weights, int coils) const {
     if (coils < 0)
         throw Error(Errc::format, std::to_string(coils) + " coils");
     if (!weights.empty() && weights.size() != points())
         throw Error(Errc::format, std::to_string(weights.size()) + " weights for " +
                                       std::to_string(points()) + " points of the trajectory");
+}
+
+void Nufft::adjoint(const cfloat* samples, std::span<const float> weights, cfloat* images, int coils) {
+    auto& p = *impl_;
+    check(weights, coils);
     std::size_t pixels = std::size_t(p.x.pixels) * std::size_t(p.y.pixels);
     if (points() == 0) {
         std::fill_n(images, pixels * std::size_t(coils), cfloat{});
         return;
     }
     p.pool.parallel_for(coils, [&](int coil, int worker) {
-        p.kernels.adjoint(p.plan, reinterpret_cast<const float*>(samples + std::size_t(coil) * points()),
-                          weights.empty() ? nullptr : weights.data(),
-                          reinterpret_cast<float*>(images + std::size_t(coil) * pixels),
-                          p.scratch[std::size_t(worker)].data());
+        float* scratch = p.scratch[std::size_t(worker)].data();
+        float* image = reinterpret_cast<float*>(images + std::size_t(coil) * pixels);
+        p.kernels.adjoint_grid(p.plan, reinterpret_cast<const float*>(samples + std::size_t(coil) * points()),
+                               weights.empty() ? nullptr : weights.data(), scratch);
+        for (int x0 = 0; x0 < p.x.pixels; x0 += p.kernels.lanes)
+            p.kernels.adjoint_store(p.plan, x0, image, scratch);
     });
+}
+
+/// Calls add(coil, x0, scratch) for each block of columns of each coil. Blocks wait for the same block of the
+/// coil before, so that sums are the same whatever the number of threads. That coil was handed out earlier
+/// and waits for none but earlier ones: nobody waits for ever.
+template <class Add>
+void Nufft::add_coils(const cfloat* samples, std::span<const float> weights, cfloat* image, int coils,
+                      Add add) {
+    auto& p = *impl_;
+    check(weights, coils);
+    std::fill_n(image, std::size_t(p.x.pixels) * std::size_t(p.y.pixels), cfloat{});
+    if (points() == 0)
+        return;
+    const int lanes = p.kernels.lanes;
+    std::vector<std::atomic<int>> done(std::size_t((p.x.pixels + lanes - 1) / lanes)); // coils of each block
+    p.pool.parallel_for(coils, [&](int coil, int worker) {
+        float* scratch = p.scratch[std::size_t(worker)].data();
+        p.kernels.adjoint_grid(p.plan, reinterpret_cast<const float*>(samples + std::size_t(coil) * points()),
+                               weights.empty() ? nullptr : weights.data(), scratch);
+        for (int x0 = 0; x0 < p.x.pixels; x0 += lanes) {
+            auto& turn = done[std::size_t(x0 / lanes)];
+            for (int now = turn.load(std::memory_order_acquire); now < coil;
+                 now = turn.load(std::memory_order_acquire))
+                turn.wait(now, std::memory_order_acquire);
+            add(coil, x0, scratch);
+            turn.store(coil + 1, std::memory_order_release);
+            turn.notify_all();
+        }
+    });
+}
+
+void Nufft::adjoint_sense(const cfloat* samples, std::span<const float> weights, const cfloat* maps,
+                          cfloat* image, int coils) {
+    auto& p = *impl_;
+    std::size_t pixels = std::size_t(p.x.pixels) * std::size_t(p.y.pixels);
+    add_coils(samples, weights, image, coils, [&](int coil, int x0, float* scratch) {
+        p.kernels.adjoint_add_product(p.plan, x0,
+                                      reinterpret_cast<const float*>(maps + std::size_t(coil) * pixels),
+                                      reinterpret_cast<float*>(image), scratch);
+    });
+}
+
+void Nufft::adjoint_rss(const cfloat* samples, std::span<const float> weights, cfloat* image, int coils) {
+    auto& p = *impl_;
+    add_coils(samples, weights, image, coils, [&](int, int x0, float* scratch) {
+        p.kernels.adjoint_add_square(p.plan, x0, reinterpret_cast<float*>(image), scratch);
+    });
+    std::size_t pixels = std::size_t(p.x.pixels) * std::size_t(p.y.pixels);
+    for (std::size_t i = 0; i < pixels; i++)
+        image[i] = std::sqrt(image[i].real());
 }
 
 void Nufft::forward(const cfloat* images, cfloat* samples, int coils) {
@@ -454,6 +513,22 @@ void Nufft::forward(const cfloat* images, cfloat* samples, int coils) {
     std::size_t pixels = std::size_t(p.x.pixels) * std::size_t(p.y.pixels);
     p.pool.parallel_for(coils, [&](int coil, int worker) {
         p.kernels.forward(p.plan, reinterpret_cast<const float*>(images + std::size_t(coil) * pixels),
+                          reinterpret_cast<float*>(samples + std::size_t(coil) * points()),
+                          p.scratch[std::size_t(worker)].data());
+    });
+}
+
+void Nufft::forward_sense(const cfloat* image, const cfloat* maps, cfloat* samples, int coils) {
+    auto& p = *impl_;
+    check({}, coils);
+    if (points() == 0)
+        return;
+    std::size_t pixels = std::size_t(p.x.pixels) * std::size_t(p.y.pixels);
+    p.seen.resize(std::size_t(p.pool.threads()) * pixels);
+    p.pool.parallel_for(coils, [&](int coil, int worker) {
+        cfloat* seen = p.seen.data() + std::size_t(worker) * pixels;
+        arrays::multiply(seen, maps + std::size_t(coil) * pixels, image, pixels);
+        p.kernels.forward(p.plan, reinterpret_cast<const float*>(seen),
                           reinterpret_cast<float*>(samples + std::size_t(coil) * points()),
                           p.scratch[std::size_t(worker)].data());
     });

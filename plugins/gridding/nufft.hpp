@@ -63,7 +63,21 @@ class Nufft {
     /// images [coils][H][W] -> samples [coils][points] (overwritten). Throws mri::Error for coils < 0.
     void forward(const cfloat* images, cfloat* samples, int coils);
 
+    /// image [H][W] = sum over coils of conj(map) times the coil's image: exactly the conjugate transpose of
+    /// forward_sense(). `maps`: [coils][H][W]. The coils are summed in the last pass, in their order; their
+    /// images are never written. Throws as adjoint() does.
+    void adjoint_sense(const cfloat* samples, std::span<const float> weights, const cfloat* maps,
+                       cfloat* image, int coils);
+    /// image [H][W] = root of the sum over coils of |the coil's image|^2, real. Likewise.
+    void adjoint_rss(const cfloat* samples, std::span<const float> weights, cfloat* image, int coils);
+    /// samples [coils][points] of map times image, for each coil. `maps`: [coils][H][W].
+    void forward_sense(const cfloat* image, const cfloat* maps, cfloat* samples, int coils);
+
   private:
+    template <class Add>
+    void add_coils(const cfloat* samples, std::span<const float> weights, cfloat* image, int coils, Add add);
+    void check(std::span<const float> weights, int coils) const;
+
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };

@@ -115,9 +115,14 @@ struct Placement {
 struct Kernels {
     Isa isa;
     int lanes;
-    /// samples [points] complex -> image [height][width] complex, of one coil
-    void (*adjoint)(const NufftPlan&, const float* samples, const float* weights, float* image,
-                    float* scratch);
+    /// samples [points] complex -> what lies between the two passes, in scratch, of one coil
+    void (*adjoint_grid)(const NufftPlan&, const float* samples, const float* weights, float* scratch);
+    /// from there to columns x0..x0+lanes-1 of the coil's image [height][width] complex
+    void (*adjoint_store)(const NufftPlan&, int x0, float* image, float* scratch);
+    /// the same, with image += conj(map) times the coil's image; map [height][width] complex
+    void (*adjoint_add_product)(const NufftPlan&, int x0, const float* map, float* image, float* scratch);
+    /// the same, with image += |the coil's image|^2
+    void (*adjoint_add_square)(const NufftPlan&, int x0, float* image, float* scratch);
     /// image [height][width] complex -> samples [points] complex, of one coil
     void (*forward)(const NufftPlan&, const float* image, float* samples, float* scratch);
     /// 2 n coordinates kx, ky, ... -> first cell of the kernel (down to -window/2) and where the first tap

@@ -908,8 +908,7 @@ struct ToSlot {
 ///
 /// Adjoint: row L b + j holds, in place of cells k0.., pixels L b.. of column ky = k0 + j. Forward: row x
 /// holds, in place of cells k0.., pixel x of columns k0...
-void adjoint(const NufftPlan& plan, const float* samples, const float* weights, float* image,
-             float* scratch) {
+void adjoint_grid(const NufftPlan& plan, const float* samples, const float* weights, float* scratch) {
     float* grid = scratch + plan.grid_at;
     C* line = reinterpret_cast<C*>(scratch + plan.line_at);
     std::size_t stride = 2 * std::size_t(plan.stride);
@@ -943,23 +942,46 @@ void adjoint(const NufftPlan& plan, const float* samples, const float* weights, 
             turn_tile(out, plan.x.pixel_slot + x0, plan.x.apod + x0, cell + std::size_t(x0) * stride, stride,
                       std::make_index_sequence<L>());
     }
-    for (int x0 = 0; x0 < width; x0 += L) {
-        int lanes = width - x0 < L ? width - x0 : L;
-        const float* rows = origin + std::size_t(x0) * stride;
-        float* column_of_image = image + 2 * x0;
-        line_transform(
-            plan.y, line,
-            [&](const AxisPlan::Step& s) {
-                auto k = unsigned(s.cell);
-                const float* c = rows + std::size_t(k % L) * stride + k / L * 2 * L;
-                return C{load(c), load(c + L)};
-            },
-            [&](const AxisPlan::Step& s, C value, C&) {
-                if (s.pixel >= 0)
-                    store_some(column_of_image + 2 * std::size_t(s.pixel) * width,
-                               parts<true>(value) * s.apod, lanes);
-            });
-    }
+}
+
+/// The last pass of the adjoint transform of L columns of the image; put(offset in the image, value, lanes).
+template <class Put>
+MRI_INLINE void adjoint_columns(const NufftPlan& plan, int x0, float* scratch, Put put) {
+    C* line = reinterpret_cast<C*>(scratch + plan.line_at);
+    std::size_t stride = 2 * std::size_t(plan.stride);
+    int width = plan.x.pixels, lanes = width - x0 < L ? width - x0 : L;
+    const float* rows = scratch + plan.grid_at + (pad + std::size_t(x0)) * stride + 2 * pad;
+    line_transform(
+        plan.y, line,
+        [&](const AxisPlan::Step& s) {
+            auto k = unsigned(s.cell);
+            const float* c = rows + std::size_t(k % L) * stride + k / L * 2 * L;
+            return C{load(c), load(c + L)};
+        },
+        [&](const AxisPlan::Step& s, C value, C&) {
+            if (s.pixel >= 0)
+                put(2 * (std::size_t(s.pixel) * width + x0), parts<true>(value) * s.apod, lanes);
+        });
+}
+
+void adjoint_store(const NufftPlan& plan, int x0, float* image, float* scratch) {
+    adjoint_columns(plan, x0, scratch,
+                    [&](std::size_t at, C value, int lanes) { store_some(image + at, value, lanes); });
+}
+void adjoint_add_product(const NufftPlan& plan, int x0, const float* map, float* image, float* scratch) {
+    adjoint_columns(plan, x0, scratch, [&](std::size_t at, C value, int lanes) {
+        C sum = load_some(image + at, lanes), m = load_some(map + at, lanes);
+        sum.re += m.re * value.re + m.im * value.im;
+        sum.im += m.re * value.im - m.im * value.re;
+        store_some(image + at, sum, lanes);
+    });
+}
+void adjoint_add_square(const NufftPlan& plan, int x0, float* image, float* scratch) {
+    adjoint_columns(plan, x0, scratch, [&](std::size_t at, C value, int lanes) {
+        C sum = load_some(image + at, lanes);
+        sum.re += value.re * value.re + value.im * value.im;
+        store_some(image + at, sum, lanes);
+    });
 }
 
 void forward(const NufftPlan& plan, const float* image, float* samples, float* scratch) {
@@ -1011,6 +1033,8 @@ void forward(const NufftPlan& plan, const float* image, float* samples, float* s
 
 } // namespace
 
-const Kernels MRI_SIMD_TABLE = {MRI_SIMD_ISA, L, adjoint, forward, place, taps, columns, rows};
+const Kernels MRI_SIMD_TABLE = {
+    MRI_SIMD_ISA, L,    adjoint_grid, adjoint_store, adjoint_add_product, adjoint_add_square, forward,
+    place,        taps, columns,      rows};
 
 } // namespace mri::simd

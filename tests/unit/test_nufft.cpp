@@ -346,6 +346,75 @@ TEST_P(EveryIsa, ABadSampleSpoilsItsOwnCoilAlone) {
     }
 }
 
+TEST_P(EveryIsa, CoilsCombineInTheLastPassAsTheirImagesWould) {
+    const int coils = 7;
+    // widths of less than a vector, of whole vectors, and neither
+    for (auto [w, h] : {std::pair{5, 30}, {23, 17}, {64, 48}, {96, 80}}) {
+        auto pixels = std::size_t(w * h);
+        auto k = radial_points(6, 50, w, h);
+        std::size_t points = k.size() / 2;
+        auto s = random_complex(points * coils, 20), maps = random_complex(pixels * coils, 21);
+        std::vector<float> weights(points);
+        for (std::size_t i = 0; i < points; i++)
+            weights[i] = 0.1f + float(i % 50) / 50;
+        Nufft one(w, h);
+        one.set_points(k);
+        std::vector<cfloat> images(pixels * coils), image(pixels), squares(pixels);
+        one.adjoint(s.data(), weights, images.data(), coils);
+        std::vector<cdouble> sum(pixels), square(pixels);
+        for (std::size_t c = 0; c < coils; c++)
+            for (std::size_t i = 0; i < pixels; i++) {
+                sum[i] += std::conj(cdouble(maps[c * pixels + i])) * cdouble(images[c * pixels + i]);
+                square[i] += std::norm(cdouble(images[c * pixels + i]));
+            }
+        for (auto& v : square)
+            v = std::sqrt(v);
+        one.adjoint_sense(s.data(), weights, maps.data(), image.data(), coils);
+        one.adjoint_rss(s.data(), weights, squares.data(), coils);
+        // float32 sums of 7 products against those in double: 7 roundings of 6e-8 at most
+        EXPECT_LT(relative_error(image, sum), 4e-7) << w;
+        EXPECT_LT(relative_error(squares, square), 4e-7) << w;
+        for (int threads : {2, 3, 8}) {
+            Nufft many(w, h, {.threads = threads});
+            many.set_points(k);
+            std::vector<cfloat> again(pixels);
+            for (int round = 0; round < 20; round++) {
+                many.adjoint_sense(s.data(), weights, maps.data(), again.data(), coils);
+                ASSERT_EQ(0, std::memcmp(again.data(), image.data(), pixels * sizeof(cfloat))) << threads;
+                many.adjoint_rss(s.data(), weights, again.data(), coils);
+                ASSERT_EQ(0, std::memcmp(again.data(), squares.data(), pixels * sizeof(cfloat))) << threads;
+            }
+        }
+    }
+}
+
+TEST_P(EveryIsa, SenseTransformsAreAdjoint) {
+    const int w = 40, h = 36, coils = 5;
+    const auto pixels = std::size_t(w * h);
+    auto k = radial_points(9, 60, w, h);
+    auto x = random_complex(pixels, 22), maps = random_complex(pixels * coils, 23);
+    auto y = random_complex(k.size() / 2 * coils, 24);
+    Nufft nufft(w, h, {.threads = 3});
+    nufft.set_points(k);
+    std::vector<cfloat> ax(y.size()), ay(pixels), seen(pixels * coils), expected(y.size());
+    nufft.forward_sense(x.data(), maps.data(), ax.data(), coils);
+    nufft.adjoint_sense(y.data(), {}, maps.data(), ay.data(), coils);
+    for (std::size_t i = 0; i < seen.size(); i++)
+        seen[i] = maps[i] * x[i % pixels];
+    nufft.forward(seen.data(), expected.data(), coils);
+    EXPECT_LT(relative_error(ax, expected), 1e-6); // products rounded once or twice
+    cdouble left = 0, right = 0;
+    double size = 0;
+    for (std::size_t i = 0; i < y.size(); i++) {
+        left += std::conj(cdouble(ax[i])) * cdouble(y[i]);
+        size += std::abs(ax[i]) * std::abs(y[i]);
+    }
+    for (std::size_t i = 0; i < pixels; i++)
+        right += std::conj(cdouble(x[i])) * cdouble(ay[i]);
+    // both directions use the same float32 weights; rounding of the terms adds up like noise
+    EXPECT_LT(std::abs(left - right), 1e-6 * size);
+}
+
 INSTANTIATE_TEST_SUITE_P(Simd, EveryIsa, testing::ValuesIn(simd::available()),
                          [](const auto& i) { return std::string(simd::name(i.param)); });
 
@@ -376,6 +445,12 @@ TEST(Nufft, RefusesBadInput) {
     EXPECT_THROW(nufft.forward(image.data(), s.data(), -1), Error);
     EXPECT_NO_THROW(nufft.adjoint(s.data(), {}, image.data(), 0));
     EXPECT_NO_THROW(nufft.forward(image.data(), s.data(), 0));
+    EXPECT_THROW(nufft.adjoint_sense(s.data(), {}, image.data(), image.data(), -1), Error);
+    EXPECT_THROW(nufft.adjoint_rss(s.data(), std::vector<float>(2), image.data(), 1), Error);
+    EXPECT_THROW(nufft.forward_sense(image.data(), image.data(), s.data(), -1), Error);
+    image[5] = {7, 7};
+    nufft.adjoint_rss(s.data(), {}, image.data(), 0);
+    EXPECT_EQ(image[5], cfloat(0));
 }
 
 } // namespace

@@ -2,7 +2,6 @@
 #include "device.hpp"
 
 #include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -78,16 +77,32 @@ void DeviceNufft::forward(const cfloat* images, cfloat* samples, int coils) {
 
 void DeviceNufft::adjoint_rss(const cfloat* samples, std::span<const float> weights, cfloat* image,
                               int coils) {
-    if (auto* gpu = std::get_if<CudaNufft>(&nufft_)) {
-        gpu->adjoint_rss(samples, weights, image, coils);
-        return;
-    }
-    Nufft& nufft = std::get<Nufft>(nufft_);
-    const std::size_t pixels =
-        static_cast<std::size_t>(nufft.width()) * static_cast<std::size_t>(nufft.height());
-    images_.resize(pixels * static_cast<std::size_t>(std::max(coils, 0)));
-    nufft.adjoint(samples, weights, images_.data(), coils);
-    root_sum_of_squares(images_.data(), coils, pixels, image);
+    std::visit([&](auto& nufft) { nufft.adjoint_rss(samples, weights, image, coils); }, nufft_);
+}
+
+void DeviceNufft::set_sensitivities(const cfloat* maps, int coils) {
+    maps_ = maps;
+    coils_ = coils;
+    if (auto* gpu = std::get_if<CudaNufft>(&nufft_))
+        gpu->set_sensitivities(maps, coils);
+}
+
+void DeviceNufft::adjoint_sense(const cfloat* samples, std::span<const float> weights, cfloat* image) {
+    if (!maps_)
+        throw Error(Errc::format, "coils are to be combined whose sensitivities are not known");
+    if (auto* gpu = std::get_if<CudaNufft>(&nufft_))
+        gpu->adjoint_sense(samples, weights, image, false);
+    else
+        std::get<Nufft>(nufft_).adjoint_sense(samples, weights, maps_, image, coils_);
+}
+
+void DeviceNufft::forward_sense(const cfloat* image, cfloat* samples) {
+    if (!maps_)
+        throw Error(Errc::format, "coils are to be simulated whose sensitivities are not known");
+    if (auto* gpu = std::get_if<CudaNufft>(&nufft_))
+        gpu->forward_sense(image, samples);
+    else
+        std::get<Nufft>(nufft_).forward_sense(image, maps_, samples, coils_);
 }
 
 } // namespace mri

@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 #include <variant>
-#include <vector>
 
 namespace mri {
 
@@ -43,13 +42,20 @@ class DeviceNufft {
     void adjoint(const cfloat* samples, std::span<const float> weights, cfloat* images, int coils);
     void forward(const cfloat* images, cfloat* samples, int coils);
 
-    /// image [H][W] = root of the sum over coils of |image of the coil|^2, real. On a GPU the coils' images
-    /// never leave it.
+    /// As Nufft has it: the coils' images are never written, or never leave the GPU.
     void adjoint_rss(const cfloat* samples, std::span<const float> weights, cfloat* image, int coils);
+
+    /// Takes the coils' sensitivities, [coils][H][W], for the two functions below. They must stay where they
+    /// are; call again when their values change.
+    void set_sensitivities(const cfloat* maps, int coils);
+    /// As Nufft has them, of the coils that were set. Throw Errc::format when none were.
+    void adjoint_sense(const cfloat* samples, std::span<const float> weights, cfloat* image);
+    void forward_sense(const cfloat* image, cfloat* samples);
 
   private:
     std::variant<Nufft, CudaNufft> nufft_;
-    std::vector<cfloat> images_; ///< of the coils, on the processor
+    const cfloat* maps_ = nullptr;
+    int coils_ = 0; ///< of maps_
 };
 
 } // namespace mri
