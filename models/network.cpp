@@ -118,9 +118,9 @@ const std::map<std::string, std::string>& Network::metadata() const {
     return state_->metadata;
 }
 
-std::optional<int> Network::trained_frames() const {
-    const auto it = state_->metadata.find("window");
-    if (it == state_->metadata.end())
+std::optional<int> trained_frames(const std::map<std::string, std::string>& metadata) {
+    const auto it = metadata.find("window");
+    if (it == metadata.end())
         return std::nullopt;
     int frames = 0;
     const char* end = it->second.data() + it->second.size();
@@ -128,6 +128,10 @@ std::optional<int> Network::trained_frames() const {
     if (result.ec != std::errc() || result.ptr != end || frames < 1 || frames > 100000)
         return std::nullopt;
     return frames;
+}
+
+std::optional<int> Network::trained_frames() const {
+    return mri::trained_frames(state_->metadata);
 }
 
 std::string Network::precision() const {

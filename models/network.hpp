@@ -69,6 +69,9 @@ class Network {
     std::unique_ptr<State> state_;
 };
 
+/// Frames of the windows that a network was trained on, where the metadata of its file say so ("window").
+std::optional<int> trained_frames(const std::map<std::string, std::string>& metadata);
+
 /// Looks for a weights file: `name` itself when it has a folder or exists; otherwise in the folders of the
 /// environment variable GST_MRI_MODELS_PATH (colon-separated) and in the folder where the product's weights
 /// are installed. Throws Errc::not_found, naming the places.

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <new>
+#include <utility>
 
 namespace mri {
 
@@ -615,11 +616,20 @@ bool Regroup::too_late(GstBuffer* buffer) {
     return GST_CLOCK_TIME_IS_VALID(running) && running < earliest;
 }
 
+void Regroup::post_qos(GstBuffer* buffer, guint64 processed, guint64 dropped) {
+    const GstClockTime pts = GST_BUFFER_PTS(buffer);
+    GstMessage* message = gst_message_new_qos(
+        GST_OBJECT(gst()), FALSE, gst_segment_to_running_time(&segment_, GST_FORMAT_TIME, pts),
+        gst_segment_to_stream_time(&segment_, GST_FORMAT_TIME, pts), pts, GST_BUFFER_DURATION(buffer));
+    gst_message_set_qos_stats(message, GST_FORMAT_BUFFERS, processed, dropped);
+    gst_element_post_message(gst(), message);
+}
+
 // ---- Windowed
 // -------------------------------------------------------------------------------------------------------
 
-void Windowed::set_window(std::size_t window, std::size_t hop) {
-    windows_.emplace(window, hop);
+void Windowed::set_window(std::size_t window, std::size_t hop, Emit emit) {
+    windows_.emplace(window, hop, emit);
     const std::lock_guard lock(timing_mutex_);
     wait_ = windows_->wait();
 }
@@ -665,8 +675,7 @@ GstFlowReturn Windowed::run(const Frames::Job& job) {
     for (std::size_t i = 0; i < job.count; ++i)
         wanted |= !too_late(job.items[job.first + i].get());
     if (!wanted) {
-        skipped_ += job.count;
-        MRI_DEBUG("skipping %zu frames that would come too late", job.count);
+        skip(job);
         return GST_FLOW_OK;
     }
     auto outputs = process(job);
@@ -674,11 +683,21 @@ GstFlowReturn Windowed::run(const Frames::Job& job) {
         throw Error(Errc::failed, "A window gave " + std::to_string(outputs.size()) + " frames instead of " +
                                       std::to_string(job.count));
     for (auto& output : outputs) {
+        if (std::exchange(after_skip_, false))
+            GST_BUFFER_FLAG_SET(output.get(), GST_BUFFER_FLAG_DISCONT);
+        ++emitted_;
         const auto flow = push(std::move(output));
         if (flow != GST_FLOW_OK)
             return flow;
     }
     return GST_FLOW_OK;
+}
+
+void Windowed::skip(const Frames::Job& job) {
+    skipped_ += job.count;
+    after_skip_ = true;
+    MRI_DEBUG("skipping %zu frames that would come too late", job.count);
+    post_qos(job.items[job.first].get(), emitted_, skipped_);
 }
 
 // ---- Sink

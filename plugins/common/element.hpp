@@ -342,6 +342,9 @@ class Regroup : public Element {
     void update_latency();
     /// Downstream said (QoS) that a buffer of this PTS and duration would come too late.
     bool too_late(GstBuffer* buffer);
+    /// Posts a QoS message for a buffer that was not computed; both counts are buffers since the element was
+    /// made.
+    void post_qos(GstBuffer* buffer, guint64 processed, guint64 dropped);
 
   private:
     friend struct RegroupGlue;
@@ -369,7 +372,7 @@ class Windowed : public Regroup {
   protected:
     using Frames = Windows<GstPtr<GstBuffer>>;
     /// Called in start() or set_caps(): the schedule of what follows. Throws Errc::settings.
-    void set_window(std::size_t window, std::size_t hop);
+    void set_window(std::size_t window, std::size_t hop, Emit emit = Emit::central);
     /// Frame duration for the latency (GST_CLOCK_TIME_NONE: not known) and measured time of a window.
     void set_timing(GstClockTime frame, GstClockTime compute);
     /// Computes frames first..first+count-1 of the window, one output buffer each, in order, made with
@@ -387,12 +390,16 @@ class Windowed : public Regroup {
     virtual void check(GstBuffer*) {}
     std::size_t pending() const { return windows_ ? windows_->pending() : 0; }
 
-    /// Frames whose computation was skipped because they would have come too late (QoS).
+    /// Frames whose computation was skipped because they would have come too late (QoS). Each skipped window
+    /// is told by a QoS message, and the frame that comes after it is marked DISCONT.
     guint64 skipped() const noexcept { return skipped_; }
 
   private:
     GstFlowReturn run(const Frames::Job& job);
+    void skip(const Frames::Job& job);
     std::atomic<guint64> skipped_{0};
+    guint64 emitted_ = 0; // frames; streaming thread, as the next one
+    bool after_skip_ = false;
     std::optional<Frames> windows_;
     std::mutex timing_mutex_; // guards the three below; nothing is called under it
     GstClockTime frame_ = GST_CLOCK_TIME_NONE;

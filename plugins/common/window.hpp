@@ -14,9 +14,13 @@
 
 namespace mri {
 
-/// Windows of T frames every `hop` frames. A window emits its central `hop` frames; the first and the last
-/// window of a series also emit their edges; a series shorter than T is padded by repeating its first and its
-/// last frame. Each item is emitted exactly once, in order.
+/// Which `hop` frames of a window are emitted: its central ones, or its first ones, which no later window
+/// holds.
+enum class Emit { central, settled };
+
+/// Windows of T frames every `hop` frames. A window emits its central `hop` frames (or those that no later
+/// window holds); the first and the last window of a series also emit their edges; a series shorter than T is
+/// padded by repeating its first and its last frame. Each item is emitted exactly once, in order.
 template <class Item>
 class Windows {
   public:
@@ -24,10 +28,16 @@ class Windows {
         std::vector<Item> items; ///< T of them
         std::size_t first;       ///< the first item of the window to emit
         std::size_t count;       ///< how many to emit
+        std::size_t start;       ///< index in the series of the window's first item
+        std::size_t series;      ///< counts drain() and reset(): with `start` it names the window
+
+        /// The same window, whatever is emitted of it: the last one of a series may have been a full one.
+        bool same_window(const Job& other) const { return start == other.start && series == other.series; }
     };
 
     /// Throws Errc::settings unless 1 <= hop <= window.
-    Windows(std::size_t window, std::size_t hop) : window_(window), hop_(hop) {
+    Windows(std::size_t window, std::size_t hop, Emit emit = Emit::central)
+        : window_(window), hop_(hop), lead_(emit == Emit::central ? (window - std::min(hop, window)) / 2 : 0) {
         if (window < 1 || hop < 1 || hop > window)
             throw Error(Errc::settings, "A hop of " + std::to_string(hop) + " does not fit a window of " +
                                             std::to_string(window) + " frames");
@@ -39,7 +49,7 @@ class Windows {
         ++received_;
         if (received_ < next_start_ + window_)
             return std::nullopt;
-        const std::size_t end = next_start_ + (window_ - hop_) / 2 + hop_;
+        const std::size_t end = next_start_ + lead_ + hop_;
         auto job = make_job(next_start_, end);
         next_start_ += hop_;
         // The last `window_` items stay, for a last window that is aligned to the end of the series.
@@ -57,7 +67,7 @@ class Windows {
             if (received_ >= window_) {
                 job = make_job(received_ - window_, received_);
             } else {
-                Job padded{{}, (window_ - received_) / 2, received_};
+                Job padded{{}, (window_ - received_) / 2, received_, 0, series_};
                 for (std::size_t i = 0; i < window_; ++i) {
                     const std::size_t k = i < padded.first ? 0 : std::min(i - padded.first, received_ - 1);
                     padded.items.push_back(items_[k]);
@@ -73,6 +83,7 @@ class Windows {
     void reset() {
         items_.clear();
         base_ = received_ = emitted_ = next_start_ = 0;
+        ++series_;
     }
 
     std::size_t window() const noexcept { return window_; }
@@ -84,7 +95,7 @@ class Windows {
 
   private:
     Job make_job(std::size_t start, std::size_t end) {
-        Job job{{}, emitted_ - start, end - emitted_};
+        Job job{{}, emitted_ - start, end - emitted_, start, series_};
         for (std::size_t i = 0; i < window_; ++i)
             job.items.push_back(items_[start - base_ + i]);
         emitted_ = end;
@@ -93,11 +104,13 @@ class Windows {
 
     std::size_t window_;
     std::size_t hop_;
+    std::size_t lead_; // items of a window before those that it emits
     std::deque<Item> items_;
     std::size_t base_ = 0; // index in the series of items_[0]
     std::size_t received_ = 0;
     std::size_t emitted_ = 0;
     std::size_t next_start_ = 0; // of the next full window
+    std::size_t series_ = 0;
 };
 
 } // namespace mri

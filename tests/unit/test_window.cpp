@@ -10,14 +10,15 @@ using mri::Windows;
 
 struct Case {
     std::size_t window, hop, length;
+    mri::Emit emit = mri::Emit::central;
 };
 
 class WindowsOf : public ::testing::TestWithParam<Case> {};
 
 // Each item comes out once, in order, out of windows of the right length that hold consecutive items.
 TEST_P(WindowsOf, EmitEachItemOnceInOrder) {
-    const auto [window, hop, length] = GetParam();
-    Windows<int> windows(window, hop);
+    const auto [window, hop, length, emit] = GetParam();
+    Windows<int> windows(window, hop, emit);
     for (int series = 0; series < 2; ++series) {
         std::vector<int> out;
         const auto take = [&](const std::optional<Windows<int>::Job>& job) {
@@ -48,7 +49,34 @@ INSTANTIATE_TEST_SUITE_P(Sizes, WindowsOf,
                          ::testing::Values(Case{1, 1, 5}, Case{5, 1, 12}, Case{5, 5, 12}, Case{5, 2, 13},
                                            Case{20, 20, 20}, Case{20, 20, 21}, Case{20, 10, 45},
                                            Case{8, 3, 7}, Case{8, 3, 8}, Case{8, 3, 9}, Case{8, 8, 1},
-                                           Case{4, 2, 0}));
+                                           Case{4, 2, 0}, Case{5, 2, 13, mri::Emit::settled},
+                                           Case{5, 1, 5, mri::Emit::settled},
+                                           Case{8, 3, 7, mri::Emit::settled},
+                                           Case{20, 10, 45, mri::Emit::settled}));
+
+TEST(Windows, SettledFramesAreInNoLaterWindow) {
+    Windows<int> windows(4, 2, mri::Emit::settled);
+    std::optional<Windows<int>::Job> job;
+    for (int i = 0; i < 4; ++i)
+        job = windows.push(i);
+    ASSERT_TRUE(job);
+    EXPECT_EQ(job->first, 0U);
+    EXPECT_EQ(job->count, 2U);
+    const auto first = *job;
+    const auto rest = windows.drain();
+    ASSERT_TRUE(rest);
+    EXPECT_TRUE(rest->same_window(first)); // nothing came since: no other window
+    EXPECT_EQ(rest->first, 2U);
+    EXPECT_EQ(rest->count, 2U);
+    for (int i = 0; i < 5; ++i)
+        if (auto next = windows.push(i))
+            job = std::move(next);
+    EXPECT_FALSE(job->same_window(first)) << "a new series";
+    const auto aligned = windows.drain();
+    ASSERT_TRUE(aligned);
+    EXPECT_FALSE(aligned->same_window(*job));
+    EXPECT_EQ(aligned->start, 1U);
+}
 
 TEST(Windows, EmitTheCentreAndTheFirstEdge) {
     Windows<int> windows(5, 1);
