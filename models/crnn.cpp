@@ -12,7 +12,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <set>
+#include <utility>
+#include <vector>
 
 namespace mri {
 
@@ -22,45 +25,121 @@ constexpr std::size_t max_window_values = std::size_t{1} << 30;
 
 using Parameters = std::map<std::string, at::Tensor>;
 
-/// Checks names and shapes against those of the reference; returns its number of filters.
-std::int64_t check_tensors(const TensorFile& file, const std::string& name) {
-    const auto first = file.tensors.find("bcrnn.CRNN_model.i2h.weight");
+constexpr int max_units = 100;
+constexpr const char* cell = "bcrnn.CRNN_model.";
+
+/// What the names and shapes of a weights file say.
+struct Layout {
+    CrnnPreset preset = CrnnPreset::reference;
+    std::int64_t filters = 0;
+    std::int64_t kernel = 0;
+    int units = 0;                        // layers that are recurrent over iterations only
+    std::string input, hidden, iteration; // names of the cell's convolutions
+    std::string cell_norm, shared_norm;   // of the normalisations; empty: none
+};
+
+bool starts_with_one_of(const std::string& name, const std::set<std::string>& layers) {
+    const std::size_t dot = name.rfind('.');
+    return dot != std::string::npos && layers.contains(name.substr(0, dot));
+}
+
+/// Checks names and shapes. Throws Errc::decode.
+Layout layout_of(const TensorFile& file, const std::string& name) {
+    Layout out;
+    const auto has = [&](const std::string& tensor) { return file.tensors.contains(tensor); };
+    const std::string prefix = cell;
+    if (has(prefix + "iteration_to_hidden.weight")) {
+        out.preset = CrnnPreset::seed;
+        out.input = prefix + "iteration_to_hidden";
+        out.hidden = prefix + "hidden_to_hidden";
+        out.iteration = prefix + "iterationHidden_to_iterationHidden";
+    } else {
+        out.input = prefix + "i2h";
+        out.hidden = prefix + "h2h";
+        out.iteration = prefix + "ih2ih";
+    }
+    const auto first = file.tensors.find(out.input + ".weight");
     if (first == file.tensors.end() || first->second.shape.size() != 4 || first->second.shape[0] < 1 ||
         first->second.shape[0] > 4096 || first->second.shape[2] < 1 || first->second.shape[2] > 31 ||
         first->second.shape[2] % 2 == 0)
-        throw Error(Errc::decode,
-                    "the weights file '" + name +
-                        "' holds no CRNN: it has no usable tensor 'bcrnn.CRNN_model.i2h.weight'");
-    const std::int64_t f = first->second.shape[0];
-    const std::int64_t k = first->second.shape[2];
-    std::set<std::string> known;
+        throw Error(Errc::decode, "the weights file '" + name + "' holds no CRNN: it has no usable tensor '" +
+                                      out.input + ".weight'");
+    out.filters = first->second.shape[0];
+    out.kernel = first->second.shape[2];
+    for (int n = 1; n <= max_units; ++n)
+        if (has("conv" + std::to_string(n) + "_h.weight"))
+            out.units = n;
+    if (out.units == 0)
+        out.units = 3; // so that the sentence below names what is missing of the usual network
+
+    std::set<std::string> layers;
     std::string problems;
+    const auto problem = [&problems](const std::string& text) {
+        problems += (problems.empty() ? "" : ", ") + text;
+    };
     const auto expect = [&](const std::string& tensor, const std::vector<std::int64_t>& shape) {
-        known.insert(tensor);
         const auto it = file.tensors.find(tensor);
         if (it == file.tensors.end())
-            problems += (problems.empty() ? "" : ", ") + tensor + " is missing";
+            problem(tensor + " is missing");
         else if (it->second.shape != shape)
-            problems += (problems.empty() ? "" : ", ") + tensor + " is " + it->second.shape_text() +
-                        " instead of " + NamedTensor{shape, {}}.shape_text();
+            problem(tensor + " is " + it->second.shape_text() + " instead of " +
+                    NamedTensor{shape, {}}.shape_text());
     };
     const auto layer = [&](const std::string& tensor, std::int64_t from, std::int64_t to) {
-        expect(tensor + ".weight", {to, from, k, k});
+        layers.insert(tensor);
+        expect(tensor + ".weight", {to, from, out.kernel, out.kernel});
         expect(tensor + ".bias", {to});
     };
-    layer("bcrnn.CRNN_model.i2h", 2, f);
-    layer("bcrnn.CRNN_model.h2h", f, f);
-    layer("bcrnn.CRNN_model.ih2ih", f, f);
-    for (const char* tensor : {"conv1_x", "conv1_h", "conv2_x", "conv2_h", "conv3_x", "conv3_h"})
-        layer(tensor, f, f);
-    layer("conv4_x", f, 2);
-    for (const auto& [tensor, content] : file.tensors)
-        if (!known.contains(tensor))
-            problems += (problems.empty() ? "" : ", ") + tensor + " is extra";
+    const std::int64_t f = out.filters;
+    layer(out.input, 2, f);
+    layer(out.hidden, f, f);
+    layer(out.iteration, f, f);
+    for (int n = 1; n <= out.units; ++n)
+        for (const char* end : {"_x", "_h"})
+            layer("conv" + std::to_string(n) + end, f, f);
+    layer("conv" + std::to_string(out.units + 1) + "_x", f, 2);
+
+    for (const auto& [tensor, content] : file.tensors) {
+        if (starts_with_one_of(tensor, layers))
+            continue;
+        const std::string owner = tensor.substr(0, tensor.rfind('.') + 1);
+        const std::string member = tensor.substr(owner.size());
+        const auto weight = file.tensors.find(owner + "weight");
+        const bool norm = out.preset == CrnnPreset::seed && !owner.empty() && weight != file.tensors.end() &&
+                          weight->second.shape.size() == 1;
+        if (!norm) {
+            problem(tensor + " is extra");
+            continue;
+        }
+        // Stored statistics and counters are of no use: those of the data count.
+        if (member != "weight")
+            continue;
+        std::string& which = owner.starts_with(prefix) ? out.cell_norm : out.shared_norm;
+        if (content.shape[0] != f) {
+            if (content.shape[0] != 2) // the seed has one of the two image channels that it never uses
+                problem(tensor + " is " + content.shape_text() + " instead of " +
+                        NamedTensor{{f}, {}}.shape_text());
+        } else if (!which.empty()) {
+            problem(tensor + " is a second normalisation beside " + which);
+        } else {
+            which = owner.substr(0, owner.size() - 1);
+            expect(which + ".bias", {f});
+        }
+    }
+    if (out.preset == CrnnPreset::seed) {
+        if (out.cell_norm.empty())
+            problem(prefix + "<normalisation>.weight is missing");
+        if (out.shared_norm.empty())
+            problem("<normalisation>.weight is missing");
+    }
     if (!problems.empty())
         throw Error(Errc::decode, "the weights file '" + name + "' does not fit a CRNN with " +
                                       std::to_string(f) + " filters: " + problems);
-    return f;
+    return out;
+}
+
+const char* name_of(CrnnPreset preset) {
+    return preset == CrnnPreset::seed ? "seed" : "reference";
 }
 
 at::Tensor complex_tensor(std::span<const std::complex<float>> values, const WindowShape& shape) {
@@ -78,41 +157,77 @@ struct Crnn::State {
           device(open_device(r.device)),
           type(compute_type(r.precision, device)),
           metadata(file.metadata),
-          filters(check_tensors(file, name)) {
+          layout(layout_of(file, name)) {
+        if (options.preset != CrnnPreset::automatic && options.preset != layout.preset)
+            throw Error(Errc::settings, "the weights file '" + name + "' is of the preset '" +
+                                            name_of(layout.preset) + "', not '" + name_of(options.preset) +
+                                            "' as was asked for");
+        const bool seed = layout.preset == CrnnPreset::seed;
+        if (options.iterations == 0)
+            options.iterations = seed ? 10 : 5;
+        if (options.tau < 0)
+            options.tau = seed ? 0.2F : std::numeric_limits<float>::infinity();
         const c10::InferenceMode inference;
         for (const auto& [tensor, content] : file.tensors) {
             if (!std::all_of(content.values.begin(), content.values.end(),
                              [](float v) { return std::isfinite(v); }))
                 throw Error(Errc::decode, "the weights file '" + name +
                                               "' holds values that are not finite in '" + tensor + "'");
-            at::Tensor parameter = to_torch(content).to(device, type);
+            // Normalisations stay in float32: so do the statistics they belong to.
+            const bool norm = starts_with_one_of(tensor, {layout.cell_norm, layout.shared_norm});
+            at::Tensor parameter = to_torch(content).to(device, norm ? at::kFloat : type);
             if (parameter.dim() == 4)
                 parameter = parameter.contiguous(at::MemoryFormat::ChannelsLast);
             parameters[tensor] = parameter;
         }
     }
 
+    /// `x` undefined is a hidden state of zeros: the bias alone.
     at::Tensor convolve(const std::string& layer, const at::Tensor& x) const {
         const at::Tensor& weight = parameters.at(layer + ".weight");
-        return at::conv2d(x, weight, parameters.at(layer + ".bias"), 1, weight.size(2) / 2);
+        const at::Tensor& bias = parameters.at(layer + ".bias");
+        return x.defined() ? at::conv2d(x, weight, bias, 1, weight.size(2) / 2)
+                           : bias.reshape({1, layout.filters, 1, 1});
     }
 
-    /// h_t = ReLU(i2h(x_t) + h2h(h_{t-1}) + ih2ih(previous iteration's h_t)), forwards and backwards, summed.
-    /// What does not depend on the direction is computed once and for all frames together.
-    at::Tensor recurrent(const at::Tensor& x, const at::Tensor& previous) const {
-        const at::Tensor input =
-            convolve("bcrnn.CRNN_model.i2h", x) + convolve("bcrnn.CRNN_model.ih2ih", previous);
-        at::Tensor sum = at::zeros_like(input);
+    /// ReLU in place, then the normalisation where there is one, with mean and variance over all but the
+    /// channels.
+    at::Tensor activate(at::Tensor x, const std::string& norm) const {
+        at::relu_(x);
+        if (norm.empty())
+            return x;
+        return at::batch_norm(x, parameters.at(norm + ".weight"), parameters.at(norm + ".bias"), {}, {}, true,
+                              0.0, 1e-5, false);
+    }
+
+    /// h_t = act(i2h(x_t) + h2h(h_{t-1}) + ih2ih(previous iteration's h_t)), forwards and backwards, summed.
+    /// What does not depend on the direction is computed once and for all frames together; `previous` is
+    /// freed after that.
+    at::Tensor recurrent(const at::Tensor& x, at::Tensor previous) const {
+        at::Tensor input = convolve(layout.input, x);
+        input.add_(convolve(layout.iteration, previous));
+        previous.reset();
+        at::Tensor sum = at::empty_like(input);
         const std::int64_t frames = x.size(0);
         for (const bool forwards : {true, false}) {
-            at::Tensor hidden = at::zeros_like(input.narrow(0, 0, 1));
+            at::Tensor hidden;
             for (std::int64_t i = 0; i < frames; ++i) {
                 const std::int64_t t = forwards ? i : frames - 1 - i;
-                hidden = at::relu(input.narrow(0, t, 1) + convolve("bcrnn.CRNN_model.h2h", hidden));
-                sum.narrow(0, t, 1).add_(hidden);
+                hidden = activate(convolve(layout.hidden, hidden) + input.narrow(0, t, 1), layout.cell_norm);
+                at::Tensor out = sum.narrow(0, t, 1);
+                forwards ? out.copy_(hidden) : out.add_(hidden);
             }
         }
         return sum;
+    }
+
+    /// x_l = act(conv_x(x_{l-1}) + conv_h(x_l of the iteration before)); that one is freed on the way.
+    at::Tensor layer(int n, const at::Tensor& below, at::Tensor previous) const {
+        const std::string name = "conv" + std::to_string(n);
+        at::Tensor out = convolve(name + "_x", below);
+        out.add_(convolve(name + "_h", previous));
+        previous.reset();
+        return activate(std::move(out), layout.shared_norm);
     }
 
     /// `x` and `k0` are complex [T, H, W], `mask` real.
@@ -124,22 +239,22 @@ struct Crnn::State {
     }
 
     at::Tensor forward(at::Tensor image, const at::Tensor& k0, const at::Tensor& mask) const {
-        const std::int64_t frames = image.size(0);
-        const at::Tensor zero =
-            at::zeros({frames, filters, image.size(1), image.size(2)}, at::TensorOptions(device).dtype(type))
-                .contiguous(at::MemoryFormat::ChannelsLast);
-        at::Tensor h0 = zero;
-        at::Tensor h1 = zero;
-        at::Tensor h2 = zero;
-        at::Tensor h3 = zero;
+        const auto units = static_cast<std::size_t>(layout.units);
+        std::vector<at::Tensor> hidden(units + 1); // undefined: zeros, before the first iteration
         for (int i = 0; i < options.iterations; ++i) {
+            const bool last = i + 1 == options.iterations;
             // [T, H, W, 2] in memory is [T, 2, H, W] with the channels innermost.
             const at::Tensor x = at::view_as_real(image).permute({0, 3, 1, 2}).to(type);
-            h0 = recurrent(x, h0);
-            h1 = at::relu(convolve("conv1_x", h0) + convolve("conv1_h", h1));
-            h2 = at::relu(convolve("conv2_x", h1) + convolve("conv2_h", h2));
-            h3 = at::relu(convolve("conv3_x", h2) + convolve("conv3_h", h3));
-            const at::Tensor step = convolve("conv4_x", h3).to(at::kFloat).permute({0, 2, 3, 1}).contiguous();
+            hidden[0] = recurrent(x, std::move(hidden[0]));
+            for (std::size_t n = 1; n <= units; ++n) {
+                hidden[n] = layer(static_cast<int>(n), hidden[n - 1], std::move(hidden[n]));
+                if (last)
+                    hidden[n - 1].reset();
+            }
+            at::Tensor step = convolve("conv" + std::to_string(units + 1) + "_x", hidden[units]);
+            if (last)
+                hidden.clear();
+            step = step.to(at::kFloat).permute({0, 2, 3, 1}).contiguous();
             image = consistent(image + at::view_as_complex(step), k0, mask);
         }
         return image;
@@ -150,7 +265,7 @@ struct Crnn::State {
     at::Device device;
     at::ScalarType type;
     std::map<std::string, std::string> metadata;
-    std::int64_t filters;
+    Layout layout;
     Parameters parameters;
 };
 
@@ -160,11 +275,11 @@ Crnn Crnn::load(const std::string& path, const CrnnOptions& options, const RunOp
 
 Crnn::Crnn(const TensorFile& file, const std::string& name, const CrnnOptions& options,
            const RunOptions& run) {
-    if (options.iterations < 1 || options.iterations > 1000)
+    if (options.iterations < 0 || options.iterations > 1000)
         throw Error(Errc::settings,
                     "a CRNN needs 1 to 1000 iterations, not " + std::to_string(options.iterations));
-    if (!(options.tau >= 0.0F))
-        throw Error(Errc::settings, "the weight of the measured data must not be negative");
+    if (std::isnan(options.tau))
+        throw Error(Errc::settings, "the weight of the measured data must be a number");
     state_ =
         torch_call("loading the network", [&] { return std::make_unique<State>(file, name, options, run); });
 }
@@ -174,7 +289,15 @@ Crnn& Crnn::operator=(Crnn&&) noexcept = default;
 Crnn::~Crnn() = default;
 
 int Crnn::filters() const {
-    return static_cast<int>(state_->filters);
+    return static_cast<int>(state_->layout.filters);
+}
+
+int Crnn::iterations() const {
+    return state_->options.iterations;
+}
+
+CrnnPreset Crnn::preset() const {
+    return state_->layout.preset;
 }
 
 const std::map<std::string, std::string>& Crnn::metadata() const {

@@ -5,34 +5,48 @@
 #include "network.hpp"
 
 #include <complex>
-#include <limits>
 #include <memory>
 #include <span>
 #include <string>
 
 namespace mri {
 
+/// The networks that the published code and the first product of this kind trained; they differ in their
+/// cell.
+enum class CrnnPreset {
+    automatic, ///< what the names of the tensors say
+    reference, ///< no batch normalisation; 5 iterations, hard data consistency
+    seed       ///< batch normalisation with the statistics of the data; 10 iterations, tau = 0.2
+};
+
 /// What the weights file does not say.
 struct CrnnOptions {
-    int iterations =
-        5; ///< each a pass of the network and a step of data consistency; they share their weights
+    int iterations = 0; ///< each a pass of the network and a step of data consistency; they share their
+                        ///< weights. 0: preset's
     /// Weight of the measured data: k = (1 - m) k + m (k + tau k0) / (1 + tau). Infinite: hard, k = (1 - m) k
-    /// + m k0.
-    float tau = std::numeric_limits<float>::infinity();
+    /// + m k0. Negative: the preset's.
+    float tau = -1.0F;
+    CrnnPreset preset = CrnnPreset::automatic;
 };
 
 /// Qin et al., IEEE Trans Med Imaging 2019;38:280 (arXiv 1712.01751), with weights named as in their public
 /// reference.
 ///
 /// Per iteration, with the hidden states of the iteration before as second input: a layer that is recurrent
-/// over frames (forwards and backwards, outputs summed), three that are recurrent over iterations only, one
-/// plain convolution; a residual step; data consistency.
+/// over frames (forwards and backwards, outputs summed), three or any other number that are recurrent over
+/// iterations only, one plain convolution; a residual step; data consistency.
+///
+/// Preset `seed` has a batch normalisation after the ReLU inside the recurrence, over the pixels of the
+/// frame, and one that all layers recurrent over iterations share, over frames and pixels; both take mean and
+/// variance of the data at hand, never stored ones.
 class Crnn {
   public:
-    /// Reads a weights file (safetensors, or a state dict of PyTorch before 1.6) with
-    /// bcrnn.CRNN_model.{i2h,h2h,ih2ih}, conv{1,2,3}_{x,h} and conv4_x, each .weight and .bias; filters and
-    /// kernel size are those of the file. Throws what read_weights() throws, Errc::decode naming each tensor
-    /// that is missing, extra or misshapen, and Errc::no_device.
+    /// Reads a weights file (what read_weights() reads) with bcrnn.CRNN_model.{i2h,h2h,ih2ih} (preset seed:
+    /// iteration_to_hidden, hidden_to_hidden, iterationHidden_to_iterationHidden, and the normalisations
+    /// bcrnn.CRNN_model.<any> and <any>), conv{1,2,3}_{x,h} and conv4_x, each .weight and .bias; filters,
+    /// kernel size and number of layers are those of the file. Throws what read_weights() throws,
+    /// Errc::decode naming each tensor that is missing, extra or misshapen, Errc::settings for a preset that
+    /// the file is not of, and Errc::no_device.
     static Crnn load(const std::string& path, const CrnnOptions& options, const RunOptions& run);
     Crnn(const TensorFile& file, const std::string& name, const CrnnOptions& options, const RunOptions& run);
 
@@ -50,6 +64,8 @@ class Crnn {
     double warm_up(const WindowShape& shape);
 
     int filters() const;
+    int iterations() const;
+    CrnnPreset preset() const;
     const std::map<std::string, std::string>& metadata() const;
     std::string precision() const;
 

@@ -5,9 +5,9 @@
  * De-aliases Cartesian cine with a convolutional recurrent network (Qin et al., IEEE TMI 2019) that returns
  * to the measured data after each of its iterations: one complex image out for each in, with its time stamps
  * and metas. It needs each image's k-space as side data (mrigrid attach-kspace=true combine=none), of one
- * coil, on the image's own Cartesian grid. Weights are a safetensors file or a state dict of PyTorch
- * before 1.6, such as the reference's published ones. Image and k-space are divided by one scale that is
- * fixed by the first window of a series. `weights` may be set while playing, see mriunet.
+ * coil, on the image's own Cartesian grid. Weights are a safetensors file or a PyTorch state dict, such as
+ * the reference's published ones; iterations, filters and layers may be any. Image and k-space are divided by
+ * one scale that is fixed by the first window of a series. `weights` may be set while playing, see mriunet.
  *
  * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
  * measured when the caps come. Caps: application/x-mri-image, C64LE with one channel, in and out.
@@ -30,8 +30,9 @@ namespace {
 using namespace mri;
 
 struct CrnnSettings : NetworkSettings {
-    int iterations = 5;
-    double tau = std::numeric_limits<double>::infinity();
+    CrnnPreset preset = CrnnPreset::automatic;
+    int iterations = 0;
+    double tau = -1;
 };
 
 #define MRI_CRNN_CAPS                                                                                        \
@@ -49,16 +50,23 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     static void properties(Properties<MriCrnn>& p) {
         using S = CrnnSettings;
         network_properties(p);
-        p.integer("iterations", "Passes of the network and of data consistency", 1, 1000, &S::iterations);
+        p.choice(
+            "preset", "Kind of cell; iterations and tau follow it where they are not set", &S::preset,
+            {{CrnnPreset::automatic, "auto", "As the weights file says"},
+             {CrnnPreset::reference, "reference", "No batch normalisation, 5 iterations, hard consistency"},
+             {CrnnPreset::seed, "seed", "Batch normalisation, 10 iterations, tau = 0.2"}});
+        p.integer("iterations", "Passes of the network and of data consistency; 0: the preset's", 0, 1000,
+                  &S::iterations);
         p.real("tau",
                "Weight of the measured data against the network's, (k + tau k0) / (1 + tau); inf: measured "
-               "data alone",
-               0, std::numeric_limits<double>::infinity(), &S::tau);
+               "data alone; -1: the preset's",
+               -1, std::numeric_limits<double>::infinity(), &S::tau);
     }
 
   protected:
     Crnn load_network(const CrnnSettings& s) const override {
-        return Crnn::load(find_weights(s.weights), {s.iterations, static_cast<float>(s.tau)}, s.run());
+        return Crnn::load(find_weights(s.weights), {s.iterations, static_cast<float>(s.tau), s.preset},
+                          s.run());
     }
     void check_frame(GstBuffer* buffer) override;
     void new_series() override { scale_.reset(); }
