@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "running_background.hpp"
+
+#include "arrays.hpp"
+#include "coils.hpp"
+#include "density.hpp"
+#include "plugins/common/error.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace mri {
+
+struct RunningBackground::State {
+    State(const ReconstructionSpace& s, Combine c, int n)
+        : space(s),
+          combine(c),
+          frames(n),
+          pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)),
+          coils(static_cast<std::size_t>(s.coils)),
+          nufft(s.width, s.height, Nufft::Options{.tolerance = s.tolerance, .threads = s.threads}, s.device),
+          background(pixels * coils),
+          step(background.size()) {}
+
+    ReconstructionSpace space;
+    Combine combine;
+    int frames;
+    std::size_t pixels;
+    std::size_t coils;
+    DeviceNufft nufft;
+    int count = 0;                  ///< frames in the background
+    std::vector<cfloat> background; ///< M: [coil][y][x]
+    std::vector<cfloat> image;      ///< of the frame, likewise
+    std::vector<cfloat> step;       ///< likewise
+    std::vector<cfloat> rest;       ///< [coil][point]
+
+    /// Areas of the clipped ramp, times `share`, for adjoints of the image's scale.
+    std::vector<float> areas(const FrameView& frame, double strip_limit, double share) const {
+        ReconstructionSpace clipped = space;
+        clipped.strip_limit = strip_limit;
+        auto out = sample_areas(clipped, std::span(&frame, 1), Density::clipped);
+        for (float& area : out)
+            area *= static_cast<float>(share * density_scale(space.width, space.height));
+        return out;
+    }
+
+    /// x += A^H areas (y - A x).
+    void add_misfit(const FrameView& frame, std::vector<cfloat>& x, std::span<const float> areas) {
+        rest.resize(frame.samples.size());
+        nufft.forward(x.data(), rest.data(), space.coils);
+        for (std::size_t i = 0; i < rest.size(); ++i)
+            rest[i] = frame.samples[i] - rest[i];
+        nufft.adjoint(rest.data(), areas, step.data(), space.coils);
+        arrays::add_scaled(x.data(), 1, step.data(), x.size());
+    }
+};
+
+RunningBackground::RunningBackground(const ReconstructionSpace& space, Combine combine, int frames) {
+    if (frames < 1)
+        throw Error(Errc::settings, "a running background needs at least one frame");
+    if (space.sampling == KspaceSampling::cartesian)
+        throw Error(Errc::settings,
+                    "a running background is for trajectories that rotate, not for Cartesian ones");
+    if (combine == Combine::adaptive)
+        throw Error(Errc::settings,
+                    "a running background leaves no time for sensitivities: set combine to rss "
+                    "or none");
+    if (space.width < 1 || space.height < 1 || space.coils < 1)
+        throw Error(Errc::format, "a reconstruction needs a size and at least one coil");
+    state_ = std::make_unique<State>(space, combine, frames);
+}
+
+RunningBackground::~RunningBackground() = default;
+RunningBackground::RunningBackground(RunningBackground&&) noexcept = default;
+RunningBackground& RunningBackground::operator=(RunningBackground&&) noexcept = default;
+
+void RunningBackground::forget() {
+    state_->count = 0;
+}
+
+void RunningBackground::reconstruct(const FrameView& frame, cfloat* images) {
+    State& s = *state_;
+    const std::size_t points =
+        static_cast<std::size_t>(frame.readouts) * static_cast<std::size_t>(frame.samples_per_readout);
+    if (points == 0 || frame.kxy.size() != 2 * points || frame.samples.size() != points * s.coils)
+        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.samples.size()) +
+                                      " samples does not fit " + std::to_string(s.coils) + " coils of " +
+                                      std::to_string(points) + " points");
+    // One value that is not a number would stay in the background for good.
+    for (const float k : frame.kxy)
+        if (!std::isfinite(k))
+            throw Error(Errc::format, "a k-space frame has sampling positions that are not finite");
+    for (const cfloat& sample : frame.samples)
+        if (!std::isfinite(sample.real()) || !std::isfinite(sample.imag()))
+            throw Error(Errc::format, "a k-space frame has samples that are not finite");
+
+    s.nufft.set_points(frame.kxy);
+    if (s.count == 0)
+        std::fill(s.background.begin(), s.background.end(), cfloat{});
+    s.count = std::min(s.count + 1, s.frames);
+    s.add_misfit(frame, s.background, s.areas(frame, s.count, 1.0 / s.count));
+    s.image = s.background;
+    s.add_misfit(frame, s.image, s.areas(frame, s.space.strip_limit, 1.0));
+    if (s.combine == Combine::rss)
+        root_sum_of_squares(s.image.data(), s.space.coils, s.pixels, images);
+    else
+        std::copy(s.image.begin(), s.image.end(), images);
+}
+
+} // namespace mri
