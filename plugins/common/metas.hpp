@@ -78,6 +78,7 @@ enum class Role {
     input,   ///< the image that the last network was given
     kspace,  ///< the frame that the image was computed from
     gridded, ///< the frame's plain gridded image, beside a better reconstruction
+    sensitivities, ///< of the receive coils: an image (C64LE) with one channel a coil
 };
 const char* to_string(Role role) noexcept;
 /// Throws Errc::settings when the name is no role.

@@ -102,6 +102,31 @@ class PlaneWatch {
     std::optional<Plane> plane_;
 };
 
+/// Throws Errc::settings when sensitivities are to be attached that no combination makes.
+inline void check_attached(bool sensitivities, Combine combine) {
+    if (sensitivities && combine != Combine::adaptive)
+        throw Error(Errc::settings, "attach-sensitivities goes with combine=adaptive: the other combinations "
+                                    "know no sensitivities");
+}
+
+/// Sensitivities [coil][y][x] as side data of the role: a complex image of one channel a coil. None stand for
+/// one coil of sensitivity 1.
+inline GstPtr<GstSample> sensitivity_sample(std::span<const cfloat> maps, const KspaceInfo& info) {
+    ImageInfo image = image_of(info, Combine::none);
+    image.framerate = {};
+    if (maps.empty())
+        image.channels = 1;
+    auto buffer = new_buffer<cfloat>(image.pixels() * static_cast<std::size_t>(image.channels));
+    {
+        const Mapped<cfloat> out(buffer.get());
+        if (maps.empty())
+            std::fill_n(out.data(), out.size(), cfloat(1));
+        else
+            std::copy(maps.begin(), maps.end(), out.data());
+    }
+    return adopt(gst_sample_new(buffer.get(), image.to_caps().get(), nullptr, nullptr));
+}
+
 /// Writes combined images into a buffer of `info`'s format: as they are, or their real part (a root sum of
 /// squares).
 inline void store_images(std::span<const cfloat> images, const ImageInfo& info, GstBuffer* buffer) {

@@ -16,6 +16,9 @@
  * device=auto takes one where there is one.
  *
  * attach-kspace puts the frame onto the image as side data (role kspace), for networks that keep to the data.
+ * With combine=adaptive attach-sensitivities puts the coils' sensitivities there too (role sensitivities): a
+ * complex image of one channel a coil, the same buffer from frame to frame until they change. Each coil saw
+ * sensitivity times image.
  *
  * Latency: none beyond its computing time.
  *
@@ -43,6 +46,7 @@ struct MriGridSettings {
     double tolerance = 5e-4;
     int threads = 1;
     bool attach_kspace = false;
+    bool attach_sensitivities = false;
 };
 
 class MriGrid : public Configured<Transform, MriGridSettings> {
@@ -72,11 +76,15 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
         p.integer("threads", "Threads (0: one per core); coils are what is shared out", 0, 256, &S::threads);
         p.boolean("attach-kspace", "Put the frame onto the image as side data", &S::attach_kspace);
+        p.boolean("attach-sensitivities",
+                  "combine=adaptive: put the coils' sensitivities onto the image as side data",
+                  &S::attach_sensitivities);
     }
 
   protected:
     bool start() override {
         settings_ = settings();
+        check_attached(settings_.attach_sensitivities, settings_.combine);
         device_ = device_for(*this, settings_.device);
         return true;
     }
@@ -84,6 +92,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     void stop() override {
         reconstruction_.reset();
         images_ = {};
+        sensitivities_.reset();
         in_caps_.reset();
         plane_.forget();
     }
@@ -120,6 +129,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         space.device = device_;
         reconstruction_.emplace(space, settings_.density, settings_.combine);
         images_.resize(out_.pixels() * out_.channels);
+        sensitivities_.reset();
         plane_.forget();
     }
 
@@ -132,9 +142,19 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         store_images(images_, out_, out);
         if (settings_.attach_kspace)
             add_side(out, Role::kspace, in, in_caps_.get());
+        if (settings_.attach_sensitivities)
+            attach_sensitivities(out);
     }
 
   private:
+    void attach_sensitivities(GstBuffer* out) {
+        const std::size_t version = reconstruction_->sensitivities_version();
+        if (!sensitivities_ || version != version_)
+            sensitivities_ = sensitivity_sample(reconstruction_->sensitivities(), in_);
+        version_ = version;
+        add_side(out, Role::sensitivities, sensitivities_.get());
+    }
+
     // Streaming thread, between start() and stop().
     MriGridSettings settings_;
     ComputeDevice device_;
@@ -143,6 +163,8 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     GstPtr<GstCaps> in_caps_;
     std::optional<FrameReconstruction> reconstruction_;
     std::vector<cfloat> images_;
+    GstPtr<GstSample> sensitivities_;
+    std::size_t version_ = 0; // of sensitivities_
     PlaneWatch plane_; // sensitivities belong to a plane
 };
 

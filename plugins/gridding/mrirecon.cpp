@@ -14,6 +14,10 @@
  * 2014) and, for several coils, their sensitivities. It needs about ten times the time and the whole window
  * agrees with the data.
  *
+ * method=sense solves each frame by itself with the coils' sensitivities (CG-SENSE, Pruessmann et al., MRM
+ * 2001): it follows motion fully and takes from the window the sensitivities, averaged over some 32 frames,
+ * and what it starts from. Windows may be as short as one frame, then without latency.
+ *
  * A window of T frames and a hop of h emits its central h frames; the first and the last window also emit
  * their edges; a series shorter than T is padded by repeating its edge frames. Each frame comes out once,
  * with its time stamps and metas.
@@ -21,7 +25,8 @@
  * device=auto computes the transforms on an NVIDIA GPU where there is one; the iterations around them stay on
  * the processor.
  *
- * attach-gridded puts the plain gridded image (role gridded), attach-kspace the frame itself (role kspace)
+ * attach-gridded puts the plain gridded image (role gridded), attach-kspace the frame itself (role kspace),
+ * attach-sensitivities the coils' sensitivities (role sensitivities: a complex image of one channel a coil)
  * onto the image as side data.
  *
  * Latency: window - 1 frames; in a live pipeline plus the time that a window takes to compute, measured on
@@ -60,6 +65,10 @@ struct MriReconSettings {
     int threads = 1;
     bool attach_gridded = false;
     bool attach_kspace = false;
+    bool attach_sensitivities = false;
+    int sense_iterations = WindowOptions{}.sense_iterations;
+    double l2 = WindowOptions{}.l2;
+    bool from_background = WindowOptions{}.from_background;
 };
 
 class MriRecon : public Configured<Windowed, MriReconSettings> {
@@ -75,6 +84,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         p.choice(
             "method", "What is computed", &S::method,
             {{WindowMethod::background, "background", "Static background and gridded residual"},
+             {WindowMethod::sense, "sense", "Each frame by the coils' sensitivities, iteratively (CG-SENSE)"},
              {WindowMethod::temporal_variation, "tv",
               "From there on the temporal total variation is made small, with the coils' sensitivities"}});
         p.integer("window", "Frames reconstructed together", 1, 1000, &S::window);
@@ -85,6 +95,14 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
                "method=tv: weight of the variation, in units of the background's 99.5th percentile; noise "
                "wants more",
                0, 1, &S::lambda);
+        p.integer("sense-iterations", "method=sense: conjugate gradient steps of each frame", 1, 1000,
+                  &S::sense_iterations);
+        p.real("l2",
+               "method=sense: weight of the squared distance from the start, beside a data term whose "
+               "eigenvalues are around 1; noise wants more",
+               0, 1000, &S::l2);
+        p.choice("start", "method=sense: what a frame starts from and l2 holds on to", &S::from_background,
+                 {{false, "zero", "Nothing"}, {true, "background", "The window's static background"}});
         p.choice("combine", "How the coils' images become one", &S::combine,
                  {{Combine::none, "none", "Not: one channel a coil"},
                   {Combine::rss, "rss", "Root of the sum of squares"},
@@ -104,11 +122,15 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         p.boolean("attach-gridded", "Put the plain gridded image onto the image as side data",
                   &S::attach_gridded);
         p.boolean("attach-kspace", "Put the frame onto the image as side data", &S::attach_kspace);
+        p.boolean("attach-sensitivities",
+                  "combine=adaptive: put the coils' sensitivities onto the image as side data",
+                  &S::attach_sensitivities);
     }
 
   protected:
     void start() override {
         settings_ = settings();
+        check_attached(settings_.attach_sensitivities, settings_.combine);
         device_ = device_for(*this, settings_.device);
         set_window(settings_.window, settings_.hop > 0 ? settings_.hop : settings_.window);
     }
@@ -129,9 +151,12 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         auto space = space_of(in_, settings_.tolerance, settings_.threads);
         space.device = device_;
         space.strip_limit = settings_.strip_limit;
-        reconstruction_.emplace(
-            space, settings_.density, settings_.combine,
-            WindowOptions{settings_.method, settings_.iterations, settings_.tv_iterations, settings_.lambda});
+        WindowOptions options{settings_.method, settings_.iterations, settings_.tv_iterations,
+                              settings_.lambda};
+        options.sense_iterations = settings_.sense_iterations;
+        options.l2 = settings_.l2;
+        options.from_background = settings_.from_background;
+        reconstruction_.emplace(space, settings_.density, settings_.combine, options);
         images_.resize(out_.pixels() * out_.channels);
         timed_ = false;
         set_src_caps(out_caps_);
@@ -157,6 +182,9 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
             views.push_back(frames.back().view());
         }
         reconstruction_->solve(views);
+        GstPtr<GstSample> sensitivities;
+        if (settings_.attach_sensitivities)
+            sensitivities = sensitivity_sample(reconstruction_->sensitivities(), in_);
         std::vector<GstPtr<GstBuffer>> outputs;
         for (std::size_t i = job.first; i < job.first + job.count; ++i) {
             reconstruction_->reconstruct(i, images_.data());
@@ -170,6 +198,8 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
             }
             if (settings_.attach_kspace)
                 add_side(image.get(), Role::kspace, job.items[i].get(), in_caps_.get());
+            if (sensitivities)
+                add_side(image.get(), Role::sensitivities, sensitivities.get());
             outputs.push_back(std::move(image));
         }
         return outputs;

@@ -8,6 +8,7 @@
 #include "fft.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
+#include "sense.hpp"
 #include "temporal_tv.hpp"
 
 #include <algorithm>
@@ -147,36 +148,50 @@ class CartesianGrid {
     std::vector<std::size_t> index_;
 };
 
-/// Sensitivities from a running average of the coils' images.
+/// Sensitivities from a running average of the coils' images. From frame to frame they hardly change: once
+/// the average is there, most frames need not give their coils' images.
 class AveragedCoils {
   public:
-    AveragedCoils(int coils, int width, int height)
+    /// Of `most` sets of images; then it forgets.
+    AveragedCoils(int coils, int width, int height, std::size_t most = 32)
         : coils_(coils),
           width_(width),
           height_(height),
+          most_(most),
           average_(static_cast<std::size_t>(coils) * width * height),
           maps_(average_.size()) {}
 
     void forget() { frames_ = 0; }
+    /// Whether the next frame's images are wanted.
+    bool wants_next() const { return frames_ < most_ || (frames_ + 1) % every == 0; }
+    /// The next frame, when they are not.
+    void skip() { ++frames_; }
+    std::span<const cfloat> maps() const { return maps_; }
+    std::size_t version() const { return version_; }
 
     const cfloat* add(const cfloat* images) {
         ++frames_;
         // An average of complex images: the streaks of a rotating trajectory cancel, the coils' phases stay.
-        const float share = 1.0f / static_cast<float>(std::min(frames_, most));
+        const float share = 1.0f / static_cast<float>(std::min(frames_, most_));
         for (std::size_t p = 0; p < average_.size(); ++p)
             average_[p] = frames_ == 1 ? images[p] : average_[p] + (images[p] - average_[p]) * share;
         const bool power_of_two = (frames_ & (frames_ - 1)) == 0;
-        if ((frames_ < most / 2 && power_of_two) || frames_ % (most / 2) == 0)
+        const std::size_t again = std::max<std::size_t>(most_ / 2, 1);
+        if ((frames_ < again && power_of_two) || frames_ % again == 0) {
             estimate_sensitivities(average_.data(), coils_, width_, height_, maps_.data());
+            ++version_;
+        }
         return maps_.data();
     }
 
   private:
-    static constexpr std::size_t most = 32;
+    static constexpr std::size_t every = 4; ///< frame counts after the first
     int coils_;
     int width_;
     int height_;
+    std::size_t most_;
     std::size_t frames_ = 0;
+    std::size_t version_ = 0;
     std::vector<cfloat> average_;
     std::vector<cfloat> maps_;
 };
@@ -276,7 +291,8 @@ struct FrameReconstruction::State {
     std::unique_ptr<CartesianGrid> cartesian;
     std::unique_ptr<DeviceNufft> nufft;
     std::unique_ptr<AveragedCoils> sensitivities;
-    std::vector<float> kxy; ///< that `areas` belong to
+    std::size_t set_version = 0; ///< of the sensitivities that the transform has
+    std::vector<float> kxy;      ///< that `areas` belong to
     std::vector<float> areas;
     std::vector<cfloat> images; ///< of the coils
 
@@ -292,6 +308,14 @@ struct FrameReconstruction::State {
     void rss_image(const FrameView& frame, cfloat* out) {
         plan(frame);
         nufft->adjoint_rss(frame.samples.data(), weights(), out, space.coils);
+    }
+
+    void sense_image(const FrameView& frame, cfloat* out) {
+        plan(frame);
+        if (set_version != sensitivities->version())
+            nufft->set_sensitivities(sensitivities->maps().data(), space.coils);
+        set_version = sensitivities->version();
+        nufft->adjoint_sense(frame.samples.data(), weights(), out);
     }
 
     void plan(const FrameView& frame) {
@@ -331,6 +355,11 @@ void FrameReconstruction::reconstruct(const FrameView& frame, cfloat* images) {
         s.rss_image(frame, images);
         return;
     }
+    if (s.sensitivities && s.nufft && !s.sensitivities->wants_next()) {
+        s.sensitivities->skip();
+        s.sense_image(frame, images);
+        return;
+    }
     s.coil_images(frame, s.images.data());
     const cfloat* maps = s.sensitivities ? s.sensitivities->add(s.images.data()) : nullptr;
     combine_images(s.combine, s.images.data(), maps, s.space.coils, s.pixels, images);
@@ -339,6 +368,14 @@ void FrameReconstruction::reconstruct(const FrameView& frame, cfloat* images) {
 void FrameReconstruction::forget_coils() {
     if (state_->sensitivities)
         state_->sensitivities->forget();
+}
+
+std::span<const cfloat> FrameReconstruction::sensitivities() const {
+    return state_->sensitivities ? state_->sensitivities->maps() : std::span<const cfloat>();
+}
+
+std::size_t FrameReconstruction::sensitivities_version() const {
+    return state_->sensitivities ? state_->sensitivities->version() : 0;
 }
 
 struct WindowReconstruction::State {
@@ -355,7 +392,14 @@ struct WindowReconstruction::State {
                       .threads = s.threads,
                       .device = s.device}),
           images(pixels * static_cast<std::size_t>(s.coils)) {
-        if (c == Combine::adaptive && s.coils > 1)
+        if (o.method == WindowMethod::sense)
+            sense = std::make_unique<Sense>(Sense::Options{.width = s.width,
+                                                           .height = s.height,
+                                                           .iterations = o.sense_iterations,
+                                                           .tolerance = s.tolerance,
+                                                           .threads = s.threads,
+                                                           .device = s.device});
+        else if (c == Combine::adaptive && s.coils > 1)
             maps.resize(images.size());
         if (o.method == WindowMethod::temporal_variation)
             variation = std::make_unique<TemporalTv>(TemporalTv::Options{.width = s.width,
@@ -373,6 +417,8 @@ struct WindowReconstruction::State {
     std::size_t pixels;
     StaticBackground background;
     std::unique_ptr<TemporalTv> variation;
+    std::unique_ptr<Sense> sense;
+    std::unique_ptr<AveragedCoils> average; ///< of the backgrounds, for `sense`
     std::unique_ptr<FrameReconstruction> plain;
     std::vector<FrameView> frames;
     std::vector<std::vector<float>> areas;
@@ -381,6 +427,30 @@ struct WindowReconstruction::State {
     std::vector<cfloat> window; ///< [frame][pixel], of temporal_variation
 
     SampledFrame sampled(std::size_t i) const { return {frames[i].kxy, frames[i].samples, areas[i]}; }
+
+    std::span<const cfloat> sensitivities() const { return average ? average->maps() : maps; }
+
+    void prepare_sense() {
+        if (space.coils == 1) {
+            sense->set_sensitivities({}, 1);
+            return;
+        }
+        if (!average)
+            average = std::make_unique<AveragedCoils>(space.coils, space.width, space.height,
+                                                      std::max<std::size_t>(32 / frames.size(), 1));
+        average->add(background.background().data());
+        sense->set_sensitivities(average->maps(), space.coils);
+    }
+
+    /// One frame by CG-SENSE: [height][width].
+    void sense_image(std::size_t index, cfloat* out) {
+        if (options.from_background)
+            combine_images(space.coils > 1 ? Combine::adaptive : Combine::none,
+                           background.background().data(), sensitivities().data(), space.coils, pixels, out);
+        else
+            std::fill_n(out, pixels, cfloat{});
+        sense->solve(sampled(index), options.l2, {out, pixels});
+    }
 
     void with_residual(std::size_t index, cfloat* out) {
         background.residual(index, sampled(index), images.data());
@@ -412,6 +482,8 @@ WindowReconstruction::WindowReconstruction(const ReconstructionSpace& space, Den
         throw Error(Errc::settings, "a background cannot be solved without density weights");
     if (options.method == WindowMethod::temporal_variation && space.coils > 1 && combine != Combine::adaptive)
         throw Error(Errc::settings, "temporal variation combines the coils itself: set combine to adaptive");
+    if (options.method == WindowMethod::sense && space.coils > 1 && combine != Combine::adaptive)
+        throw Error(Errc::settings, "CG-SENSE combines the coils itself: set combine to adaptive");
     state_ = std::make_unique<State>(space, density, combine, options);
 }
 WindowReconstruction::~WindowReconstruction() = default;
@@ -438,6 +510,8 @@ void WindowReconstruction::solve(std::span<const FrameView> frames) {
     if (!s.maps.empty())
         estimate_sensitivities(s.background.background().data(), s.space.coils, s.space.width, s.space.height,
                                s.maps.data());
+    if (s.sense)
+        s.prepare_sense();
     if (!s.variation)
         return;
     s.window.resize(checked_product({frames.size(), s.pixels}, most_values, "a window of images"));
@@ -453,6 +527,12 @@ void WindowReconstruction::reconstruct(std::size_t index, cfloat* images) {
     State& s = *state_;
     if (index >= s.frames.size())
         throw Error(Errc::failed, "the window has no frame " + std::to_string(index));
+    if (s.sense) {
+        s.sense_image(index, s.images.data());
+        combine_images(s.combine == Combine::adaptive ? Combine::none : s.combine, s.images.data(), nullptr,
+                       1, s.pixels, images);
+        return;
+    }
     if (!s.variation) {
         s.with_residual(index, images);
         return;
@@ -460,6 +540,10 @@ void WindowReconstruction::reconstruct(std::size_t index, cfloat* images) {
     const cfloat* image = s.window.data() + index * s.pixels;
     combine_images(s.combine == Combine::adaptive ? Combine::none : s.combine, image, nullptr, 1, s.pixels,
                    images);
+}
+
+std::span<const cfloat> WindowReconstruction::sensitivities() const {
+    return state_->sensitivities();
 }
 
 void WindowReconstruction::gridded(std::size_t index, cfloat* images) {
@@ -470,7 +554,7 @@ void WindowReconstruction::gridded(std::size_t index, cfloat* images) {
         s.plain = std::make_unique<FrameReconstruction>(
             s.space, s.density == Density::file ? Density::file : Density::ramp, Combine::none);
     s.plain->reconstruct(s.frames[index], s.images.data());
-    combine_images(s.combine, s.images.data(), s.maps.data(), s.space.coils, s.pixels, images);
+    combine_images(s.combine, s.images.data(), s.sensitivities().data(), s.space.coils, s.pixels, images);
 }
 
 } // namespace mri

@@ -83,8 +83,14 @@ class FrameReconstruction {
     /// does not fit the space or holds values that are not finite.
     void reconstruct(const FrameView& frame, cfloat* images);
     /// Adaptive combination starts anew, as when the imaged plane has moved. Until then sensitivities come
-    /// from the average over up to 32 frames, made again after 1, 2, 4, 8, 16 frames and then after each 16.
+    /// from the average over the first 32 frames and then a running one of each fourth; they are made again
+    /// after 1, 2, 4, 8, 16 frames and then after each 16.
     void forget_coils();
+    /// What the last image was combined with, [coil][height][width], root sum of squares 1; empty unless
+    /// several coils are combined adaptively.
+    std::span<const cfloat> sensitivities() const;
+    /// Another number whenever they have other values.
+    std::size_t sensitivities_version() const;
 
   private:
     struct State;
@@ -94,6 +100,7 @@ class FrameReconstruction {
 /// What WindowReconstruction computes.
 enum class WindowMethod {
     background,        ///< a static background and each frame's gridded residual (background.hpp)
+    sense,             ///< each frame by the coils' sensitivities (sense.hpp)
     temporal_variation ///< from there on, sparse steps along time, with the coils' sensitivities
                        ///< (temporal_tv.hpp)
 };
@@ -103,14 +110,18 @@ struct WindowOptions {
     int iterations = 6;     ///< conjugate gradient steps for the background
     int tv_iterations = 25; ///< steps of the temporal variation
     double lambda = 0.007;  ///< weight of the variation, in units of the 99.5th percentile of the background
+    int sense_iterations = 10;   ///< conjugate gradient steps of each frame
+    double l2 = 0;               ///< sense.hpp
+    bool from_background = true; ///< what CG-SENSE starts from and l2 holds on to: the background, else zero
 };
 
 /// Window by window. Sensitivities for the adaptive combination come from the background, which is free of
-/// streaks.
+/// streaks; those of WindowMethod::sense from the mean of the backgrounds of some 32 frames, so that windows
+/// may be short.
 class WindowReconstruction {
   public:
     /// `density` is ramp, clipped or file; clipped suits both methods best. Throws Errc::settings for
-    /// Density::none, and for temporal_variation of several coils that are not combined adaptively.
+    /// Density::none, and for sense and temporal_variation of several coils that are not combined adaptively.
     WindowReconstruction(const ReconstructionSpace& space, Density density, Combine combine,
                          const WindowOptions& options);
     ~WindowReconstruction();
@@ -122,6 +133,9 @@ class WindowReconstruction {
     void solve(std::span<const FrameView> frames);
     /// Writes frame `index` of the window: [channel][height][width].
     void reconstruct(std::size_t index, cfloat* images);
+    /// Sensitivities of the last solve(), [coil][height][width]; empty for one coil or without adaptive
+    /// combination.
+    std::span<const cfloat> sensitivities() const;
     /// Writes the plain gridded image of frame `index` (Density::ramp), combined likewise.
     void gridded(std::size_t index, cfloat* images);
 

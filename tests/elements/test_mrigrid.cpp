@@ -234,6 +234,70 @@ TEST(MriGrid, SideDataRidesAlongAndOutlivesThePipeline) {
     EXPECT_TRUE(trajectory_of(gst_sample_get_buffer(kspace)));
 }
 
+TEST(MriGrid, SensitivitiesRideAlongAndAreSharedWhileTheyStay) {
+    const int size = 32, coils = 3, few = 9;
+    const auto truth = discs(size, 5);
+    const auto maps = synthetic_sensitivities(coils, size, size, 2);
+    std::vector<cfloat> images(maps.size());
+    for (std::size_t i = 0; i < images.size(); ++i)
+        images[i] = maps[i] * truth[i % truth.size()];
+    auto h = harness("mrigrid combine=adaptive attach-sensitivities=true");
+    auto plain = harness("mrigrid combine=none");
+    set_caps(h, radial_info(size, 2 * size, coils, 4));
+    set_caps(plain, radial_info(size, 2 * size, coils, 4));
+    std::vector<GstPtr<GstBuffer>> out;
+    for (int f = 0; f < 5; ++f) {
+        const auto kxy = spokes_of(f * few, few, 2 * size, size);
+        const auto data = exact_forward(images, size, size, kxy);
+        ASSERT_EQ(push(h, kspace_frame(data, kxy, few, f)), GST_FLOW_OK);
+        ASSERT_EQ(push(plain, kspace_frame(data, kxy, few, f)), GST_FLOW_OK);
+        out.push_back(pull(h));
+        GstSample* sample = side_of(out.back().get(), Role::sensitivities);
+        ASSERT_TRUE(sample);
+        const ImageInfo info = ImageInfo::from_caps(gst_sample_get_caps(sample));
+        EXPECT_EQ(info.format, SampleFormat::c64);
+        EXPECT_EQ(info.channels, coils);
+        EXPECT_EQ(info.width, size);
+        EXPECT_EQ(info.fov_y, 300);
+        EXPECT_EQ(info.series, 4);
+        // The image is the coils' images by just these sensitivities.
+        const auto seen = values_of<cfloat>(gst_sample_get_buffer(sample));
+        const auto each = values_of<cfloat>(pull(plain).get());
+        std::vector<cfloat> combined(truth.size());
+        combine_coils(each.data(), seen.data(), coils, truth.size(), combined.data());
+        EXPECT_LT(relative_error(values_of<cfloat>(out.back().get()), combined), 3e-6);
+    }
+    const auto buffer = [&](std::size_t i) {
+        return gst_sample_get_buffer(side_of(out[i].get(), Role::sensitivities));
+    };
+    // Made after 1, 2 and 4 frames.
+    EXPECT_NE(buffer(0), buffer(1));
+    EXPECT_EQ(buffer(1), buffer(2));
+    EXPECT_NE(buffer(2), buffer(3));
+    EXPECT_EQ(buffer(3), buffer(4));
+
+    auto one = harness("mrigrid combine=adaptive attach-sensitivities=true");
+    set_caps(one, radial_info(n, samples));
+    const auto kxy = spokes_of(0, spokes, samples, n);
+    ASSERT_EQ(push(one, kspace_frame(random_values(kxy.size() / 2, 6), kxy, spokes)), GST_FLOW_OK);
+    const auto image = pull(one);
+    GstSample* sample = side_of(image.get(), Role::sensitivities);
+    ASSERT_TRUE(sample);
+    EXPECT_EQ(values_of<cfloat>(gst_sample_get_buffer(sample)), std::vector<cfloat>(n * n, cfloat(1)));
+}
+
+TEST(MriGrid, SensitivitiesThatNobodyMakesCannotBeAttached) {
+    auto element = adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("mrigrid", nullptr))));
+    g_object_set(element.get(), "attach-sensitivities", TRUE, nullptr);
+    {
+        BusWatch bus(element.get());
+        EXPECT_EQ(gst_element_set_state(element.get(), GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+        ASSERT_EQ(bus.errors().size(), 1u);
+        EXPECT_NE(bus.errors()[0].find("combine=adaptive"), std::string::npos) << bus.errors()[0];
+    }
+    gst_element_set_state(element.get(), GST_STATE_NULL);
+}
+
 TEST(MriGrid, NewCapsMidStreamAndFlush) {
     auto h = harness("mrigrid combine=none");
     const auto kxy = spokes_of(0, spokes, samples, n);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/coils.hpp"
+#include "tests/support/bart.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -164,4 +166,44 @@ TEST(Coils, MapsOfASilentArrayAreFinite) {
     estimate_sensitivities(nothing.data(), coils, size, size, maps.data());
     for (const cfloat& value : maps)
         EXPECT_TRUE(std::isfinite(value.real()) && std::isfinite(value.imag()));
+}
+
+TEST(Coils, EstimatedMapsAreThoseOfBart) {
+    if (test::Bart::missing())
+        GTEST_SKIP() << "there is no program bart";
+    constexpr std::size_t n = 128, all = n * n;
+    const test::Bart bart;
+    bart.run("phantom -x 128 -k -s 8 kspace");
+    bart.run("fft -u -i 3 kspace images");
+    bart.run("ecalib -m1 -c 0 -r 20 kspace espirit");
+    bart.run("caldir 24 kspace direct");
+    const auto images = bart.read("images");
+    ASSERT_EQ(images.size(), coils * all);
+    std::vector<cfloat> maps(images.size());
+    estimate_sensitivities(images.data(), coils, n, n, maps.data());
+
+    std::vector<double> brightness(all);
+    for (std::size_t i = 0; i < images.size(); ++i)
+        brightness[i % all] += std::norm(images[i]);
+    const double strongest = *std::max_element(brightness.begin(), brightness.end());
+    for (const auto& [name, least] : {std::pair{"espirit", 0.998}, {"direct", 0.9995}}) {
+        const auto theirs = bart.read(name);
+        ASSERT_EQ(theirs.size(), maps.size());
+        double sum = 0, count = 0;
+        for (std::size_t p = 0; p < all; ++p) {
+            if (brightness[p] < 0.01 * strongest)
+                continue;
+            std::complex<double> product = 0;
+            double power = 0;
+            for (std::size_t c = 0; c < coils; ++c) {
+                product += std::complex<double>(std::conj(maps[c * all + p]) * theirs[c * all + p]);
+                power += std::norm(theirs[c * all + p]);
+            }
+            sum += std::abs(product) / std::sqrt(power);
+            ++count;
+        }
+        // Direct calibration sees the 24 central lines, whose pixels are 5 wide: as much as our patch.
+        // ESPIRiT fits kernels to them and is off at a few pixels of the skull.
+        EXPECT_GT(sum / count, least) << name << " over " << count << " pixels";
+    }
 }
