@@ -165,7 +165,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     std::vector<cfloat> images_;
     GstPtr<GstSample> sensitivities_;
     std::size_t version_ = 0; // of sensitivities_
-    PlaneWatch plane_; // sensitivities belong to a plane
+    PlaneWatch plane_;        // sensitivities belong to a plane
 };
 
 } // namespace

@@ -280,6 +280,128 @@ TEST(MriRecon, TemporalVariationFollowsMotionMoreClosely) {
     EXPECT_NE(bus.errors()[0].find("combine"), std::string::npos);
 }
 
+namespace {
+
+constexpr int ring = 4;
+
+/// [coil][spoke][sample] of a moving frame, seen by a ring of four coils.
+std::vector<cfloat> ring_data(int frame) {
+    static const auto maps = synthetic_sensitivities(ring, n, n, 2);
+    const auto object = discs(n, radius(frame));
+    std::vector<cfloat> images(maps);
+    for (std::size_t i = 0; i < images.size(); ++i)
+        images[i] *= object[i % object.size()];
+    return exact_forward(images, n, n, trajectory(frame));
+}
+
+std::vector<cfloat> sensitivities_of(GstBuffer* image) {
+    GstSample* sample = side_of(image, Role::sensitivities);
+    if (!sample)
+        return {};
+    EXPECT_EQ(ImageInfo::from_caps(gst_sample_get_caps(sample)).channels, ring);
+    return values_of<cfloat>(gst_sample_get_buffer(sample));
+}
+
+} // namespace
+
+TEST(MriRecon, SenseSolvesEachFramesEquations) {
+    for (const double l2 : {0.02, 0.2}) {
+        auto h = harness("mrirecon method=sense window=3 start=zero strip-limit=1 tolerance=1e-5 "
+                         "sense-iterations=200 attach-sensitivities=true l2=" +
+                         std::to_string(l2));
+        set_caps(h, radial_info(n, samples, ring));
+        for (int f = 0; f < 3; ++f)
+            ASSERT_EQ(push(h, kspace_frame(ring_data(f), trajectory(f), spokes, f)), GST_FLOW_OK);
+        for (int f = 0; f < 3; ++f) {
+            const auto out = pull(h);
+            ASSERT_TRUE(out);
+            EXPECT_EQ(GST_BUFFER_PTS(out.get()), f * 40 * GST_MSECOND);
+            const auto image = values_of<cfloat>(out.get());
+            const auto maps = sensitivities_of(out.get());
+            ASSERT_EQ(image.size(), static_cast<std::size_t>(n) * n);
+            ASSERT_EQ(maps.size(), ring * image.size());
+            // sum over c of S_c^H A^H W (y_c - A S_c x) - l2 x, written out with exact transforms.
+            const auto kxy = trajectory(f);
+            const auto weights = clipped(kxy.size() / 2, spokes, 1);
+            const auto combined = [&](const std::vector<cfloat>& data) {
+                const auto each = exact_adjoint(data, n, n, kxy, weights);
+                std::vector<cdouble> sum(image.size());
+                for (std::size_t i = 0; i < each.size(); ++i)
+                    sum[i % sum.size()] += std::conj(cdouble(maps[i])) * cdouble(each[i]);
+                return sum;
+            };
+            std::vector<cfloat> seen(maps);
+            for (std::size_t i = 0; i < seen.size(); ++i)
+                seen[i] *= image[i % image.size()];
+            const auto data = ring_data(f);
+            auto rest = exact_forward(seen, n, n, kxy);
+            for (std::size_t i = 0; i < rest.size(); ++i)
+                rest[i] = data[i] - rest[i];
+            const auto right = combined(data);
+            const auto left = combined(rest);
+            double error = 0, power = 0;
+            for (std::size_t p = 0; p < image.size(); ++p) {
+                error += std::norm(left[p] - l2 * cdouble(image[p]));
+                power += std::norm(right[p]);
+            }
+            // Steps end at 1e-5 of the right side; the transforms are good to 1e-5 each, and what they carry
+            // from step to step grows by the square root of the condition, here at most 7.
+            EXPECT_LT(std::sqrt(error / power), 1e-4) << l2 << " " << f;
+        }
+    }
+}
+
+TEST(MriRecon, SenseFrameByFrameAveragesItsSensitivities) {
+    auto h = harness("mrirecon method=sense window=1 attach-sensitivities=true");
+    set_caps(h, radial_info(n, samples, ring));
+    // What images without streaks and motion would give.
+    auto images = synthetic_sensitivities(ring, n, n, 2);
+    const auto object = discs(n, 3);
+    for (std::size_t i = 0; i < images.size(); ++i)
+        images[i] *= object[i % object.size()];
+    std::vector<cfloat> ideal(images.size());
+    estimate_sensitivities(images.data(), ring, n, n, ideal.data());
+    std::vector<double> miss;
+    for (int f = 0; f < 16; ++f) {
+        ASSERT_EQ(push(h, kspace_frame(ring_data(f), trajectory(f), spokes, f)), GST_FLOW_OK);
+        const auto out = pull(h);
+        ASSERT_TRUE(out) << "no latency with a window of one frame";
+        const auto maps = sensitivities_of(out.get());
+        double sum = 0, count = 0;
+        for (int p = 0; p < n * n; ++p)
+            if (std::hypot(p % n - n / 2, 1.2 * (p / n - n / 2)) < 0.35 * n) {
+                cdouble product = 0;
+                for (int c = 0; c < ring; ++c)
+                    product += std::conj(cdouble(maps[c * n * n + p])) * cdouble(ideal[c * n * n + p]);
+                sum += 1 - std::abs(product);
+                ++count;
+            }
+        miss.push_back(sum / count);
+    }
+    // Streaks of one frame are in its maps; those of 16 frames cancel.
+    EXPECT_LT(miss.back(), 0.5 * miss.front()) << miss.front() << " " << miss.back();
+}
+
+TEST(MriRecon, SenseAndSensitivitiesWantTheAdaptiveCombination) {
+    auto h = harness("mrirecon window=2 method=sense combine=none");
+    BusWatch bus(h->element);
+    set_caps(h, radial_info(n, samples, ring));
+    EXPECT_NE(push(h, kspace_frame(ring_data(0), trajectory(0), spokes)), GST_FLOW_OK);
+    ASSERT_EQ(bus.errors().size(), 1u);
+    EXPECT_NE(bus.errors()[0].find("combine"), std::string::npos);
+
+    auto element = adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("mrirecon", nullptr))));
+    gst_util_set_object_arg(G_OBJECT(element.get()), "combine", "rss");
+    g_object_set(element.get(), "attach-sensitivities", TRUE, nullptr);
+    {
+        BusWatch watch(element.get());
+        EXPECT_EQ(gst_element_set_state(element.get(), GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+        ASSERT_EQ(watch.errors().size(), 1u);
+        EXPECT_NE(watch.errors()[0].find("combine=adaptive"), std::string::npos);
+    }
+    gst_element_set_state(element.get(), GST_STATE_NULL);
+}
+
 TEST(MriRecon, SideDataAreTheFrameAndItsPlainImage) {
     auto h = harness("mrirecon window=2 attach-gridded=true attach-kspace=true");
     auto plain = harness("mrigrid combine=none");
