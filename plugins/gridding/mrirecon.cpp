@@ -10,9 +10,10 @@
  * spokes lie further apart than that many cycles, the residual is filled in no further. At 1 streaks are
  * weakest, larger values follow motion more fully.
  *
- * method=tv goes on from there: compressed sensing with the total variation along time (Feng et al., MRM
- * 2014) and, for several coils, their sensitivities. It needs about ten times the time and the whole window
- * agrees with the data.
+ * method=tv is compressed sensing with the total variation along time (Feng et al., MRM 2014) and, for
+ * several coils, the sensitivities that the background gives. The whole window agrees with the data; frames
+ * are what threads share out. cycle=true links the last frame of a window to the first one, for series of one
+ * heart cycle, reconstructed in one window.
  *
  * method=sense solves each frame by itself with the coils' sensitivities (CG-SENSE, Pruessmann et al., MRM
  * 2001): it follows motion fully and takes from the window the sensitivities, averaged over some 32 frames,
@@ -57,6 +58,7 @@ struct MriReconSettings {
     int iterations = WindowOptions{}.iterations;
     int tv_iterations = WindowOptions{}.tv_iterations;
     double lambda = WindowOptions{}.lambda;
+    bool cycle = false;
     Combine combine = Combine::adaptive;
     Density density = Density::clipped;
     double strip_limit = 2;
@@ -86,11 +88,13 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
             {{WindowMethod::background, "background", "Static background and gridded residual"},
              {WindowMethod::sense, "sense", "Each frame by the coils' sensitivities, iteratively (CG-SENSE)"},
              {WindowMethod::temporal_variation, "tv",
-              "From there on the temporal total variation is made small, with the coils' sensitivities"}});
+              "Images that agree with the data and vary little along time, with the coils' sensitivities"}});
         p.integer("window", "Frames reconstructed together", 1, 1000, &S::window);
         p.integer("hop", "Frames from window to window (0: as many as a window has)", 0, 1000, &S::hop);
         p.integer("iterations", "Conjugate gradient steps for the background", 1, 100, &S::iterations);
-        p.integer("tv-iterations", "method=tv: steps", 1, 1000, &S::tv_iterations);
+        p.integer("tv-iterations",
+                  "method=tv: steps; with many more than these noise grows in what is not sampled", 1, 1000,
+                  &S::tv_iterations);
         p.real("lambda",
                "method=tv: weight of the variation, in units of the background's 99.5th percentile; noise "
                "wants more",
@@ -103,6 +107,8 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
                0, 1000, &S::l2);
         p.choice("start", "method=sense: what a frame starts from and l2 holds on to", &S::from_background,
                  {{false, "zero", "Nothing"}, {true, "background", "The window's static background"}});
+        p.boolean("cycle", "method=tv: after the last frame of a window comes its first, as in a heart cycle",
+                  &S::cycle);
         p.choice("combine", "How the coils' images become one", &S::combine,
                  {{Combine::none, "none", "Not: one channel a coil"},
                   {Combine::rss, "rss", "Root of the sum of squares"},
@@ -118,7 +124,8 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
                0.1, 1000, &S::strip_limit);
         p.string("device", device_blurb, &S::device);
         p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
-        p.integer("threads", "Threads (0: one per core); coils are what is shared out", 0, 256, &S::threads);
+        p.integer("threads", "Threads (0: one per core); they share out coils, or for method=tv frames", 0,
+                  256, &S::threads);
         p.boolean("attach-gridded", "Put the plain gridded image onto the image as side data",
                   &S::attach_gridded);
         p.boolean("attach-kspace", "Put the frame onto the image as side data", &S::attach_kspace);
@@ -156,6 +163,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         options.sense_iterations = settings_.sense_iterations;
         options.l2 = settings_.l2;
         options.from_background = settings_.from_background;
+        options.cycle = settings_.cycle;
         reconstruction_.emplace(space, settings_.density, settings_.combine, options);
         images_.resize(out_.pixels() * out_.channels);
         timed_ = false;

@@ -405,6 +405,7 @@ struct WindowReconstruction::State {
             variation = std::make_unique<TemporalTv>(TemporalTv::Options{.width = s.width,
                                                                          .height = s.height,
                                                                          .iterations = o.tv_iterations,
+                                                                         .cycle = o.cycle,
                                                                          .tolerance = s.tolerance,
                                                                          .threads = s.threads,
                                                                          .device = s.device});
@@ -424,7 +425,40 @@ struct WindowReconstruction::State {
     std::vector<std::vector<float>> areas;
     std::vector<cfloat> images;
     std::vector<cfloat> maps;
-    std::vector<cfloat> window; ///< [frame][pixel], of temporal_variation
+    double lambda = 0;             ///< in units of the images
+    std::size_t solved_frames = 0; ///< of the window that the background was solved for
+    std::size_t since_solved = 0;  ///< frames that have come since
+
+    /// The temporal variation wants no sample to stand for more than its own strip: see temporal_tv.hpp.
+    ReconstructionSpace frame_space() const {
+        ReconstructionSpace result = space;
+        if (variation)
+            result.strip_limit = std::min(space.strip_limit, 1.0);
+        return result;
+    }
+
+    std::vector<SampledFrame> all_sampled() const {
+        std::vector<SampledFrame> result;
+        for (std::size_t i = 0; i < frames.size(); ++i)
+            result.push_back(sampled(i));
+        return result;
+    }
+
+    void solve_background() {
+        std::vector<float> together = sample_areas(space, frames, density);
+        if (density == Density::file)
+            // The file's areas are those of a frame alone: in the window each frame has its share.
+            for (float& area : together)
+                area /= static_cast<float>(frames.size());
+        background.solve(all_sampled(), together, space.coils);
+        if (!maps.empty())
+            estimate_sensitivities(background.background().data(), space.coils, space.width, space.height,
+                                   maps.data());
+        if (variation)
+            lambda = options.lambda * brightness();
+        solved_frames = frames.size();
+        since_solved = 0;
+    }
 
     SampledFrame sampled(std::size_t i) const { return {frames[i].kxy, frames[i].samples, areas[i]}; }
 
@@ -496,31 +530,43 @@ void WindowReconstruction::solve(std::span<const FrameView> frames) {
         check_frame(s.space, frame);
     s.frames.assign(frames.begin(), frames.end());
     s.areas.resize(frames.size());
-    std::vector<SampledFrame> sampled;
-    for (std::size_t i = 0; i < frames.size(); ++i) {
-        s.areas[i] = sample_areas(s.space, frames.subspan(i, 1), s.density);
-        sampled.push_back(s.sampled(i));
-    }
-    std::vector<float> together = sample_areas(s.space, frames, s.density);
-    if (s.density == Density::file)
-        // The file's areas are those of a frame alone: in the window each frame has its share.
-        for (float& area : together)
-            area /= static_cast<float>(frames.size());
-    s.background.solve(sampled, together, s.space.coils);
-    if (!s.maps.empty())
-        estimate_sensitivities(s.background.background().data(), s.space.coils, s.space.width, s.space.height,
-                               s.maps.data());
+    for (std::size_t i = 0; i < frames.size(); ++i)
+        s.areas[i] = sample_areas(s.frame_space(), frames.subspan(i, 1), s.density);
+    s.solve_background();
     if (s.sense)
         s.prepare_sense();
+    if (s.variation)
+        s.variation->solve(s.all_sampled(), s.space.coils, s.maps, s.lambda);
+}
+
+void WindowReconstruction::slide(std::span<const FrameView> frames, std::size_t fresh) {
+    State& s = *state_;
     if (!s.variation)
+        throw Error(Errc::settings, "only the temporal variation goes on from window to window");
+    const std::size_t kept = frames.size() - std::min(fresh, frames.size());
+    if (kept > s.areas.size())
+        throw Error(Errc::failed, "a window goes on from " + std::to_string(kept) + " frames of " +
+                                      std::to_string(s.areas.size()));
+    if (kept == 0 || s.solved_frames == 0) {
+        solve(frames);
         return;
-    s.window.resize(checked_product({frames.size(), s.pixels}, most_values, "a window of images"));
-    std::vector<cfloat> one(s.pixels * static_cast<std::size_t>(combined_channels(s.combine, s.space.coils)));
-    for (std::size_t i = 0; i < frames.size(); ++i) {
-        s.with_residual(i, one.data());
-        std::copy_n(one.begin(), s.pixels, s.window.begin() + static_cast<std::ptrdiff_t>(i * s.pixels));
     }
-    s.variation->solve(sampled, s.space.coils, s.maps, s.options.lambda * s.brightness(), s.window);
+    for (const FrameView& frame : frames.subspan(kept))
+        check_frame(s.space, frame);
+    s.frames.assign(frames.begin(), frames.end());
+    s.areas.erase(s.areas.begin(), s.areas.end() - static_cast<std::ptrdiff_t>(kept));
+    for (std::size_t i = kept; i < frames.size(); ++i)
+        s.areas.push_back(sample_areas(s.frame_space(), frames.subspan(i, 1), s.density));
+    s.since_solved += fresh;
+    const bool anew = frames.size() >= 2 * s.solved_frames || s.since_solved >= frames.size();
+    if (anew)
+        s.solve_background();
+    s.variation->slide(s.all_sampled(), fresh, s.space.coils, s.maps, anew && !s.maps.empty(), s.lambda,
+                       s.options.slide_iterations, s.options.slide_gradient_steps);
+}
+
+void WindowReconstruction::forget() {
+    state_->solved_frames = 0;
 }
 
 void WindowReconstruction::reconstruct(std::size_t index, cfloat* images) {
@@ -537,9 +583,8 @@ void WindowReconstruction::reconstruct(std::size_t index, cfloat* images) {
         s.with_residual(index, images);
         return;
     }
-    const cfloat* image = s.window.data() + index * s.pixels;
-    combine_images(s.combine == Combine::adaptive ? Combine::none : s.combine, image, nullptr, 1, s.pixels,
-                   images);
+    combine_images(s.combine == Combine::adaptive ? Combine::none : s.combine,
+                   s.variation->image(index).data(), nullptr, 1, s.pixels, images);
 }
 
 std::span<const cfloat> WindowReconstruction::sensitivities() const {

@@ -101,18 +101,20 @@ class FrameReconstruction {
 enum class WindowMethod {
     background,        ///< a static background and each frame's gridded residual (background.hpp)
     sense,             ///< each frame by the coils' sensitivities (sense.hpp)
-    temporal_variation ///< from there on, sparse steps along time, with the coils' sensitivities
-                       ///< (temporal_tv.hpp)
+    temporal_variation ///< sparse steps along time, with the coils' sensitivities (temporal_tv.hpp)
 };
 
 struct WindowOptions {
     WindowMethod method = WindowMethod::background;
-    int iterations = 6;     ///< conjugate gradient steps for the background
-    int tv_iterations = 25; ///< steps of the temporal variation
-    double lambda = 0.007;  ///< weight of the variation, in units of the 99.5th percentile of the background
-    int sense_iterations = 10;   ///< conjugate gradient steps of each frame
-    double l2 = 0;               ///< sense.hpp
-    bool from_background = true; ///< what CG-SENSE starts from and l2 holds on to: the background, else zero
+    int iterations = 6;    ///< conjugate gradient steps for the background
+    int tv_iterations = 7; ///< steps of the temporal variation
+    double lambda = 0.004; ///< weight of the variation, in units of the 99.5th percentile of the background
+    bool cycle = false;    ///< temporal variation: the first frame follows upon the last
+    int slide_iterations = 2;     ///< steps of the temporal variation in slide()
+    int slide_gradient_steps = 3; ///< conjugate gradient steps in each of them
+    int sense_iterations = 10;    ///< conjugate gradient steps of each frame
+    double l2 = 0;                ///< sense.hpp
+    bool from_background = true;  ///< what CG-SENSE starts from and l2 holds on to: the background, else zero
 };
 
 /// Window by window. Sensitivities for the adaptive combination come from the background, which is free of
@@ -131,6 +133,13 @@ class WindowReconstruction {
     /// Takes the frames of a window, which must stay until the last image is out; throws as reconstruct()
     /// does.
     void solve(std::span<const FrameView> frames);
+    /// Temporal variation alone: goes on from the last window with a few steps. `frames` is the window now,
+    /// of which the last `fresh` frames are new; the others are the newest of the last window. The
+    /// background, and with it sensitivities and brightness, is solved anew whenever the window has doubled,
+    /// and then after as many frames as it holds. Throws Errc::settings for another method.
+    void slide(std::span<const FrameView> frames, std::size_t fresh);
+    /// The next slide() starts from nothing.
+    void forget();
     /// Writes frame `index` of the window: [channel][height][width].
     void reconstruct(std::size_t index, cfloat* images);
     /// Sensitivities of the last solve(), [coil][height][width]; empty for one coil or without adaptive
