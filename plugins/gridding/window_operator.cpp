@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "window_operator.hpp"
+
+#include "arrays.hpp"
+#include "density.hpp"
+#include "plugins/common/error.hpp"
+#include "plugins/common/sizes.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace mri {
+
+namespace {
+
+/// 2^28 complex values are 2 GiB.
+constexpr std::size_t most_values = std::size_t{1} << 28;
+
+WindowOperator::Options checked(const WindowOperator::Options& options) {
+    if (options.width < 1 || options.height < 1)
+        throw Error(Errc::settings, "the transforms of a window need an image size");
+    return options;
+}
+
+} // namespace
+
+WindowOperator::WindowOperator(const Options& options)
+    : options_(checked(options)),
+      pixels_(static_cast<std::size_t>(options.width) * static_cast<std::size_t>(options.height)),
+      scale_(static_cast<float>(density_scale(options.width, options.height))),
+      // A GPU takes one frame after the other: its own threads are what works.
+      pool_(options.device.kind == ComputeDevice::Kind::cuda ? 1 : options.threads),
+      scratch_(static_cast<std::size_t>(pool_.threads())) {}
+
+void WindowOperator::check_size(std::size_t size, const char* what) const {
+    if (size != frames() * pixels_)
+        throw Error(Errc::format, std::string(what) + " of " + std::to_string(size) +
+                                      " pixels does not fit " + std::to_string(frames()) + " frames of " +
+                                      std::to_string(options_.height) + " x " +
+                                      std::to_string(options_.width));
+}
+
+void WindowOperator::combine(const cfloat* coil_images, cfloat* out) const {
+    std::fill(out, out + pixels_, cfloat{});
+    if (maps_.empty())
+        arrays::add_scaled(out, scale_, coil_images, pixels_);
+    for (std::size_t c = 0; c * pixels_ < maps_.size(); ++c)
+        arrays::add_conjugate_product(out, scale_, maps_.data() + c * pixels_, coil_images + c * pixels_,
+                                      pixels_);
+}
+
+void WindowOperator::set_window(std::span<const SampledFrame> frames, int coils,
+                                std::span<const cfloat> maps) {
+    weights_.clear();
+    right_.clear();
+    const auto n = static_cast<std::size_t>(std::max(coils, 0));
+    if (coils < 1 || (maps.empty() ? coils != 1 : maps.size() != n * pixels_))
+        throw Error(Errc::format, "sensitivities of " + std::to_string(maps.size()) + " values do not fit " +
+                                      std::to_string(coils) + " coils of " + std::to_string(pixels_) +
+                                      " pixels");
+    const std::size_t all = checked_product({frames.size(), pixels_}, most_values, "a window of images");
+    checked_product({n, pixels_}, most_values, "the images of the coils");
+    for (std::size_t t = 0; t < frames.size(); ++t) {
+        const std::size_t points = frames[t].kxy.size() / 2;
+        const auto finite = [](const cfloat& v) {
+            return std::isfinite(v.real()) && std::isfinite(v.imag());
+        };
+        if (points == 0 || frames[t].weights.size() != points || frames[t].samples.size() != n * points)
+            throw Error(Errc::format, "frame " + std::to_string(t) + " of a window has " +
+                                          std::to_string(points) + " points, " +
+                                          std::to_string(frames[t].weights.size()) + " weights and " +
+                                          std::to_string(frames[t].samples.size()) + " samples of " +
+                                          std::to_string(coils) + " coils");
+        if (!std::all_of(frames[t].samples.begin(), frames[t].samples.end(), finite))
+            throw Error(Errc::format,
+                        "frame " + std::to_string(t) + " of a window has samples that are not finite");
+    }
+    coils_ = coils;
+    maps_.assign(maps.begin(), maps.end());
+    while (nuffts_.size() < frames.size())
+        nuffts_.emplace_back(options_.width, options_.height,
+                             Nufft::Options{.tolerance = options_.tolerance, .threads = 1}, options_.device);
+    right_.resize(all);
+    power_.assign(frames.size(), 0);
+    area_.assign(frames.size(), 0);
+    for (const SampledFrame& frame : frames)
+        weights_.emplace_back(frame.weights.begin(), frame.weights.end());
+    for (Scratch& s : scratch_)
+        s.images.resize(n * pixels_);
+    pool_.parallel_for(static_cast<int>(frames.size()), [&](int index, int worker) {
+        const auto t = static_cast<std::size_t>(index);
+        const SampledFrame& frame = frames[t];
+        Scratch& s = scratch_[static_cast<std::size_t>(worker)];
+        nuffts_[t].set_points(frame.kxy);
+        nuffts_[t].adjoint(frame.samples.data(), weights_[t], s.images.data(), coils_);
+        combine(s.images.data(), right_.data() + t * pixels_);
+        const std::size_t points = weights_[t].size();
+        double power = 0;
+        for (std::size_t i = 0; i < frame.samples.size(); ++i)
+            power += static_cast<double>(weights_[t][i % points]) * std::norm(frame.samples[i]);
+        power_[t] = power * scale_;
+        for (const float weight : weights_[t])
+            area_[t] += static_cast<double>(weight) * coils_ * scale_;
+    });
+}
+
+void WindowOperator::normal(std::span<const cfloat> x, std::span<cfloat> out) {
+    check_size(x.size(), "an image series");
+    check_size(out.size(), "a result");
+    pool_.parallel_for(static_cast<int>(frames()), [&](int index, int worker) {
+        const auto t = static_cast<std::size_t>(index);
+        Scratch& s = scratch_[static_cast<std::size_t>(worker)];
+        const cfloat* images = x.data() + t * pixels_;
+        if (!maps_.empty()) {
+            for (std::size_t c = 0; c * pixels_ < maps_.size(); ++c)
+                arrays::multiply(s.images.data() + c * pixels_, maps_.data() + c * pixels_,
+                                 x.data() + t * pixels_, pixels_);
+            images = s.images.data();
+        }
+        s.samples.resize(weights_[t].size() * static_cast<std::size_t>(coils_));
+        nuffts_[t].forward(images, s.samples.data(), coils_);
+        nuffts_[t].adjoint(s.samples.data(), weights_[t], s.images.data(), coils_);
+        combine(s.images.data(), out.data() + t * pixels_);
+    });
+}
+
+std::vector<WindowOperator::Residual> WindowOperator::residual(std::span<const cfloat> x,
+                                                               std::span<const cfloat> normal_x) const {
+    check_size(x.size(), "an image series");
+    check_size(normal_x.size(), "a result");
+    std::vector<Residual> out(frames());
+    for (std::size_t t = 0; t < frames(); ++t) {
+        const cfloat* image = x.data() + t * pixels_;
+        const double power = arrays::dot(image, normal_x.data() + t * pixels_, pixels_) -
+                             2 * arrays::dot(image, right_.data() + t * pixels_, pixels_) + power_[t];
+        // Rounding may leave a little below nothing of a perfect fit.
+        const double rest = std::max(0.0, power);
+        out[t].relative = power_[t] > 0 ? std::sqrt(rest / power_[t]) : 0.0;
+        out[t].rms = area_[t] > 0 ? std::sqrt(rest / area_[t]) : 0.0;
+    }
+    return out;
+}
+
+} // namespace mri
