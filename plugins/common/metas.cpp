@@ -59,6 +59,7 @@ struct Registered;
 MRI_META(ReadoutsValue, "GstMriReadoutsMeta");
 MRI_META(TrajectoryValue, "GstMriTrajectoryMeta");
 MRI_META(SideValue, "GstMriSideMeta");
+MRI_META(Consistency, "GstMriConsistencyMeta");
 #undef MRI_META
 
 template <class Value>
@@ -121,7 +122,8 @@ Role role_from(std::string_view name) {
         if (name == to_string(role))
             return role;
     throw Error(Errc::settings,
-                "'" + std::string(name) + "' is no role of side data (truth, input, kspace, gridded, sensitivities)");
+                "'" + std::string(name) +
+                    "' is no role of side data (truth, input, kspace, gridded, sensitivities)");
 }
 
 void add_readouts(GstBuffer* buffer, std::vector<Readout> readouts) {
@@ -148,6 +150,15 @@ void add_trajectory(GstBuffer* buffer, std::shared_ptr<const TrajectoryData> tra
 std::shared_ptr<const TrajectoryData> trajectory_of(GstBuffer* buffer) {
     const auto* value = find<TrajectoryValue>(buffer);
     return value ? *value : nullptr;
+}
+
+void add_consistency(GstBuffer* buffer, const Consistency& consistency) {
+    replace<Consistency>(buffer, consistency);
+}
+
+std::optional<Consistency> consistency_of(GstBuffer* buffer) {
+    const auto* value = find<Consistency>(buffer);
+    return value ? std::optional(*value) : std::nullopt;
 }
 
 void add_side(GstBuffer* buffer, Role role, GstSample* sample) {

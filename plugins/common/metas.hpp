@@ -72,12 +72,19 @@ struct TrajectoryData {
         density; ///< [readout][sample] density compensation from the file; empty when it has none
 };
 
+/// How far a reconstructed image is from the samples that it was made of: what a reader may trust it by.
+struct Consistency {
+    double residual = 0; ///< root of sum W |A x - y|^2 over sum W |y|^2, W the samples' areas
+    double noise_ratio =
+        0; ///< the same rest over what noise alone would leave, about 1 at best; 0: noise not known
+};
+
 /// Role of a side data sample on a buffer.
 enum class Role {
-    truth,   ///< the image that was scanned (simulated data only)
-    input,   ///< the image that the last network was given
-    kspace,  ///< the frame that the image was computed from
-    gridded, ///< the frame's plain gridded image, beside a better reconstruction
+    truth,         ///< the image that was scanned (simulated data only)
+    input,         ///< the image that the last network was given
+    kspace,        ///< the frame that the image was computed from
+    gridded,       ///< the frame's plain gridded image, beside a better reconstruction
     sensitivities, ///< of the receive coils: an image (C64LE) with one channel a coil
 };
 const char* to_string(Role role) noexcept;
@@ -94,6 +101,10 @@ std::span<const Readout> readouts_of(GstBuffer* buffer);
 void add_trajectory(GstBuffer* buffer, std::shared_ptr<const TrajectoryData> trajectory);
 /// The buffer's trajectory or nullptr. Shared: frames that have the same one may share it.
 std::shared_ptr<const TrajectoryData> trajectory_of(GstBuffer* buffer);
+
+/// Attaches a consistency, replacing what the buffer had.
+void add_consistency(GstBuffer* buffer, const Consistency& consistency);
+std::optional<Consistency> consistency_of(GstBuffer* buffer);
 
 /// Attaches side data (a buffer with its caps); the last one of a role counts.
 void add_side(GstBuffer* buffer, Role role, GstSample* sample);
