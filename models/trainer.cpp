@@ -4,8 +4,7 @@
 #include "intensity.hpp"
 #include "plugins/display/score.hpp"
 #include "torch_runtime.hpp"
-#include "unet_module.hpp"
-#include "window_cache.hpp"
+#include "training_task.hpp"
 
 #include <algorithm>
 #include <c10/core/GradMode.h>
@@ -36,6 +35,8 @@ const char* name_of(Loss loss) {
         return "mse";
     case Loss::l1:
         return "l1";
+    case Loss::mixed:
+        return "l1+10mse";
     case Loss::ssim:
         return "1-ssim";
     }
@@ -46,28 +47,6 @@ std::string text(double value) {
     char buffer[40];
     const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
     return {buffer, result.ptr};
-}
-
-/// Both are [1, 1, T, H, W].
-at::Tensor loss_of(Loss kind, const at::Tensor& output, const at::Tensor& truth) {
-    if (kind == Loss::mse)
-        return at::mse_loss(output, truth);
-    if (kind == Loss::l1)
-        return at::l1_loss(output, truth);
-    // Wang et al., IEEE TIP 2004, with uniform windows; frames become the batch.
-    constexpr double c1 = 0.01 * 0.01;
-    constexpr double c2 = 0.03 * 0.03;
-    const at::Tensor x = output.squeeze(0).permute({1, 0, 2, 3});
-    const at::Tensor y = truth.squeeze(0).permute({1, 0, 2, 3});
-    const auto mean = [](const at::Tensor& image) { return at::avg_pool2d(image, 7, 1); };
-    const at::Tensor mx = mean(x);
-    const at::Tensor my = mean(y);
-    const at::Tensor vx = mean(x * x) - mx * mx;
-    const at::Tensor vy = mean(y * y) - my * my;
-    const at::Tensor cov = mean(x * y) - mx * my;
-    const at::Tensor ssim =
-        ((2 * mx * my + c1) * (2 * cov + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2));
-    return 1 - ssim.mean();
 }
 
 /// Adam (Kingma and Ba, ICLR 2015) with the usual 0.9, 0.999, 1e-8. Its state is part of the checkpoint.
@@ -107,10 +86,11 @@ class Adam {
     std::map<std::string, at::Tensor> second_;
 };
 
-constexpr const char* checkpoint_kind = "unet3d-checkpoint";
+constexpr const char* checkpoint_suffix = "-checkpoint";
 constexpr const char* model_prefix = "model/";
 constexpr const char* first_prefix = "adam-m/";
 constexpr const char* second_prefix = "adam-v/";
+constexpr const char* average_prefix = "average/";
 
 } // namespace
 
@@ -134,6 +114,9 @@ struct Trainer::State {
     void save_weights();
     void save_checkpoint();
     void load_checkpoint();
+    void update_average();
+    /// Exchanges the parameters with their average, for as long as that is what counts.
+    void swap_average();
 
   public:
     const TrainOptions options;
@@ -144,9 +127,10 @@ struct Trainer::State {
     std::stop_token stop;
 
   private:
-    std::unique_ptr<UnetModule> module_;
+    std::unique_ptr<TrainingTask> task_;
     std::unique_ptr<Adam> adam_;
-    std::uint64_t step_ = 0; // done
+    std::map<std::string, at::Tensor> average_; // of the parameters, with options.average
+    std::uint64_t step_ = 0;                    // done
     std::uint64_t steps_ = 0;
     double elapsed_before_ = 0; // s, of earlier runs
     Clock::time_point start_;
@@ -182,9 +166,9 @@ double Trainer::State::learning_rate() const {
 }
 
 bool Trainer::State::train_step() {
-    for (auto& [name, parameter] : module_->parameters())
+    std::map<std::string, at::Tensor>& parameters = task_->module().parameters();
+    for (auto& [name, parameter] : parameters)
         parameter.mutable_grad().reset();
-    const SampleOptions how{options.patch, options.augment, options.network.mean_input};
     const auto batch = static_cast<std::uint64_t>(options.batch);
     double loss = 0;
     for (std::uint64_t b = 0; b < batch; ++b) {
@@ -198,17 +182,9 @@ bool Trainer::State::train_step() {
         }
         // Everything random follows from the seed and the sample's number: a resumed run goes on as if never
         // stopped.
-        TrainingSample sample = draw_sample(training.at(order_[number % training.size()]), how,
-                                            mix_seed(options.seed + 0x5EED, number));
-        const auto [frames, height, width] = sample.shape;
-        const at::Tensor input =
-            at::from_blob(sample.input.data(), {1, frames, height, width, options.network.input_channels()},
-                          at::kFloat)
-                .permute({0, 4, 1, 2, 3})
-                .to(device);
-        const at::Tensor truth =
-            at::from_blob(sample.truth.data(), {1, 1, frames, height, width}, at::kFloat).to(device);
-        const at::Tensor value = loss_of(options.loss, module_->forward(input, type), truth) / options.batch;
+        const at::Tensor value = task_->loss(training.at(order_[number % training.size()]),
+                                             mix_seed(options.seed + 0x5EED, number)) /
+                                 options.batch;
         value.backward();
         loss += value.item<double>();
     }
@@ -218,19 +194,42 @@ bool Trainer::State::train_step() {
     if (options.clip > 0) {
         const at::NoGradGuard no_grad;
         double squares = 0;
-        for (const auto& [name, parameter] : module_->parameters())
+        for (const auto& [name, parameter] : parameters)
             if (parameter.grad().defined())
                 squares += parameter.grad().square().sum().item<double>();
         const double norm = std::sqrt(squares);
         if (norm > options.clip)
-            for (auto& [name, parameter] : module_->parameters())
+            for (auto& [name, parameter] : parameters)
                 if (parameter.grad().defined())
                     parameter.mutable_grad().mul_(options.clip / norm);
     }
-    adam_->update(module_->parameters(), step_ + 1, learning_rate());
+    adam_->update(parameters, step_ + 1, learning_rate());
     loss_ = loss;
     ++step_;
+    update_average();
     return true;
+}
+
+void Trainer::State::update_average() {
+    if (!(options.average > 0))
+        return;
+    const at::NoGradGuard no_grad;
+    // Young averages are short, so that the start is soon forgotten.
+    const double keep =
+        std::min(options.average, static_cast<double>(step_) / (static_cast<double>(step_) + 10.0));
+    for (const auto& [name, parameter] : task_->module().parameters())
+        average_.at(name).mul_(keep).add_(parameter, 1.0 - keep);
+}
+
+void Trainer::State::swap_average() {
+    if (!(options.average > 0))
+        return;
+    const at::NoGradGuard no_grad;
+    for (auto& [name, parameter] : task_->module().parameters()) {
+        const at::Tensor kept = parameter.clone();
+        parameter.copy_(average_.at(name));
+        average_.at(name).copy_(kept);
+    }
 }
 
 std::optional<ValidationScore> Trainer::State::validate(bool inputs_only) {
@@ -239,32 +238,18 @@ std::optional<ValidationScore> Trainer::State::validate(bool inputs_only) {
     const at::NoGradGuard no_grad;
     ValidationScore sum;
     int moving = 0;
-    for (std::size_t i = 0; i < validating.size(); ++i) {
+    const auto views = static_cast<std::size_t>(task_->views());
+    for (std::size_t i = 0; i < validating.size() * views; ++i) {
         if (stop.stop_requested())
             return std::nullopt;
-        // Not varied, and not cut except to multiples of 4.
-        TrainingSample sample = draw_sample(validating.at(i), {0, false, options.network.mean_input}, 0);
-        const WindowShape& shape = sample.shape;
-        const at::Tensor input =
-            at::from_blob(sample.input.data(),
-                          {1, shape.frames, shape.height, shape.width, options.network.input_channels()},
-                          at::kFloat)
-                .permute({0, 4, 1, 2, 3})
-                .to(device);
-        const at::Tensor truth =
-            at::from_blob(sample.truth.data(), {1, 1, shape.frames, shape.height, shape.width}, at::kFloat)
-                .to(device);
-        const at::Tensor output = inputs_only ? input.sum(1, true) : module_->forward(input, type);
-        sum.loss += loss_of(options.loss, output, truth).item<double>();
-        NamedTensor pixels = from_torch(output);
-        // In the units of the stream, where the truth is 0..1.
-        for (std::vector<float>* values : {&pixels.values, &sample.truth})
-            for (float& value : *values)
-                value *= validating.at(i).scale;
+        const TrainingTask::Judged judged =
+            task_->judge(validating.at(i / views), static_cast<int>(i % views), inputs_only);
+        const WindowShape& shape = judged.shape;
+        sum.loss += judged.loss;
         Scorer scorer(shape.width, shape.height);
         for (std::size_t t = 0; t < static_cast<std::size_t>(shape.frames); ++t)
-            scorer.add(std::span(pixels.values).subspan(t * shape.pixels(), shape.pixels()),
-                       std::span(sample.truth).subspan(t * shape.pixels(), shape.pixels()));
+            scorer.add(std::span(judged.output).subspan(t * shape.pixels(), shape.pixels()),
+                       std::span(judged.truth).subspan(t * shape.pixels(), shape.pixels()));
         const SeriesScore score = scorer.finish();
         sum.psnr += std::min(score.fitted.psnr, 100.0); // equal images have no finite one
         sum.ssim += score.fitted.ssim;
@@ -273,20 +258,19 @@ std::optional<ValidationScore> Trainer::State::validate(bool inputs_only) {
             ++moving;
         }
     }
-    const auto count = static_cast<double>(validating.size());
+    const auto count = static_cast<double>(validating.size() * views);
     return ValidationScore{sum.loss / count, sum.psnr / count, sum.ssim / count,
                            moving > 0 ? sum.psnr_moving / moving : 0.0};
 }
 
 void Trainer::State::save_weights() {
     TensorFile file;
-    file.tensors = module_->tensors();
-    file.metadata = unet_metadata(options.network);
+    file.tensors = task_->module().tensors();
+    file.metadata = task_->metadata();
     file.metadata["format"] = "gst-mri weights 1";
 #ifdef GST_MRI_VERSION
     file.metadata["version"] = GST_MRI_VERSION;
 #endif
-    file.metadata["intensity"] = intensity_name;
     const WindowShape& shape = training.shape(0);
     file.metadata["window"] = std::to_string(shape.frames);
     file.metadata["training.size"] = std::to_string(shape.height) + "x" + std::to_string(shape.width);
@@ -294,6 +278,8 @@ void Trainer::State::save_weights() {
     file.metadata["training.steps"] = std::to_string(step_);
     file.metadata["training.batch"] = std::to_string(options.batch);
     file.metadata["training.patch"] = std::to_string(options.patch);
+    if (options.patch_frames > 0)
+        file.metadata["training.patch-frames"] = std::to_string(options.patch_frames);
     file.metadata["training.loss"] = name_of(options.loss);
     file.metadata["training.learning-rate"] = text(options.learning_rate);
     file.metadata["training.seconds"] = text(std::round(elapsed_before_ + seconds_since(start_)));
@@ -317,11 +303,12 @@ void Trainer::State::save_checkpoint() {
         for (const auto& [name, tensor] : tensors)
             file.tensors[prefix + name] = from_torch(tensor);
     };
-    put(model_prefix, module_->parameters());
+    put(model_prefix, task_->module().parameters());
     put(first_prefix, adam_->first());
     put(second_prefix, adam_->second());
-    file.metadata = unet_metadata(options.network);
-    file.metadata["network"] = checkpoint_kind;
+    put(average_prefix, average_);
+    file.metadata = task_->metadata();
+    file.metadata["network"] += checkpoint_suffix;
     file.metadata["step"] = std::to_string(step_);
     file.metadata["seconds"] = text(elapsed_before_ + seconds_since(start_));
     if (have_best_)
@@ -334,8 +321,8 @@ void Trainer::State::load_checkpoint() {
     const auto bad = [&](const std::string& why) -> Error {
         return {Errc::decode, "cannot resume from the checkpoint '" + options.checkpoint + "': " + why};
     };
-    std::map<std::string, std::string> wanted = unet_metadata(options.network);
-    wanted["network"] = checkpoint_kind;
+    std::map<std::string, std::string> wanted = task_->metadata();
+    wanted["network"] += checkpoint_suffix;
     for (const auto& [key, value] : wanted) {
         const auto it = file.metadata.find(key);
         if (it == file.metadata.end() || it->second != value)
@@ -361,9 +348,10 @@ void Trainer::State::load_checkpoint() {
             tensor.copy_(to_torch(it->second));
         }
     };
-    get(model_prefix, module_->parameters());
+    get(model_prefix, task_->module().parameters());
     get(first_prefix, adam_->first());
     get(second_prefix, adam_->second());
+    get(average_prefix, average_);
     step_ = number("step", std::uint64_t{0});
     elapsed_before_ = number("seconds", 0.0);
     have_best_ = file.metadata.contains("best-loss");
@@ -374,11 +362,16 @@ void Trainer::State::load_checkpoint() {
 TrainResult Trainer::State::run(const Callback& callback) {
     check(training.size() > 0, "there are no training windows");
     set_torch_threads(options.run.threads);
-    module_ = std::make_unique<UnetModule>(options.network, options.seed);
-    module_->to(device, at::kFloat);
-    for (auto& [name, parameter] : module_->parameters())
+    task_ = options.kind == NetworkKind::cascade ? make_cascade_task(options, device, type)
+                                                 : make_image_task(options, device, type);
+    task_->module().to(device, at::kFloat);
+    average_.clear();
+    for (auto& [name, parameter] : task_->module().parameters()) {
+        if (options.average > 0)
+            average_[name] = parameter.clone();
         parameter.requires_grad_(true);
-    adam_ = std::make_unique<Adam>(module_->parameters());
+    }
+    adam_ = std::make_unique<Adam>(task_->module().parameters());
     step_ = 0;
     steps_ = total_steps();
     start_ = Clock::now();
@@ -423,6 +416,7 @@ TrainResult Trainer::State::run(const Callback& callback) {
         progress.learning_rate = learning_rate();
         progress.seconds_per_step = since_report / static_cast<double>(step_ - reported_step);
         if (due) {
+            swap_average();
             progress.validation = validate(false);
             if (progress.validation && (!have_best_ || progress.validation->loss < best_loss_)) {
                 have_best_ = true;
@@ -431,6 +425,7 @@ TrainResult Trainer::State::run(const Callback& callback) {
                 save_weights();
                 saved = progress.saved = true;
             }
+            swap_average();
         }
         if (seconds_since(last_checkpoint) >= options.checkpoint_interval) {
             save_checkpoint();
@@ -446,7 +441,9 @@ TrainResult Trainer::State::run(const Callback& callback) {
     // Without a validation the last weights are the best known; after an early stop something is better than
     // nothing.
     if (validating.size() == 0 || (!saved && !have_best_)) {
+        swap_average();
         save_weights();
+        swap_average();
         saved = true;
     }
     result.step = step_;
@@ -457,7 +454,21 @@ TrainResult Trainer::State::run(const Callback& callback) {
 }
 
 Trainer::Trainer(const TrainOptions& options) {
-    check_unet_options(options.network);
+    if (options.kind == NetworkKind::cascade) {
+        check_cascade_options(options.cascade);
+        check(options.loss != Loss::ssim, "SSIM is of magnitudes, and a cascade's images are complex");
+        check(options.scan.spokes_min >= 1 && options.scan.spokes_max >= options.scan.spokes_min &&
+                  options.scan.spokes_max <= 4096,
+              "the spokes of a frame must be a range from 1 to 4096");
+        check(options.scan.coils >= 1 && options.scan.coils <= 64, "the coils must be 1 to 64");
+    } else if (options.kind == NetworkKind::causal_unet) {
+        check_causal_unet_options(options.causal);
+    } else {
+        check_unet_options(options.network);
+    }
+    check(options.patch_frames == 0 || options.patch_frames >= 4,
+          "the patch must be at least 4 frames, or 0 for whole windows");
+    check(options.average >= 0 && options.average < 1, "the decay of averaged weights must be 0 to below 1");
     check(!options.weights.empty(), "no file is named for the weights");
     check(!options.resume || !options.checkpoint.empty(), "no checkpoint is named to resume from");
     check(options.batch >= 1 && options.batch <= 4096, "the batch must be 1 to 4096 samples");
@@ -473,11 +484,13 @@ Trainer::~Trainer() = default;
 
 void Trainer::add(std::span<const float> input, std::span<const float> truth, const WindowShape& shape,
                   bool validation) {
-    if (shape.frames < 4 || shape.height < 8 || shape.width < 8 || input.size() != shape.count() ||
-        truth.size() != shape.count())
+    const bool truth_alone = state_->options.kind == NetworkKind::cascade;
+    if (shape.frames < 4 || shape.height < 8 || shape.width < 8 ||
+        (truth_alone ? !input.empty() : input.size() != shape.count()) || truth.size() != shape.count())
         throw Error(Errc::format,
                     "a training window must be at least 4 frames of 8 x 8, with a truth of the same size");
-    const float factor = 1.0F / intensity_scale(input, static_cast<std::size_t>(shape.frames));
+    const std::span<const float> first = truth_alone ? truth : input;
+    const float factor = 1.0F / intensity_scale(first, static_cast<std::size_t>(shape.frames));
     intensity_scale(truth, static_cast<std::size_t>(shape.frames)); // refuses values that are not finite
     TrainingWindow window{shape, 1.0F / factor, {input.begin(), input.end()}, {truth.begin(), truth.end()}};
     for (std::vector<float>* values : {&window.input, &window.truth})

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Trains a residual 3D U-Net on cached windows. Plain C++: whoever includes this needs no LibTorch.
+// Trains a network on cached windows. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
+#include "cascade.hpp"
+#include "causal_unet.hpp"
 #include "network.hpp"
 
 #include <cstddef>
@@ -12,18 +14,42 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 namespace mri {
 
 enum class Loss {
-    mse, ///< mean squared error
-    l1,  ///< mean absolute error
-    ssim ///< 1 - SSIM, mean over frames, 7x7 uniform window, data range 1
+    mse,   ///< mean squared error
+    l1,    ///< mean absolute error
+    mixed, ///< mean absolute error and ten times the mean squared one: the second cares for what is far off
+    ssim   ///< 1 - SSIM, mean over frames, 7x7 uniform window, data range 1; of images alone
 };
 enum class Schedule { constant, cosine };
 
+/// What is trained.
+enum class NetworkKind {
+    unet,        ///< UnetOptions; windows of images beside their truth
+    causal_unet, ///< CausalUnetOptions; likewise
+    cascade      ///< CascadeOptions; windows of truth alone, scanned anew for each sample
+};
+
+/// How the truth is scanned for each sample of a cascade's training (see simulate.hpp). What is not here
+/// varies by itself: the first spoke, phase, noise, readout oversampling of 1 and 2, motion while a frame is
+/// acquired.
+struct ScanOptions {
+    int spokes_min =
+        6; ///< of a frame, for the whole width of the truth; smaller patches have proportionally fewer
+    int spokes_max = 15;
+    int coils = 1;                                ///< above 1: a quarter of the samples has so many
+    std::vector<int> validation_spokes{13, 9, 7}; ///< each validation window is scanned with each
+};
+
 struct TrainOptions {
+    NetworkKind kind = NetworkKind::unet;
     UnetOptions network;
+    CausalUnetOptions causal;
+    CascadeOptions cascade;
+    ScanOptions scan;
     std::string weights;     ///< file for the best weights (on validation; the last ones without it)
     std::string checkpoint;  ///< file from which training resumes; empty: none
     bool resume = false;     ///< go on from the checkpoint when it exists
@@ -32,11 +58,14 @@ struct TrainOptions {
     double time_limit = 0;   ///< s; 0: none. The schedule then follows whichever ends first
     int batch = 1;           ///< samples a step
     int patch = 64;          ///< side of the random crops, pixels; 0: whole frames
+    int patch_frames = 0;    ///< frames of the random crops; 0: whole windows
     bool augment = true;
     double learning_rate = 1e-3;
     Schedule schedule = Schedule::cosine;
     Loss loss = Loss::mse;
     double clip = 1.0; ///< limit of the gradient's norm; 0: none
+    double average =
+        0.0; ///< weights that count are a running average of this decay, as 0.999; 0: the last ones
     std::uint64_t seed = 1;
     std::uint64_t validation_interval = 0; ///< steps; 0: a twentieth of all
     double checkpoint_interval = 60;       ///< s
@@ -86,7 +115,8 @@ class Trainer {
     Trainer(const Trainer&) = delete;
     Trainer& operator=(const Trainer&) = delete;
 
-    /// Adds a pair [frames][height][width] of magnitudes. Both are divided by intensity_scale(input).
+    /// Adds a pair [frames][height][width] of magnitudes. Both are divided by intensity_scale(input). For a
+    /// cascade `input` is empty.
     void add(std::span<const float> input, std::span<const float> truth, const WindowShape& shape,
              bool validation = false);
     std::size_t windows() const;

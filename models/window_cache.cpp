@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "window_cache.hpp"
 
+#include "causal_unet.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 
@@ -60,14 +61,15 @@ WindowCache::~WindowCache() {
 
 void WindowCache::add(TrainingWindow window) {
     const WindowShape& shape = window.shape;
-    if (shape.frames < 1 || shape.height < 1 || shape.width < 1 || window.input.size() != shape.count() ||
+    if (shape.frames < 1 || shape.height < 1 || shape.width < 1 ||
+        (!window.input.empty() && window.input.size() != shape.count()) ||
         window.truth.size() != shape.count())
         throw Error(Errc::format, "a training window and its truth must both be " +
                                       std::to_string(shape.frames) + " frames of " +
                                       std::to_string(shape.height) + " x " + std::to_string(shape.width));
-    const std::size_t bytes = checked_product({shape.count(), 2, sizeof(float)},
+    const std::size_t bytes = checked_product({shape.count(), window.input.empty() ? 1U : 2U, sizeof(float)},
                                               std::numeric_limits<std::size_t>::max(), "a training window");
-    Slot slot{shape, window.scale, nullptr, 0};
+    Slot slot{shape, window.scale, !window.input.empty(), nullptr, 0};
     if (bytes <= memory_bytes_ - used_) {
         slot.window = std::make_unique<TrainingWindow>(std::move(window));
         used_ += bytes;
@@ -111,7 +113,7 @@ const TrainingWindow& WindowCache::at(std::size_t index) {
     scratch_.scale = slot.scale;
     std::size_t offset = slot.offset;
     for (std::vector<float>* values : {&scratch_.input, &scratch_.truth}) {
-        values->resize(slot.shape.count());
+        values->resize(values == &scratch_.input && !slot.has_input ? 0 : slot.shape.count());
         const std::size_t bytes = values->size() * sizeof(float);
         auto* data = reinterpret_cast<char*>(values->data());
         if (!transfer(
@@ -156,13 +158,14 @@ TrainingSample draw_sample(const TrainingWindow& window, const SampleOptions& op
     };
     int height = side(from.height);
     int width = side(from.width);
-    const int frames = from.frames / 4 * 4;
-    if (height < 4 || width < 4)
-        throw Error(Errc::format, "training needs patches of at least 4 x 4");
+    const int frames = (options.frames > 0 ? std::min(options.frames, from.frames) : from.frames) / 4 * 4;
+    if (height < 4 || width < 4 || frames < 4)
+        throw Error(Errc::format, "training needs patches of at least 4 frames of 4 x 4");
     const int t0 = below(from.frames - frames + 1);
     const int y0 = below(from.height - height + 1);
     const int x0 = below(from.width - width + 1);
-    const int variant = options.augment ? below(16) : 0;
+    const bool past = options.mean_input && options.running_mean > 0;
+    const int variant = options.augment ? below(past ? 8 : 16) : 0;
     const bool transpose = variant & 1;
     const bool mirror_y = variant & 2;
     const bool mirror_x = variant & 4;
@@ -197,12 +200,30 @@ TrainingSample draw_sample(const TrainingWindow& window, const SampleOptions& op
                 sample.input[out * static_cast<std::size_t>(channels)] = window.input[i] * gain;
                 mean[out % sample.shape.pixels()] += window.input[i];
             }
-    if (options.mean_input)
+    if (past) {
+        RunningMean running(options.running_mean);
+        std::vector<float> frame(sample.shape.pixels());
+        for (int t = -t0; t < frames; ++t) { // frame 0 of the piece is frame t0 of the window
+            out = 0;
+            for (int y = 0; y < sample.shape.height; ++y)
+                for (int x = 0; x < sample.shape.width; ++x, ++out)
+                    frame[out] = window.input[source(t, y, x)] * gain;
+            const std::span<const float> average = running.update(frame);
+            if (t < 0)
+                continue;
+            float* pair = &sample.input[2 * static_cast<std::size_t>(t) * frame.size()];
+            for (std::size_t i = 0; i < frame.size(); ++i) {
+                *pair++ = frame[i] - average[i];
+                *pair++ = average[i];
+            }
+        }
+    } else if (options.mean_input) {
         for (std::size_t i = 0; i < sample.truth.size(); ++i) {
             const float average = mean[i % sample.shape.pixels()] * gain / static_cast<float>(frames);
             sample.input[2 * i] -= average;
             sample.input[2 * i + 1] = average;
         }
+    }
     return sample;
 }
 

@@ -16,8 +16,8 @@ namespace mri {
 /// A pair of windows [frames][height][width], both divided by the input's intensity scale.
 struct TrainingWindow {
     WindowShape shape;
-    float scale = 1; ///< what both were divided by
-    std::vector<float> input;
+    float scale = 1;          ///< what both were divided by
+    std::vector<float> input; ///< empty where the truth alone is trained on
     std::vector<float> truth;
 };
 
@@ -45,6 +45,7 @@ class WindowCache {
     struct Slot {
         WindowShape shape;
         float scale = 1;
+        bool has_input = true;
         std::unique_ptr<TrainingWindow> window; // empty: in the file
         std::size_t offset = 0;
     };
@@ -74,6 +75,10 @@ struct SampleOptions {
     int patch = 64;      ///< side of a random square crop; 0 or more than the window has: the whole side
     bool augment = true; ///< rotations by 90 degrees, mirror images, reversed time, intensity +-10 %
     bool mean_input = false;
+    /// For networks that see the past alone: the mean is a RunningMean of so many frames that began with the
+    /// window, and time is never reversed. 0: the mean over the piece.
+    int running_mean = 0;
+    int frames = 0; ///< length of a random piece of the window; 0 or more than it has: the whole
 };
 
 /// Cuts and varies a sample; the same `seed` gives the same sample. Sides are cropped to multiples of 4, and

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "cascade.hpp"
+
+#include "cascade_module.hpp"
+#include "plugins/common/error.hpp"
+#include "plugins/common/sizes.hpp"
+#include "plugins/gridding/density.hpp"
+#include "plugins/gridding/trajectory.hpp"
+#include "torch_file.hpp"
+#include "torch_runtime.hpp"
+
+#include <c10/core/InferenceMode.h>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+
+namespace mri {
+
+namespace {
+
+constexpr std::size_t max_window_values = std::size_t{1} << 30;
+
+std::string text(double value) {
+    char buffer[40];
+    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+    return {buffer, result.ptr};
+}
+
+} // namespace
+
+TensorShapes cascade_tensors(const CascadeOptions& o) {
+    const std::int64_t f = o.filters;
+    TensorShapes out;
+    for (int block = 0; block < o.blocks; ++block) {
+        const std::string prefix = "blocks." + std::to_string(block) + ".";
+        for (int layer = 0; layer < o.layers; ++layer)
+            out.push_back({prefix + "conv." + std::to_string(layer) + ".weight",
+                           {layer + 1 == o.layers ? 2 : f, layer == 0 ? 6 : f, 3, 3, 3}});
+        out.push_back({prefix + "eta", {1}});
+    }
+    return out;
+}
+
+void check_cascade_options(const CascadeOptions& o) {
+    const auto in = [](int value, int most, const char* what) {
+        if (value < 1 || value > most)
+            throw Error(Errc::settings, std::string("a cascade needs 1 to ") + std::to_string(most) + " " +
+                                            what + ", not " + std::to_string(value));
+    };
+    in(o.blocks, 100, "blocks");
+    in(o.filters, 1024, "filters");
+    in(o.layers, 100, "layers a block");
+    if (o.layers < 2)
+        throw Error(Errc::settings, "a block of a cascade needs at least 2 layers");
+    if (!(o.strip_limit > 0 && o.strip_limit <= 1000))
+        throw Error(Errc::settings, "a cascade's strip limit must be above 0, not " + text(o.strip_limit));
+}
+
+std::map<std::string, std::string> cascade_metadata(const CascadeOptions& o) {
+    return {{"network", cascade_kind},
+            {"blocks", std::to_string(o.blocks)},
+            {"filters", std::to_string(o.filters)},
+            {"layers", std::to_string(o.layers)},
+            {"strip-limit", text(o.strip_limit)}};
+}
+
+CascadeOptions cascade_options_of(const TensorFile& file, const std::string& name) {
+    if (network_of(file) != cascade_kind)
+        throw Error(Errc::decode, "the weights file '" + name +
+                                      "' holds no cascade: its metadata name the network '" +
+                                      network_of(file) + "'");
+    CascadeOptions o;
+    const Metadata metadata(file.metadata, name);
+    o.blocks = metadata.number("blocks", o.blocks);
+    o.filters = metadata.number("filters", o.filters);
+    o.layers = metadata.number("layers", o.layers);
+    o.strip_limit = metadata.number("strip-limit", o.strip_limit);
+    try {
+        check_cascade_options(o);
+    } catch (const Error& e) {
+        throw Error(Errc::decode, "the weights file '" + name + "' cannot be used: " + e.what());
+    }
+    check_tensors(file, name, cascade_tensors(o),
+                  "a cascade of " + std::to_string(o.blocks) + " blocks with " + std::to_string(o.filters) +
+                      " filters");
+    check_finite(file, name);
+    return o;
+}
+
+struct Cascade::State {
+    State(const TensorFile& file, const std::string& name, const RunOptions& r)
+        : run(r),
+          device(open_device(r.device)),
+          type(compute_type(r.precision, device)),
+          metadata(file.metadata),
+          module(cascade_options_of(file, name), file) {
+        module.to(device, at::kFloat);
+        for (auto& [tensor, parameter] : module.parameters())
+            if (parameter.dim() == 5) // eta stays exact
+                parameter = parameter.to(type);
+    }
+
+    RunOptions run;
+    at::Device device;
+    at::ScalarType type;
+    std::map<std::string, std::string> metadata;
+    CascadeModule module;
+    std::shared_ptr<WindowOperator> data;
+};
+
+Cascade Cascade::load(const std::string& path, const RunOptions& run) {
+    return {read_weights(path), path, run};
+}
+
+Cascade::Cascade(const TensorFile& file, const std::string& name, const RunOptions& run) {
+    state_ = torch_call("loading the network", [&] { return std::make_unique<State>(file, name, run); });
+}
+
+Cascade::Cascade(Cascade&&) noexcept = default;
+Cascade& Cascade::operator=(Cascade&&) noexcept = default;
+Cascade::~Cascade() = default;
+
+const CascadeOptions& Cascade::options() const {
+    return state_->module.options();
+}
+const std::map<std::string, std::string>& Cascade::metadata() const {
+    return state_->metadata;
+}
+std::string Cascade::precision() const {
+    return state_->type == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
+std::vector<WindowOperator::Residual>
+Cascade::run(const CascadeWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
+    State& s = *state_;
+    if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
+        throw Error(Errc::format, "a window without pixels cannot be computed");
+    checked_product(
+        {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(options().filters)},
+        max_window_values, "a network's window");
+    if (window.start.size() != shape.count() || output.size() != shape.count() ||
+        window.frames.size() != static_cast<std::size_t>(shape.frames))
+        throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
+                                      " frames of " + std::to_string(shape.height) + " x " +
+                                      std::to_string(shape.width));
+    if (!s.data || s.data->width() != shape.width || s.data->height() != shape.height)
+        s.data = std::make_shared<WindowOperator>(
+            WindowOperator::Options{.width = shape.width, .height = shape.height, .threads = s.run.threads});
+    s.data->set_window(window.frames, window.coils, window.maps);
+    return torch_call("the network", [&] {
+        set_torch_threads(s.run.threads);
+        const c10::InferenceMode inference;
+        const RadialConsistency consistency(s.data, s.device);
+        at::Tensor start = at::empty({shape.frames, shape.height, shape.width, 2}, at::kFloat);
+        std::memcpy(start.data_ptr<float>(), window.start.data(), window.start.size_bytes());
+        const at::Tensor images = s.module.reconstruct(start.to(s.device), consistency, s.type);
+        const at::Tensor normal = consistency.normal(images).to(at::kCPU).contiguous();
+        const at::Tensor host = images.to(at::kCPU).contiguous();
+        std::memcpy(static_cast<void*>(output.data()), host.const_data_ptr<float>(), output.size_bytes());
+        return s.data->residual(output, {reinterpret_cast<const cfloat*>(normal.const_data_ptr<float>()),
+                                         static_cast<std::size_t>(normal.numel() / 2)});
+    });
+}
+
+double Cascade::warm_up(const WindowShape& shape) {
+    constexpr int spokes = 13;
+    const int samples = std::max(shape.width, shape.height);
+    const std::size_t points = static_cast<std::size_t>(spokes) * static_cast<std::size_t>(samples);
+    std::vector<float> kxy(2 * points);
+    for (int i = 0; i < spokes; ++i)
+        radial_spoke(spoke_angle(AngleScheme::golden, 0, static_cast<std::uint64_t>(i), spokes), samples,
+                     samples,
+                     kxy.data() + 2 * static_cast<std::size_t>(i) * static_cast<std::size_t>(samples));
+    std::vector<float> areas(points);
+    clipped_ramp_weights(kxy, samples, spokes, areas.data(), 1.0, options().strip_limit);
+    const std::vector<cfloat> zeros(points);
+    const std::vector<SampledFrame> frames(static_cast<std::size_t>(std::max(1, shape.frames)),
+                                           {kxy, zeros, areas});
+    const std::vector<cfloat> start(shape.count());
+    std::vector<cfloat> output(shape.count());
+    double seconds = 0;
+    for (int i = 0; i < 2; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        run({start, frames, 1, {}}, output, shape);
+        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    }
+    return seconds;
+}
+
+} // namespace mri

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Training the cascade: each sample is a piece of the truth, scanned anew and reconstructed as mrirecon does.
+#include "cascade_module.hpp"
+#include "intensity.hpp"
+#include "plugins/common/error.hpp"
+#include "plugins/gridding/reconstruct.hpp"
+#include "plugins/source/simulate.hpp"
+#include "torch_runtime.hpp"
+#include "training_task.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+namespace mri {
+
+namespace {
+
+/// What a scan makes of a series: the cascade's input and what it should come to.
+struct Scan {
+    std::vector<SimulatedFrame> data;
+    std::vector<std::vector<float>> areas;
+    std::vector<cfloat> start; ///< [frame][y][x]
+    std::vector<cfloat> maps;
+    std::vector<cfloat> truth; ///< likewise, with the phase that the scanner saw
+    float scale = 1;           ///< all images were divided by it
+};
+
+/// Uniform numbers that are the same everywhere.
+class Random {
+  public:
+    explicit Random(std::uint64_t seed) : engine_(seed) {}
+    double uniform(double low, double high) {
+        return low + (high - low) * static_cast<double>(engine_() >> 11) * 0x1p-53;
+    }
+    bool chance(double share) { return uniform(0, 1) < share; }
+    /// 0 .. count - 1
+    int below(int count) {
+        return std::min(count - 1, static_cast<int>(uniform(0, static_cast<double>(count))));
+    }
+    std::uint64_t seed() { return engine_(); }
+
+  private:
+    std::mt19937_64 engine_;
+};
+
+/// Where frame `t` of a series is read when time runs from `first` at `rate`: to and fro, so that nothing
+/// jumps.
+double reflected(double t, int frames) {
+    const double period = 2.0 * (frames - 1);
+    const double inside = std::fmod(std::fmod(t, period) + period, period);
+    return inside <= frames - 1 ? inside : period - inside;
+}
+
+class CascadeTask : public TrainingTask {
+  public:
+    CascadeTask(const TrainOptions& options, const at::Device& device, at::ScalarType type)
+        : options_(options), device_(device), type_(type), module_(options.cascade, options.seed) {}
+
+    TrainedModule& module() override { return module_; }
+    int views() const override { return static_cast<int>(options_.scan.validation_spokes.size()); }
+
+    at::Tensor loss(const TrainingWindow& window, std::uint64_t seed) override {
+        Random random(seed);
+        const WindowShape& from = window.shape;
+        WindowShape shape = from;
+        const std::vector<float> truth = draw(window, random, shape);
+        SimulateSettings s;
+        const double share =
+            static_cast<double>(std::max(shape.width, shape.height)) / std::max(from.width, from.height);
+        s.readouts = std::max(
+            2, static_cast<int>(std::lround(
+                   share * random.uniform(options_.scan.spokes_min - 0.5, options_.scan.spokes_max + 0.5))));
+        s.first_spoke = random.below(100000);
+        s.oversampling = random.chance(0.5) ? 2 : 1;
+        s.phase = random.chance(0.6) ? random.uniform(0, 3) : 0.0;
+        s.snr_db = random.chance(0.3) ? random.uniform(15, 35) : no_noise;
+        s.motion = random.chance(0.5);
+        s.coils = options_.scan.coils > 1 && random.chance(0.25) ? options_.scan.coils : 1;
+        s.seed = random.seed();
+        return loss_of_scan(scan(truth, shape, s), shape, s.coils, nullptr);
+    }
+
+    Judged judge(const TrainingWindow& window, int view, bool input_only) override {
+        const WindowShape shape{window.shape.frames, window.shape.height / 2 * 2, window.shape.width / 2 * 2};
+        Random unused(0);
+        WindowShape whole = shape;
+        std::vector<float> truth = cut(window, 0, 0, whole);
+        SimulateSettings s;
+        s.readouts = options_.scan.validation_spokes[static_cast<std::size_t>(view)];
+        const Scan data = scan(truth, shape, s);
+        Judged out;
+        out.shape = shape;
+        std::vector<cfloat> images = data.start;
+        out.loss = loss_of_scan(data, shape, 1, input_only ? nullptr : &images).item<double>();
+        out.output.resize(images.size());
+        std::transform(images.begin(), images.end(), out.output.begin(),
+                       [&](cfloat v) { return std::abs(v) * data.scale; });
+        out.truth = std::move(truth);
+        return out;
+    }
+
+    std::map<std::string, std::string> metadata() const override {
+        return cascade_metadata(options_.cascade);
+    }
+
+  private:
+    /// The piece of `shape` at (x, y), in the units of the stream.
+    static std::vector<float> cut(const TrainingWindow& window, int x, int y, const WindowShape& shape) {
+        std::vector<float> out;
+        out.reserve(shape.count());
+        for (int t = 0; t < shape.frames; ++t)
+            for (int row = 0; row < shape.height; ++row) {
+                const float* line =
+                    window.truth.data() + (static_cast<std::size_t>(t) * window.shape.pixels() +
+                                           static_cast<std::size_t>(y + row) * window.shape.width + x);
+                for (int i = 0; i < shape.width; ++i)
+                    out.push_back(line[i] * window.scale);
+            }
+        return out;
+    }
+
+    /// A random square, turned and mirrored, with time at a random pace.
+    std::vector<float> draw(const TrainingWindow& window, Random& random, WindowShape& shape) const {
+        const int patch = options_.patch > 0 ? options_.patch / 2 * 2 : 1 << 20;
+        shape.width = std::min(patch, shape.width / 2 * 2);
+        shape.height = std::min(patch, shape.height / 2 * 2);
+        // Mostly around the middle, where the heart is: the mean of three uniform numbers.
+        const auto place = [&](int room) {
+            const double mean = (random.uniform(0, 1) + random.uniform(0, 1) + random.uniform(0, 1)) / 3;
+            return std::min(room, static_cast<int>(mean * (room + 1)));
+        };
+        const int x = place(window.shape.width - shape.width);
+        const int y = place(window.shape.height - shape.height);
+        const std::vector<float> piece = cut(window, x, y, shape);
+        if (!options_.augment)
+            return piece;
+        const int frames = shape.frames;
+        const bool paced = random.chance(0.5);
+        const double rate = paced ? random.uniform(0.4, 1.5) : 1.0;
+        const double first = paced ? random.uniform(0, frames) : 0.0;
+        const bool back = random.chance(0.5), mirror = random.chance(0.5),
+                   turn = shape.width == shape.height && random.chance(0.5), upside = random.chance(0.5);
+        std::vector<float> out(piece.size());
+        const std::size_t pixels = shape.pixels();
+        for (int t = 0; t < frames; ++t) {
+            const double at = reflected(first + rate * (back ? frames - 1 - t : t), frames);
+            const int low = std::min(static_cast<int>(at), frames - 1), high = std::min(low + 1, frames - 1);
+            const auto part = static_cast<float>(at - low);
+            const float* a = piece.data() + static_cast<std::size_t>(low) * pixels;
+            const float* b = piece.data() + static_cast<std::size_t>(high) * pixels;
+            float* to = out.data() + static_cast<std::size_t>(t) * pixels;
+            for (int row = 0; row < shape.height; ++row)
+                for (int column = 0; column < shape.width; ++column) {
+                    const int r = upside ? shape.height - 1 - row : row,
+                              c = mirror ? shape.width - 1 - column : column;
+                    const auto i = static_cast<std::size_t>(turn ? c * shape.width + r : r * shape.width + c);
+                    *to++ = (1 - part) * a[i] + part * b[i];
+                }
+        }
+        return out;
+    }
+
+    /// Scans a series and makes the cascade's start of it.
+    Scan scan(std::span<const float> series, const WindowShape& shape, const SimulateSettings& settings) {
+        Scan out;
+        const std::size_t pixels = shape.pixels();
+        Simulator simulator(settings, shape.width, shape.height);
+        for (std::size_t t = 0; t < static_cast<std::size_t>(shape.frames); ++t) {
+            const std::vector<cfloat> seen = simulator.seen(series.subspan(t * pixels, pixels));
+            out.truth.insert(out.truth.end(), seen.begin(), seen.end());
+        }
+        const auto image = [&](std::size_t t) {
+            return std::span<const cfloat>(out.truth).subspan(t * pixels, pixels);
+        };
+        for (std::size_t t = 0; t < static_cast<std::size_t>(shape.frames); ++t)
+            out.data.push_back(simulator.acquire(
+                image(t), t > 0 ? image(t - 1) : std::span<const cfloat>(),
+                t + 1 < static_cast<std::size_t>(shape.frames) ? image(t + 1) : std::span<const cfloat>()));
+        ReconstructionSpace space;
+        space.width = shape.width;
+        space.height = shape.height;
+        space.aspect = static_cast<double>(shape.height) / shape.width;
+        space.coils = settings.coils;
+        std::vector<FrameView> views;
+        for (const SimulatedFrame& frame : out.data)
+            views.push_back({frame.data, frame.trajectory, {}, frame.readouts, frame.samples});
+        space.strip_limit = options_.cascade.strip_limit;
+        for (const FrameView& view : views)
+            out.areas.push_back(sample_areas(space, {&view, 1}, Density::clipped));
+        space.strip_limit = start_strip_limit;
+        WindowReconstruction start(space, Density::clipped, Combine::adaptive, {});
+        start.solve(views);
+        out.start.resize(shape.count());
+        for (std::size_t t = 0; t < views.size(); ++t)
+            start.reconstruct(t, out.start.data() + t * pixels);
+        out.maps.assign(start.sensitivities().begin(), start.sensitivities().end());
+        // The network needs no scale; the loss does.
+        std::vector<float> magnitude(out.start.size());
+        std::transform(out.start.begin(), out.start.end(), magnitude.begin(),
+                       [](cfloat v) { return std::abs(v); });
+        out.scale = intensity_scale(magnitude, views.size());
+        for (std::vector<cfloat>* values : {&out.start, &out.truth})
+            for (cfloat& value : *values)
+                value /= out.scale;
+        for (SimulatedFrame& frame : out.data)
+            for (cfloat& value : frame.data)
+                value /= out.scale;
+        return out;
+    }
+
+    at::Tensor series(std::span<const cfloat> values, const WindowShape& shape) const {
+        at::Tensor out = at::empty({shape.frames, shape.height, shape.width, 2}, at::kFloat);
+        std::memcpy(out.data_ptr<float>(), values.data(), values.size_bytes());
+        return out.to(device_);
+    }
+
+    /// Of the cascade's images, which `images` receives, or of the start where `images` is null and gradients
+    /// are off.
+    at::Tensor loss_of_scan(const Scan& data, const WindowShape& shape, int coils,
+                            std::vector<cfloat>* images) {
+        at::Tensor x = series(data.start, shape);
+        if (images || at::GradMode::is_enabled()) {
+            std::vector<SampledFrame> frames;
+            for (std::size_t t = 0; t < data.data.size(); ++t)
+                frames.push_back({data.data[t].trajectory, data.data[t].data, data.areas[t]});
+            auto window = std::make_shared<WindowOperator>(WindowOperator::Options{
+                .width = shape.width, .height = shape.height, .threads = options_.run.threads});
+            window->set_window(frames, coils, data.maps);
+            x = module_.reconstruct(x, RadialConsistency(window, device_), type_);
+        }
+        if (images) {
+            const at::Tensor host = x.detach().to(at::kCPU).contiguous();
+            std::memcpy(static_cast<void*>(images->data()), host.const_data_ptr<float>(),
+                        images->size() * sizeof(cfloat));
+        }
+        at::Tensor truth = series(data.truth, shape);
+        if (coils > 1) { // the combined image has a phase of its own
+            const auto magnitude = [](const at::Tensor& v) { return (v.square().sum(3) + 1e-8).sqrt(); };
+            return loss_of(options_.loss, magnitude(x), magnitude(truth));
+        }
+        return loss_of(options_.loss, x, truth);
+    }
+
+    /// mrirecon's default: what the start comes from in a pipeline.
+    static constexpr double start_strip_limit = 2;
+
+    const TrainOptions options_;
+    const at::Device device_;
+    const at::ScalarType type_;
+    CascadeModule module_;
+};
+
+} // namespace
+
+std::unique_ptr<TrainingTask> make_cascade_task(const TrainOptions& options, const at::Device& device,
+                                                at::ScalarType type) {
+    return std::make_unique<CascadeTask>(options, device, type);
+}
+
+} // namespace mri

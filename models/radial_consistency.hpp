@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Data consistency with non-Cartesian samples as differentiable operations. Only for sources of this folder:
+// it includes LibTorch.
+#pragma once
+
+#include "plugins/gridding/window_operator.hpp"
+
+#include <ATen/ATen.h>
+#include <memory>
+
+namespace mri {
+
+/// The samples of a window, as WindowOperator::set_window() took them. Image series here are float32 tensors
+/// [T, H, W, 2] (real, imaginary) on any device; transforms are computed where the operator says.
+class RadialConsistency {
+  public:
+    /// `data` has its window set and is not set anew while a graph that uses it may still run backwards.
+    explicit RadialConsistency(std::shared_ptr<WindowOperator> data, const at::Device& device = at::kCPU);
+
+    /// N x. Autograd follows it: N is self-adjoint, so the gradient is N of the gradient.
+    at::Tensor normal(const at::Tensor& x) const;
+    /// b = adjoint of the weighted samples.
+    const at::Tensor& right() const { return right_; }
+    /// b - N x, minus the gradient of the data term: what a network is told of the data.
+    at::Tensor misfit(const at::Tensor& x) const { return right_ - normal(x); }
+
+    /// x + step (b - N x): one gradient step; `step` is a tensor of one value or a number.
+    template <typename Step>
+    at::Tensor gradient_step(const at::Tensor& x, const Step& step) const {
+        return x + step * misfit(x);
+    }
+
+    /// `steps` conjugate gradient steps (Hestenes and Stiefel) for (N + mu) x = b + mu z, from z: the data
+    /// step of MoDL (Aggarwal et al., IEEE TMI 2019). All frames share their steps. Differentiable in z and
+    /// mu.
+    at::Tensor conjugate_gradients(const at::Tensor& z, const at::Tensor& mu, int steps) const;
+
+    const WindowOperator& data() const { return *data_; }
+
+  private:
+    std::shared_ptr<WindowOperator> data_;
+    at::Tensor right_;
+};
+
+} // namespace mri
