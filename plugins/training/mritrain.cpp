@@ -3,9 +3,12 @@
 //
 // Trains a de-aliasing network on the images that it receives and the truth that rides on them (side data of
 // mrisim). Frames are collected into windows; at the end of the stream the network is trained on them, and
-// EOS is posted when that is done. `weights` receives the best weights on the validation windows, ready for
-// mriunet; `checkpoint` all that is needed to go on later with resume=true. Stopping the pipeline ends
-// training within a second and keeps the checkpoint.
+// EOS is posted when that is done. With network=cascade it takes the truth alone (mridicomsrc, mriphantomsrc,
+// mrisim's side data): each sample of the training is a piece of it, scanned anew by the same simulator and
+// reconstructed as mrirecon does, with other spokes, noise, phase, pace and motion each time. `weights`
+// receives the best weights on the validation windows, ready for mriunet or mricascade; `checkpoint` all that
+// is needed to go on later with resume=true. Stopping the pipeline ends training within a second and keeps
+// the checkpoint.
 //
 // While it trains it posts progress messages and, about once a second, an element message "mri-train" (step,
 // steps, loss, learning-rate, seconds-per-step; after a validation also validation-loss, validation-psnr,
@@ -41,6 +44,7 @@ using namespace mri;
 enum class NetworkInput { magnitude, difference_mean };
 
 struct TrainSettings {
+    NetworkKind network = NetworkKind::unet;
     std::string weights = "unet.safetensors";
     std::string checkpoint;
     bool resume = false;
@@ -53,6 +57,7 @@ struct TrainSettings {
     Schedule schedule = Schedule::cosine;
     Loss loss = Loss::mse;
     double clip = 1.0;
+    double average = 0.0;
     bool augment = true;
     double validation = 0.1;
     guint64 validation_windows = 0;
@@ -69,6 +74,10 @@ struct TrainSettings {
     double leak = 0;
     bool up_relu = false;
     NetworkInput input = NetworkInput::difference_mean;
+    int blocks = CascadeOptions{}.blocks;
+    int layers = CascadeOptions{}.layers;
+    std::string spokes = "6-15";
+    int coils = 1;
     guint64 seed = 1;
     std::string description;
 };
@@ -78,8 +87,8 @@ struct Range {
     int last;
 };
 
-/// "3,10-15" as ranges; throws Errc::settings.
-std::vector<Range> parse_ranges(const std::string& text) {
+/// "3,10-15" as ranges; throws Errc::settings, naming the property.
+std::vector<Range> parse_ranges(const char* property, const std::string& text) {
     std::vector<Range> ranges;
     for (std::size_t begin = 0; begin < text.size();) {
         const std::size_t end = std::min(text.find(',', begin), text.size());
@@ -90,8 +99,9 @@ std::vector<Range> parse_ranges(const std::string& text) {
         if (result.ec == std::errc() && result.ptr != last && *result.ptr == '-')
             result = std::from_chars(result.ptr + 1, last, range.last);
         if (result.ec != std::errc() || result.ptr != last || range.last < range.first)
-            throw Error(Errc::settings,
-                        "validation-series must be numbers and ranges such as '3,10-15', not '" + text + "'");
+            throw Error(Errc::settings, std::string(property) +
+                                            " must be numbers and ranges such as '3,10-15', not '" + text +
+                                            "'");
         ranges.push_back(range);
         begin = end + 1;
     }
@@ -159,6 +169,11 @@ class MriTrain : public Configured<Sink, TrainSettings> {
 
 void MriTrain::properties(Properties<MriTrain>& p) {
     using S = TrainSettings;
+    p.choice(
+        "network", "What is trained", &S::network,
+        {{NetworkKind::unet, "unet", "A residual 3D U-Net, on images beside their truth"},
+         {NetworkKind::cascade, "cascade",
+          "An unrolled cascade with data consistency, on the truth alone: each sample is scanned anew"}});
     p.string("weights", "File that receives the trained weights", &S::weights);
     p.string("checkpoint", "File that receives weights, optimiser state and step; empty: none",
              &S::checkpoint);
@@ -186,8 +201,12 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.choice("loss", "What is made small", &S::loss,
              {{Loss::mse, "mse", "Mean squared error"},
               {Loss::l1, "l1", "Mean absolute error"},
+              {Loss::mixed, "mixed", "Mean absolute error and ten times the mean squared one"},
               {Loss::ssim, "ssim", "1 - SSIM, per frame"}});
     p.real("clip", "Limit of the gradient's norm; 0: none", 0, 1e9, &S::clip);
+    p.real("average",
+           "Decay of a running average of the weights, which is then what counts, as 0.999; 0: the last ones",
+           0, 0.999999, &S::average);
     p.boolean("augment", "Vary the samples: rotations by 90 degrees, mirror images, reversed time, intensity",
               &S::augment);
     p.real("validation", "Share of the windows that is kept for validation, evenly spread", 0, 1,
@@ -212,6 +231,15 @@ void MriTrain::properties(Properties<MriTrain>& p) {
               {Precision::bfloat16, "bfloat16", "bfloat16"}});
     p.integer("threads", "Threads; 0: one per core", 0, 1024, &S::threads);
     p.integer("window", "Frames that the network sees together", 4, 1000, &S::window);
+    p.integer("blocks", "network=cascade: blocks, each with its own weights", 1, 100, &S::blocks);
+    p.integer("layers", "network=cascade: convolutions of a block", 2, 100, &S::layers);
+    p.string("spokes",
+             "network=cascade: spokes of a frame that samples are scanned with, as '6-15', over the whole "
+             "width; patches "
+             "have proportionally fewer",
+             &S::spokes);
+    p.integer("coils", "network=cascade: above 1, a quarter of the samples is scanned with so many coils", 1,
+              64, &S::coils);
     p.integer("filters", "Filters of the network's first level", 1, 1024, &S::filters);
     p.integer("bottleneck", "Filters of its deepest level; 0: four times `filters`", 0, 8192, &S::bottleneck);
     p.real("leak", "Slope of the activation below 0; 0 is ReLU", 0, 1, &S::leak);
@@ -226,8 +254,18 @@ void MriTrain::properties(Properties<MriTrain>& p) {
 
 bool MriTrain::start() {
     s_ = settings();
-    validation_ranges_ = parse_ranges(s_.validation_series);
+    validation_ranges_ = parse_ranges("validation-series", s_.validation_series);
     TrainOptions o;
+    o.kind = s_.network;
+    o.cascade.blocks = s_.blocks;
+    o.cascade.filters = s_.filters;
+    o.cascade.layers = s_.layers;
+    const std::vector<Range> spokes = parse_ranges("spokes", s_.spokes);
+    if (spokes.size() != 1)
+        throw Error(Errc::settings, "spokes must be one range such as '6-15', not '" + s_.spokes + "'");
+    o.scan.spokes_min = spokes.front().first;
+    o.scan.spokes_max = spokes.front().last;
+    o.scan.coils = s_.coils;
     o.network = {s_.filters, s_.bottleneck, static_cast<float>(s_.leak), s_.up_relu,
                  s_.input == NetworkInput::difference_mean};
     o.weights = s_.weights;
@@ -243,6 +281,7 @@ bool MriTrain::start() {
     o.schedule = s_.schedule;
     o.loss = s_.loss;
     o.clip = s_.clip;
+    o.average = s_.average;
     o.seed = s_.seed;
     o.validation_interval = s_.validation_interval;
     o.run = {s_.device, s_.precision, s_.threads};
@@ -277,13 +316,15 @@ void MriTrain::set_caps(const GstCaps* caps) {
         throw Error(Errc::format, "Training needs images of at least 8 x 8 pixels");
 }
 
+/// Images as they come are truth where nothing else is wanted.
 GstFlowReturn MriTrain::render(GstBuffer* buffer) {
+    const bool truth_alone = s_.network == NetworkKind::cascade;
     GstSample* side = side_of(buffer, Role::truth);
-    if (!side)
+    if (!side && !truth_alone)
         throw Error(Errc::format,
                     "An image without its truth cannot be trained on: nothing upstream attached the "
                     "truth as side data (mrisim does)");
-    const ImageInfo truth_info = ImageInfo::from_caps(gst_sample_get_caps(side));
+    const ImageInfo truth_info = side ? ImageInfo::from_caps(gst_sample_get_caps(side)) : image_;
     if (truth_info.width != image_.width || truth_info.height != image_.height)
         throw Error(Errc::format, "The truth is " + std::to_string(truth_info.width) + " x " +
                                       std::to_string(truth_info.height) + " and the image " +
@@ -292,9 +333,11 @@ GstFlowReturn MriTrain::render(GstBuffer* buffer) {
         short_ += static_cast<std::size_t>(frames_);
         forget_window();
     }
-    const std::vector<float> image = magnitude_of(buffer, image_);
-    const std::vector<float> truth = magnitude_of(gst_sample_get_buffer(side), truth_info);
-    input_.insert(input_.end(), image.begin(), image.end());
+    const std::vector<float> truth = magnitude_of(side ? gst_sample_get_buffer(side) : buffer, truth_info);
+    if (!truth_alone) {
+        const std::vector<float> image = magnitude_of(buffer, image_);
+        input_.insert(input_.end(), image.begin(), image.end());
+    }
     truth_.insert(truth_.end(), truth.begin(), truth.end());
     if (++frames_ == s_.window)
         finish_window();
