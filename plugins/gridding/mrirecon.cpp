@@ -13,7 +13,9 @@
  * method=tv is compressed sensing with the total variation along time (Feng et al., MRM 2014) and, for
  * several coils, the sensitivities that the background gives. The whole window agrees with the data; frames
  * are what threads share out. cycle=true links the last frame of a window to the first one, for series of one
- * heart cycle, reconstructed in one window.
+ * heart cycle, reconstructed in one window. With lookahead=N the window slides: each frame comes out once N
+ * others have come after it, solved together with up to window - 1 frames by slide-iterations steps that go
+ * on from the last solution. At N = 0 that is causal; 2 follow motion about 1 dB better.
  *
  * method=sense solves each frame by itself with the coils' sensitivities (CG-SENSE, Pruessmann et al., MRM
  * 2001): it follows motion fully and takes from the window the sensitivities, averaged over some 32 frames,
@@ -30,8 +32,8 @@
  * attach-sensitivities the coils' sensitivities (role sensitivities: a complex image of one channel a coil)
  * onto the image as side data.
  *
- * Latency: window - 1 frames; in a live pipeline plus the time that a window takes to compute, measured on
- * the first frame.
+ * Latency: window - 1 frames, or lookahead; in a live pipeline plus the time that a window takes to compute,
+ * measured on the first frame.
  *
  * Caps: application/x-mri-kspace, alignment=frame, in; application/x-mri-image out: C64LE with one channel
  * (adaptive) or one a coil (combine=none), F32LE with one channel for combine=rss.
@@ -45,7 +47,9 @@
 #include "cuda/element_device.hpp"
 #include "kspace_frame.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
 #include <optional>
 
 namespace mri {
@@ -59,6 +63,8 @@ struct MriReconSettings {
     int tv_iterations = WindowOptions{}.tv_iterations;
     double lambda = WindowOptions{}.lambda;
     bool cycle = false;
+    int lookahead = -1;
+    int slide_iterations = WindowOptions{}.slide_iterations;
     Combine combine = Combine::adaptive;
     Density density = Density::clipped;
     double strip_limit = 2;
@@ -109,6 +115,13 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
                  {{false, "zero", "Nothing"}, {true, "background", "The window's static background"}});
         p.boolean("cycle", "method=tv: after the last frame of a window comes its first, as in a heart cycle",
                   &S::cycle);
+        p.integer(
+            "lookahead",
+            "method=tv: slide on frame by frame; a frame comes out when so many have come after it (-1: "
+            "windows apart, as hop says)",
+            -1, 999, &S::lookahead);
+        p.integer("slide-iterations", "method=tv with lookahead: steps for each new frame", 1, 1000,
+                  &S::slide_iterations);
         p.choice("combine", "How the coils' images become one", &S::combine,
                  {{Combine::none, "none", "Not: one channel a coil"},
                   {Combine::rss, "rss", "Root of the sum of squares"},
@@ -139,11 +152,22 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         settings_ = settings();
         check_attached(settings_.attach_sensitivities, settings_.combine);
         device_ = device_for(*this, settings_.device);
-        set_window(settings_.window, settings_.hop > 0 ? settings_.hop : settings_.window);
+        if (settings_.lookahead < 0) {
+            set_window(settings_.window, settings_.hop > 0 ? settings_.hop : settings_.window);
+            return;
+        }
+        if (settings_.method != WindowMethod::temporal_variation || settings_.hop > 0 || settings_.cycle)
+            throw Error(Errc::settings, "lookahead is for method=tv, without hop and without cycle");
+        if (settings_.lookahead >= settings_.window)
+            throw Error(Errc::settings, "A lookahead of " + std::to_string(settings_.lookahead) +
+                                            " does not fit a window of " + std::to_string(settings_.window) +
+                                            " frames");
+        set_window(settings_.lookahead + 1, 1, Emit::settled);
     }
 
     void stop() override {
         reconstruction_.reset();
+        forget_history();
         images_ = {};
         in_caps_.reset();
         out_caps_.reset();
@@ -164,6 +188,8 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         options.l2 = settings_.l2;
         options.from_background = settings_.from_background;
         options.cycle = settings_.cycle;
+        options.slide_iterations = settings_.slide_iterations;
+        forget_history();
         reconstruction_.emplace(space, settings_.density, settings_.combine, options);
         images_.resize(out_.pixels() * out_.channels);
         timed_ = false;
@@ -183,23 +209,21 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
 
     std::vector<GstPtr<GstBuffer>> process(const Frames::Job& job) override {
         std::vector<KspaceFrame> frames;
-        std::vector<FrameView> views;
-        frames.reserve(job.items.size());
-        for (const auto& item : job.items) {
-            frames.emplace_back(item.get(), in_);
-            views.push_back(frames.back().view());
-        }
-        reconstruction_->solve(views);
+        if (settings_.lookahead < 0)
+            reconstruction_->solve(map(job.items, frames));
+        else
+            slide(job);
         GstPtr<GstSample> sensitivities;
         if (settings_.attach_sensitivities)
             sensitivities = sensitivity_sample(reconstruction_->sensitivities(), in_);
         std::vector<GstPtr<GstBuffer>> outputs;
         for (std::size_t i = job.first; i < job.first + job.count; ++i) {
-            reconstruction_->reconstruct(i, images_.data());
+            const std::size_t index = settings_.lookahead < 0 ? i : index_of(job.items[i]);
+            reconstruction_->reconstruct(index, images_.data());
             auto image = new_output(job, i, out_.bytes());
             store_images(images_, out_, image.get());
             if (settings_.attach_gridded) {
-                reconstruction_->gridded(i, images_.data());
+                reconstruction_->gridded(index, images_.data());
                 auto gridded = new_buffer<std::byte>(out_.bytes());
                 store_images(images_, out_, gridded.get());
                 add_side(image.get(), Role::gridded, gridded.get(), out_caps_.get());
@@ -214,6 +238,52 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     }
 
   private:
+    template <class Buffers>
+    std::vector<FrameView> map(const Buffers& buffers, std::vector<KspaceFrame>& frames) const {
+        std::vector<FrameView> views;
+        frames.clear();
+        frames.reserve(buffers.size());
+        for (const auto& buffer : buffers) {
+            frames.emplace_back(buffer.get(), in_);
+            views.push_back(frames.back().view());
+        }
+        return views;
+    }
+
+    std::size_t index_of(const GstPtr<GstBuffer>& buffer) const {
+        return static_cast<std::size_t>(
+            std::find_if(history_.begin(), history_.end(),
+                         [&](const auto& known) { return known.get() == buffer.get(); }) -
+            history_.begin());
+    }
+
+    void forget_history() {
+        history_frames_.clear();
+        history_.clear();
+        series_.reset();
+        if (reconstruction_)
+            reconstruction_->forget();
+    }
+
+    // The window goes on to the frames of the job that it has not had yet.
+    void slide(const Frames::Job& job) {
+        if (series_ != job.series)
+            forget_history();
+        series_ = job.series;
+        std::size_t fresh = 0;
+        for (const auto& item : job.items)
+            if (index_of(item) == history_.size()) {
+                history_.push_back(item);
+                ++fresh;
+            }
+        if (fresh == 0)
+            return;
+        history_frames_.clear();
+        while (history_.size() > static_cast<std::size_t>(settings_.window))
+            history_.pop_front();
+        reconstruction_->slide(map(history_, history_frames_), fresh);
+    }
+
     bool live() const {
         auto query = adopt(gst_query_new_latency());
         gboolean live = FALSE;
@@ -222,18 +292,27 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         return live;
     }
 
-    // Time that a window takes, on as many copies of one frame: nothing in it depends on the values.
+    // Time that a window takes, on as many copies of one frame: nothing in it depends on the values. Sliding,
+    // the dearest is a frame that has the background solved anew.
     GstClockTime measure(const KspaceFrame& frame) {
+        const std::vector<FrameView> window(static_cast<std::size_t>(settings_.window), frame.view());
+        const bool sliding = settings_.lookahead >= 0;
+        if (sliding)
+            reconstruction_->solve(std::span(window).first(std::max<std::size_t>(window.size() / 2, 1)));
         const auto begin = std::chrono::steady_clock::now();
-        reconstruction_->solve(
-            std::vector<FrameView>(static_cast<std::size_t>(settings_.window), frame.view()));
-        const int emitted = settings_.hop > 0 ? settings_.hop : settings_.window;
+        if (sliding)
+            reconstruction_->slide(window, window.size() - window.size() / 2);
+        else
+            reconstruction_->solve(window);
+        const int emitted = sliding ? 1 : settings_.hop > 0 ? settings_.hop : settings_.window;
         for (int i = 0; i < emitted; ++i) {
             reconstruction_->reconstruct(static_cast<std::size_t>(i), images_.data());
             if (settings_.attach_gridded)
                 reconstruction_->gridded(static_cast<std::size_t>(i), images_.data());
         }
-        return std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count();
+        const auto end = std::chrono::steady_clock::now();
+        reconstruction_->forget();
+        return std::chrono::nanoseconds(end - begin).count();
     }
 
     // Streaming thread, between start() and stop().
@@ -246,6 +325,10 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     std::optional<WindowReconstruction> reconstruction_;
     std::vector<cfloat> images_;
     bool timed_ = false;
+    // Sliding: the frames of the window, oldest first, and which series they are of.
+    std::deque<GstPtr<GstBuffer>> history_;
+    std::vector<KspaceFrame> history_frames_; // what the reconstruction looks at
+    std::optional<std::size_t> series_;
 };
 
 } // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "kspace_support.hpp"
 #include "plugins/gridding/coils.hpp"
+#include "plugins/gridding/reconstruct.hpp"
 
 #include <algorithm>
 
@@ -400,6 +401,88 @@ TEST(MriRecon, SenseAndSensitivitiesWantTheAdaptiveCombination) {
         EXPECT_NE(watch.errors()[0].find("combine=adaptive"), std::string::npos);
     }
     gst_element_set_state(element.get(), GST_STATE_NULL);
+}
+
+TEST(MriRecon, ASlidingWindowGivesAFrameForEachFrame) {
+    const int frames = 9, window = 5;
+    for (const int lookahead : {0, 2}) {
+        auto h = harness("mrirecon method=tv window=5 slide-iterations=1 attach-gridded=true lookahead=" +
+                         std::to_string(lookahead));
+        set_caps(h, radial_info(n, samples));
+        EXPECT_EQ(gst_harness_query_latency(h.get()), lookahead * 40 * GST_MSECOND);
+        // The library's own, given the same windows.
+        ReconstructionSpace space;
+        space.width = space.height = n;
+        space.over_x = static_cast<double>(samples) / n;
+        space.strip_limit = 2;
+        WindowOptions options;
+        options.method = WindowMethod::temporal_variation;
+        options.slide_iterations = 1;
+        WindowReconstruction library(space, Density::clipped, Combine::adaptive, options);
+        std::vector<std::vector<float>> kxy;
+        std::vector<std::vector<cfloat>> data;
+        for (int f = 0; f < frames; ++f) {
+            kxy.push_back(trajectory(f));
+            data.push_back(exact_forward(discs(n, radius(f)), n, n, kxy.back()));
+        }
+        const auto slide_to = [&](int end, int fresh) {
+            std::vector<FrameView> views;
+            for (int f = std::max(end - window, 0); f < end; ++f)
+                views.push_back({data[f], kxy[f], {}, spokes, samples});
+            library.slide(views, static_cast<std::size_t>(fresh));
+        };
+        const auto expect = [&](int frame, int end) {
+            const auto image = pull(h);
+            ASSERT_TRUE(image);
+            EXPECT_EQ(GST_BUFFER_PTS(image.get()), frame * 40 * GST_MSECOND);
+            EXPECT_TRUE(side_of(image.get(), Role::gridded));
+            std::vector<cfloat> expected(n * n);
+            library.reconstruct(static_cast<std::size_t>(frame - std::max(end - window, 0)), expected.data());
+            EXPECT_EQ(values_of<cfloat>(image.get()), expected) << frame;
+        };
+        for (int f = 0; f < frames; ++f) {
+            ASSERT_EQ(push(h, kspace_frame(data[f], kxy[f], spokes, f)), GST_FLOW_OK);
+            ASSERT_EQ(gst_harness_buffers_received(h.get()),
+                      static_cast<unsigned>(std::max(f + 1 - lookahead, 0)));
+            if (f < lookahead)
+                continue;
+            slide_to(f + 1, f == lookahead ? lookahead + 1 : 1);
+            expect(f - lookahead, f + 1);
+        }
+        eos(h);
+        for (int f = frames - lookahead; f < frames; ++f)
+            expect(f, frames);
+        EXPECT_EQ(gst_harness_buffers_received(h.get()), static_cast<unsigned>(frames));
+    }
+}
+
+TEST(MriRecon, ASlidingWindowStartsAnewWithASeries) {
+    auto h = harness("mrirecon method=tv window=4 lookahead=2");
+    for (int series = 0; series < 2; ++series) {
+        // Fewer frames than the lookahead waits for: they come out at the series' end.
+        set_caps(h, radial_info(n, samples, 1, series));
+        for (int f = 0; f < 2; ++f)
+            ASSERT_EQ(push(h, moving_frame(f)), GST_FLOW_OK);
+    }
+    eos(h);
+    ASSERT_EQ(gst_harness_buffers_received(h.get()), 4u);
+    std::vector<std::vector<cfloat>> images;
+    for (int i = 0; i < 4; ++i)
+        images.push_back(values_of<cfloat>(pull(h).get()));
+    EXPECT_EQ(images[0], images[2]) << "the second series knows of the first";
+}
+
+TEST(MriRecon, ALookaheadThatCannotBeIsAnError) {
+    for (const char* line :
+         {"mrirecon lookahead=1", "mrirecon method=tv lookahead=1 hop=2",
+          "mrirecon method=tv lookahead=1 cycle=true", "mrirecon method=tv lookahead=4 window=4"}) {
+        auto bin = adopt(GST_ELEMENT(gst_object_ref_sink(gst_parse_launch(line, nullptr))));
+        BusWatch bus(bin.get());
+        EXPECT_EQ(gst_element_set_state(bin.get(), GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE) << line;
+        ASSERT_EQ(bus.errors().size(), 1u) << line;
+        EXPECT_NE(bus.errors()[0].find("lookahead"), std::string::npos) << bus.errors()[0];
+        gst_element_set_state(bin.get(), GST_STATE_NULL);
+    }
 }
 
 TEST(MriRecon, SideDataAreTheFrameAndItsPlainImage) {
