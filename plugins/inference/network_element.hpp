@@ -78,6 +78,8 @@ class NetworkElement : public Configured<Windowed, S> {
     virtual void prepare(const Frames::Job& job) = 0;
     /// Computes the window: `output` is [frames] of the output's pixels, complex ones as two numbers.
     virtual void compute(Net& network, std::span<float> output) = 0;
+    /// Adds what else is known of frame `frame` of the window last computed to its image.
+    virtual void finish_frame(GstBuffer*, std::size_t) {}
 
     // ---- for it; streaming thread, from start() to stop()
 
@@ -335,6 +337,7 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
     for (std::size_t i = job.first; i < job.first + job.count; ++i) {
         auto buffer = this->new_output(job, i, output_.bytes());
         overlap_->frame(i, Mapped<float>(buffer.get()).span());
+        finish_frame(buffer.get(), i);
         if (s_.attach_input)
             add_side(buffer.get(), Role::input, job.items[i].get(), in_caps_.get());
         out.push_back(std::move(buffer));
