@@ -78,12 +78,13 @@ class ImageTask : public TrainingTask {
         return at::from_blob(sample.input.data(),
                              {1, frames, height, width, causal() ? 2 : options_.network.input_channels()},
                              at::kFloat)
-            .permute({0, 4, 1, 2, 3})
-            .to(device_);
+            .to(device_, at::kFloat, false, true) // a copy: the graph outlives the sample
+            .permute({0, 4, 1, 2, 3});
     }
     at::Tensor truth_of(TrainingSample& sample) const {
         const auto [frames, height, width] = sample.shape;
-        return at::from_blob(sample.truth.data(), {1, 1, frames, height, width}, at::kFloat).to(device_);
+        return at::from_blob(sample.truth.data(), {1, 1, frames, height, width}, at::kFloat)
+            .to(device_, at::kFloat, false, true);
     }
 
     const TrainOptions options_;
