@@ -74,7 +74,8 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     std::vector<cfloat> maps_of(GstBuffer* image, int coils) const;
 
     std::vector<cfloat> start_, maps_, output_; // [frame][y][x], [coil][y][x]
-    std::vector<KspaceFrame> kspace_;           // of the window; they hold its memory
+    std::vector<GstPtr<GstBuffer>> held_;       // whose memory kspace_ maps
+    std::vector<KspaceFrame> kspace_;           // of the window
     ReconstructionSpace space_;
     std::vector<WindowOperator::Residual> residuals_;
 };
@@ -103,6 +104,7 @@ std::vector<cfloat> MriCascade::maps_of(GstBuffer* buffer, int coils) const {
 void MriCascade::prepare(const Frames::Job& job) {
     start_.clear();
     kspace_.clear();
+    held_.clear();
     std::optional<int> coils;
     for (const auto& item : job.items) {
         const Mapped<const cfloat> frame(item.get());
@@ -116,7 +118,8 @@ void MriCascade::prepare(const Frames::Job& job) {
                                           std::to_string(info.width) + " x " + std::to_string(info.height));
         coils = info.coils;
         space_ = space_of(info, 5e-4, s().threads);
-        kspace_.emplace_back(gst_sample_get_buffer(side), info);
+        held_.push_back(retain(gst_sample_get_buffer(side)));
+        kspace_.emplace_back(held_.back().get(), info);
     }
     // Those of the window's last frame are the best known.
     maps_ = maps_of(job.items.back().get(), *coils);
@@ -136,6 +139,7 @@ void MriCascade::compute(Cascade& network, std::span<float> output) {
     const auto* values = reinterpret_cast<const float*>(output_.data());
     std::copy(values, values + 2 * output_.size(), output.begin());
     kspace_.clear();
+    held_.clear();
 }
 
 } // namespace

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/cascade.hpp"
+#include "network_support.hpp"
+#include "plugins/common/metas.hpp"
+#include "plugins/gridding/reconstruct.hpp"
+
+#include <cmath>
+#include <complex>
+#include <numeric>
+#include <random>
+
+using namespace mri;
+using namespace mri::test;
+
+namespace {
+
+using cfloat = std::complex<float>;
+
+/// Weights in which every layer does a little.
+TensorFile small_cascade() {
+    const CascadeOptions options{.blocks = 2, .filters = 3, .layers = 2};
+    TensorFile file;
+    std::mt19937 engine(1);
+    std::normal_distribution<float> normal(0, 0.05f);
+    for (const auto& [name, shape] : cascade_tensors(options)) {
+        NamedTensor tensor{shape, {}};
+        for (std::size_t i = 0; i < tensor.count(); ++i)
+            tensor.values.push_back(name.ends_with("eta") ? 0.9f : normal(engine));
+        file.tensors[name] = tensor;
+    }
+    file.metadata = cascade_metadata(options);
+    file.metadata["window"] = "6";
+    return file;
+}
+
+struct Output {
+    std::vector<cfloat> pixels, start;
+    std::optional<Consistency> consistency;
+    std::vector<cfloat> kspace;
+    std::shared_ptr<const TrajectoryData> trajectory;
+    int width = 0, height = 0, samples = 0, coils = 0;
+    GstClockTime pts = 0;
+    bool truth = false;
+};
+
+class MriCascade : public testing::Test {
+  protected:
+    MriCascade() { write_safetensors(weights_, small_cascade()); }
+
+    std::string cascade(const std::string& more = "") const {
+        return "mricascade precision=float32 threads=1 attach-input=true weights=" + weights_ + " " + more;
+    }
+    static std::string scan(int frames, const std::string& simulation, const std::string& recon = "") {
+        return "mriphantomsrc num-buffers=" + std::to_string(frames) +
+               " width=32 height=24 ! mrisim spokes=5 " + simulation +
+               " ! mriframer ! mrirecon window=6 attach-kspace=true " + recon + " ! ";
+    }
+    static std::vector<Output> outputs(const std::string& line) {
+        std::vector<Output> out;
+        const RunResult result =
+            run_pipeline(line + " ! appsink name=out", 60, [&](const std::string&, GstSample* sample) {
+                GstBuffer* buffer = gst_sample_get_buffer(sample);
+                Output o;
+                o.pixels = values_of<cfloat>(buffer);
+                o.consistency = consistency_of(buffer);
+                o.pts = GST_BUFFER_PTS(buffer);
+                o.truth = side_of(buffer, Role::truth) != nullptr;
+                GstSample* kspace = side_of(buffer, Role::kspace);
+                GstSample* input = side_of(buffer, Role::input);
+                ASSERT_TRUE(kspace && input);
+                const auto info = KspaceInfo::from_caps(gst_sample_get_caps(kspace));
+                o.width = info.width;
+                o.height = info.height;
+                o.samples = info.samples;
+                o.coils = info.coils;
+                o.kspace = values_of<cfloat>(gst_sample_get_buffer(kspace));
+                o.trajectory = trajectory_of(gst_sample_get_buffer(kspace));
+                o.start = values_of<cfloat>(gst_sample_get_buffer(input));
+                out.push_back(std::move(o));
+            });
+        EXPECT_TRUE(result.eos);
+        EXPECT_TRUE(result.errors.empty()) << result.errors.front();
+        return out;
+    }
+
+    TempDir folder_;
+    std::string weights_ = folder_.path("cascade.safetensors");
+};
+
+TEST_F(MriCascade, ComputesWhatTheLibraryDoes) {
+    const std::vector<Output> frames = outputs(scan(6, "snr=30") + cascade("noise=0.5"));
+    ASSERT_EQ(frames.size(), 6U);
+    ReconstructionSpace space;
+    space.width = frames[0].width;
+    space.height = frames[0].height;
+    space.aspect = 24.0 / 32.0;
+    std::vector<cfloat> start;
+    std::vector<std::vector<float>> areas;
+    std::vector<SampledFrame> views;
+    for (const Output& f : frames) {
+        start.insert(start.end(), f.start.begin(), f.start.end());
+        const FrameView view{f.kspace, f.trajectory->kxy, {}, f.trajectory->readouts, f.trajectory->samples};
+        areas.push_back(sample_areas(space, {&view, 1}, Density::clipped));
+        views.push_back({f.trajectory->kxy, f.kspace, areas.back()});
+    }
+    std::vector<cfloat> expected(start.size());
+    const auto residual = Cascade::load(weights_, {"cpu", Precision::float32, 1})
+                              .run({start, views, 1, {}}, expected, {6, space.height, space.width});
+    for (std::size_t t = 0; t < 6; ++t) {
+        const std::size_t n = frames[t].pixels.size();
+        EXPECT_TRUE(frames[t].truth);
+        EXPECT_EQ(frames[t].pts, frames[0].pts + t * (frames[1].pts - frames[0].pts));
+        for (std::size_t i = 0; i < n; ++i) // the same arithmetic twice, one thread
+            ASSERT_EQ(frames[t].pixels[i], expected[t * n + i]);
+        ASSERT_TRUE(frames[t].consistency);
+        EXPECT_DOUBLE_EQ(frames[t].consistency->residual, residual[t].relative);
+        EXPECT_DOUBLE_EQ(frames[t].consistency->noise_ratio, residual[t].rms / (std::sqrt(2.0) * 0.5));
+        EXPECT_GT(residual[t].relative, 0.0);
+    }
+}
+
+TEST_F(MriCascade, UsesTheSensitivitiesOfSeveralCoils) {
+    const std::vector<Output> frames =
+        outputs(scan(9, "coils=3", "combine=adaptive attach-sensitivities=true") + cascade());
+    ASSERT_EQ(frames.size(), 9U);
+    EXPECT_EQ(frames[0].coils, 3);
+    for (const Output& f : frames) {
+        ASSERT_TRUE(f.consistency);
+        EXPECT_EQ(f.consistency->noise_ratio, 0.0) << "the noise is not known";
+        // The maps explain most of the coils' signal; without them two thirds of it would be left.
+        EXPECT_LT(f.consistency->residual, 0.5);
+    }
+}
+
+TEST_F(MriCascade, OneErrorForWhatItCannotUse) {
+    const auto error = [](const std::string& line) -> std::string {
+        const RunResult result = run_pipeline(line + " ! fakesink");
+        EXPECT_EQ(result.errors.size(), 1U) << line;
+        return result.errors.empty() ? std::string() : result.errors.front();
+    };
+    EXPECT_NE(
+        error("mriphantomsrc num-buffers=6 width=32 height=32 ! mrisim spokes=5 ! mriframer ! mrirecon ! " +
+              cascade())
+            .find("attach-kspace=true"),
+        std::string::npos);
+    EXPECT_NE(error(scan(6, "coils=3", "combine=adaptive") + cascade()).find("attach-sensitivities=true"),
+              std::string::npos);
+    EXPECT_NE(error(scan(6, "") + "mricrop width=16 height=16 ! " + cascade()).find("came with k-space"),
+              std::string::npos);
+    EXPECT_NE(error(scan(6, "") + "mricascade weights=/nowhere.safetensors").find("nowhere"),
+              std::string::npos);
+    write_safetensors(weights_, small_network());
+    EXPECT_NE(error(scan(6, "") + cascade()).find("holds no cascade"), std::string::npos);
+}
+
+} // namespace

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/cascade_module.hpp"
+#include "models/radial_consistency.hpp"
+#include "models/torch_file.hpp"
+#include "models/trainer.hpp"
+#include "plugins/common/error.hpp"
+#include "plugins/gridding/coils.hpp"
+#include "plugins/gridding/density.hpp"
+#include "plugins/gridding/nufft.hpp"
+#include "plugins/gridding/trajectory.hpp"
+
+#include <ATen/core/grad_mode.h>
+#include <cmath>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <random>
+#include <unistd.h>
+
+namespace {
+
+using namespace mri;
+
+const RunOptions plain{"cpu", Precision::float32, 1};
+
+/// A blob that moves over the frames, and its radial samples.
+struct Scene {
+    explicit Scene(int coils_ = 1, int frames_ = 6, int side_ = 24, int spokes_ = 5)
+        : shape{frames_, side_, side_}, coils(coils_) {
+        if (coils > 1)
+            maps = synthetic_sensitivities(coils, side_, side_, 3);
+        Nufft nufft(side_, side_, {.tolerance = 1e-5});
+        for (int t = 0; t < frames_; ++t) {
+            std::vector<cfloat> image;
+            for (int y = 0; y < side_; ++y)
+                for (int x = 0; x < side_; ++x) {
+                    const double dx = x - side_ / 2.0 - 2 * std::sin(t), dy = y - side_ / 2.0;
+                    image.push_back(cfloat(
+                        std::polar(0.3 * (dx * dx + dy * dy < 80) + 0.6 * std::exp(-(dx * dx + dy * dy) / 12),
+                                   0.1 * x)));
+                }
+            truth.insert(truth.end(), image.begin(), image.end());
+            auto& k =
+                kxy.emplace_back(2 * static_cast<std::size_t>(spokes_) * static_cast<std::size_t>(side_));
+            for (int s = 0; s < spokes_; ++s)
+                radial_spoke(spoke_angle(AngleScheme::tiny_golden, 7,
+                                         static_cast<std::uint64_t>(t * spokes_ + s), spokes_),
+                             side_, side_,
+                             k.data() + 2 * static_cast<std::size_t>(s) * static_cast<std::size_t>(side_));
+            auto& w = weights.emplace_back(k.size() / 2);
+            clipped_ramp_weights(k, side_, spokes_, w.data());
+            std::vector<cfloat> coil_images;
+            for (int c = 0; c < coils; ++c)
+                for (std::size_t p = 0; p < image.size(); ++p)
+                    coil_images.push_back(coils > 1 ? image[p] *
+                                                          maps[static_cast<std::size_t>(c) * image.size() + p]
+                                                    : image[p]);
+            nufft.set_points(k);
+            nufft.forward(coil_images.data(),
+                          samples.emplace_back(w.size() * static_cast<std::size_t>(coils)).data(), coils);
+        }
+        std::mt19937 engine(5);
+        std::normal_distribution<float> normal(0, 0.1f);
+        for (const cfloat v : truth)
+            start.push_back(v + cfloat(normal(engine), normal(engine)));
+    }
+
+    std::vector<SampledFrame> frames() const {
+        std::vector<SampledFrame> out;
+        for (std::size_t t = 0; t < kxy.size(); ++t)
+            out.push_back({kxy[t], samples[t], weights[t]});
+        return out;
+    }
+    std::shared_ptr<WindowOperator> data() const {
+        auto out = std::make_shared<WindowOperator>(
+            WindowOperator::Options{.width = shape.width, .height = shape.height});
+        out->set_window(frames(), coils, maps);
+        return out;
+    }
+    CascadeWindow window(const std::vector<SampledFrame>& views) const { return {start, views, coils, maps}; }
+
+    WindowShape shape;
+    int coils;
+    std::vector<std::vector<float>> kxy, weights;
+    std::vector<std::vector<cfloat>> samples;
+    std::vector<cfloat> truth, maps, start;
+};
+
+at::Tensor series(const std::vector<cfloat>& values, const WindowShape& shape) {
+    return at::view_as_real(at::from_blob(const_cast<cfloat*>(values.data()),
+                                          {shape.frames, shape.height, shape.width}, at::kComplexFloat))
+        .clone();
+}
+
+double distance(std::span<const cfloat> a, std::span<const cfloat> b) {
+    double sum = 0;
+    for (std::size_t i = 0; i < a.size(); ++i)
+        sum += std::norm(a[i] - b[i]);
+    return std::sqrt(sum / static_cast<double>(a.size()));
+}
+
+/// The slope of `f` at x along `direction`, by autograd and by a symmetric difference, relative to each
+/// other.
+template <typename F>
+void expect_gradient(const at::Tensor& x, F&& f, double tolerance) {
+    at::manual_seed(1);
+    const at::Tensor direction = at::randn_like(x);
+    at::Tensor at_x = x.clone().requires_grad_(true);
+    f(at_x).backward();
+    const double slope = (at_x.grad() * direction).sum().template item<double>();
+    const at::NoGradGuard no_grad;
+    constexpr double step =
+        1e-2; // the functions are of degree two in x at most along what is tested: no higher terms
+    const double difference =
+        (f(x + step * direction).template item<double>() - f(x - step * direction).template item<double>()) /
+        (2 * step);
+    EXPECT_GT(std::abs(slope), 1e-3);
+    EXPECT_NEAR(slope, difference, tolerance * std::abs(slope));
+}
+
+TEST(RadialConsistency, GradientsAgreeWithFiniteDifferences) {
+    for (const int coils : {1, 3}) {
+        const Scene scene(coils);
+        const RadialConsistency data(scene.data());
+        const at::Tensor x = series(scene.start, scene.shape);
+        const at::Tensor probe = at::randn_like(x);
+        // Quadratic forms: the difference is exact but for float32 rounding of sums of 7,000 terms over a
+        // step of 1e-2.
+        expect_gradient(
+            x, [&](const at::Tensor& v) { return (data.normal(v) * v).sum(); }, 1e-3);
+        expect_gradient(
+            x, [&](const at::Tensor& v) { return data.gradient_step(v, 0.7).square().sum(); }, 1e-3);
+        // The steps' lengths depend on x as well: higher terms of some per cent of the step.
+        expect_gradient(
+            x,
+            [&](const at::Tensor& v) {
+                return (data.conjugate_gradients(v, at::scalar_tensor(0.3f), 3) * probe).sum();
+            },
+            2e-2);
+        at::Tensor eta = at::full({1}, 0.8f).requires_grad_(true);
+        data.gradient_step(x, eta).square().sum().backward();
+        EXPECT_TRUE(eta.grad().defined());
+    }
+}
+
+TEST(RadialConsistency, ConjugateGradientsSolve) {
+    const Scene scene(3);
+    const RadialConsistency data(scene.data());
+    const at::Tensor z = series(scene.start, scene.shape);
+    const at::Tensor mu = at::scalar_tensor(0.5f);
+    const at::Tensor x = data.conjugate_gradients(z, mu, 30);
+    const at::Tensor rest = data.misfit(x) + mu * (z - x);
+    // The operator's condition number is below 2 / 0.5 + 1: 30 steps reach rounding.
+    EXPECT_LT((rest.norm() / data.misfit(z).norm()).item<double>(), 1e-4);
+    // A few already come closer than a step.
+    const auto far = [&](const at::Tensor& v) {
+        return (data.misfit(v) + mu * (z - v)).norm().item<double>();
+    };
+    EXPECT_LT(far(data.conjugate_gradients(z, mu, 3)), far(data.gradient_step(z, 1.0)));
+}
+
+TEST(Cascade, UntrainedIsGradientSteps) {
+    const Scene scene;
+    const CascadeModule module({.blocks = 3, .filters = 4, .layers = 3}, 1);
+    const RadialConsistency data(scene.data());
+    const at::Tensor x = series(scene.start, scene.shape);
+    at::Tensor expected = x;
+    for (int i = 0; i < 3; ++i)
+        expected = data.gradient_step(expected, 1.0);
+    EXPECT_TRUE(at::equal(module.reconstruct(x, data, at::kFloat), expected));
+    EXPECT_LT(
+        distance({reinterpret_cast<const cfloat*>(expected.const_data_ptr<float>()), scene.truth.size()},
+                 scene.truth),
+        distance(scene.start, scene.truth));
+}
+
+/// Weights in which every layer does something.
+TensorFile random_weights(const CascadeOptions& options, unsigned seed = 1) {
+    TensorFile file;
+    std::mt19937 engine(seed);
+    std::normal_distribution<float> normal(0, 0.1f);
+    for (const auto& [name, shape] : cascade_tensors(options)) {
+        NamedTensor tensor{shape, {}};
+        for (std::size_t i = 0; i < tensor.count(); ++i)
+            tensor.values.push_back(name.ends_with("eta") ? 0.9f : normal(engine));
+        file.tensors[name] = tensor;
+    }
+    file.metadata = cascade_metadata(options);
+    return file;
+}
+
+TEST(Cascade, RunsFromAFileAndCommutesWithTheGain) {
+    const CascadeOptions options{.blocks = 2, .filters = 4, .layers = 3};
+    for (const int coils : {1, 3}) {
+        Scene scene(coils);
+        Cascade network(random_weights(options), "test", plain);
+        EXPECT_EQ(network.options(), options);
+        EXPECT_EQ(network.precision(), "float32");
+        std::vector<cfloat> output(scene.truth.size()), louder(scene.truth.size());
+        const auto views = scene.frames();
+        const auto residual = network.run(scene.window(views), output, scene.shape);
+        ASSERT_EQ(residual.size(), 6U);
+        const CascadeModule module(options, random_weights(options));
+        const at::Tensor same =
+            module.reconstruct(series(scene.start, scene.shape), RadialConsistency(scene.data()), at::kFloat)
+                .contiguous();
+        EXPECT_EQ(
+            distance(output, {reinterpret_cast<const cfloat*>(same.const_data_ptr<float>()), output.size()}),
+            0.0);
+        EXPECT_GT(distance(output, scene.start), 0.01) << "the layers do nothing: no test at all";
+
+        // A power of two changes no digit of float32.
+        for (auto& frame : scene.samples)
+            for (cfloat& v : frame)
+                v *= 64;
+        for (cfloat& v : scene.start)
+            v *= 64;
+        const auto louder_views = scene.frames();
+        const auto louder_residual = network.run(scene.window(louder_views), louder, scene.shape);
+        for (cfloat& v : louder)
+            v /= 64;
+        EXPECT_EQ(louder, output);
+        EXPECT_DOUBLE_EQ(louder_residual[2].relative, residual[2].relative);
+        EXPECT_DOUBLE_EQ(louder_residual[2].rms, 64 * residual[2].rms);
+
+        // bfloat16 keeps 8 bits of what the blocks add.
+        Cascade coarse(random_weights(options), "test", {"cpu", Precision::bfloat16, 1});
+        coarse.run(scene.window(louder_views), louder, scene.shape);
+        for (cfloat& v : louder)
+            v /= 64;
+        EXPECT_LT(distance(louder, output), 0.02 * distance(output, scene.start) + 1e-3);
+        EXPECT_GT(network.warm_up(scene.shape), 0.0);
+    }
+}
+
+TEST(Cascade, OneErrorForWhatItCannotUse) {
+    const CascadeOptions options{.blocks = 2, .filters = 4, .layers = 2};
+    const auto message = [](const TensorFile& file) -> std::string {
+        try {
+            Cascade(file, "bad.safetensors", plain);
+        } catch (const Error& e) {
+            return e.what();
+        }
+        return "no error";
+    };
+    TensorFile file = random_weights(options);
+    file.tensors.erase("blocks.1.eta");
+    EXPECT_NE(message(file).find("missing: blocks.1.eta"), std::string::npos) << message(file);
+    file = random_weights(options);
+    file.metadata["blocks"] = "many";
+    EXPECT_NE(message(file).find("many"), std::string::npos) << message(file);
+    file.metadata["blocks"] = "2000000";
+    EXPECT_NE(message(file).find("bad.safetensors"), std::string::npos) << message(file);
+    file = random_weights(options);
+    file.metadata.erase("network");
+    EXPECT_NE(message(file).find("holds no cascade"), std::string::npos) << message(file);
+    file = random_weights(options);
+    file.tensors["blocks.0.conv.0.weight"].values[3] = std::nanf("");
+    EXPECT_NE(message(file).find("not finite"), std::string::npos) << message(file);
+
+    const Scene scene;
+    Cascade network(random_weights(options), "test", plain);
+    std::vector<cfloat> output(scene.truth.size());
+    const auto views = scene.frames();
+    auto window = scene.window(views);
+    window.start = std::span(scene.start).first(100);
+    EXPECT_THROW(network.run(window, output, scene.shape), Error);
+    window = scene.window(views);
+    window.frames = std::span(views).first(5);
+    EXPECT_THROW(network.run(window, output, scene.shape), Error);
+    window = scene.window(views);
+    window.coils = 2;
+    EXPECT_THROW(network.run(window, output, scene.shape), Error);
+}
+
+class CascadeTraining : public testing::Test {
+  protected:
+    void SetUp() override {
+        folder_ = std::filesystem::temp_directory_path() / ("mri-cascade-" + std::to_string(::getpid()));
+        std::filesystem::create_directories(folder_);
+    }
+    void TearDown() override { std::filesystem::remove_all(folder_); }
+
+    TrainOptions tiny(const std::string& name) const {
+        TrainOptions o;
+        o.kind = NetworkKind::cascade;
+        o.cascade = {.blocks = 2, .filters = 4, .layers = 2};
+        o.scan.spokes_min = 3;
+        o.scan.spokes_max = 6;
+        o.scan.coils = 2;
+        o.scan.validation_spokes = {4, 6};
+        o.weights = folder_ / (name + ".safetensors");
+        o.checkpoint = folder_ / (name + ".checkpoint");
+        o.steps = 60;
+        o.patch = 20;
+        o.loss = Loss::mixed;
+        o.average = 0.9;
+        o.learning_rate = 5e-3;
+        o.run = plain;
+        return o;
+    }
+    static void fill(Trainer& trainer) {
+        for (int i = 0; i < 4; ++i) {
+            const Scene scene(1, 6 + i, 28);
+            std::vector<float> truth;
+            for (const cfloat v : scene.truth)
+                truth.push_back(std::abs(v));
+            trainer.add({}, truth, scene.shape, i == 3);
+        }
+    }
+
+    std::filesystem::path folder_;
+};
+
+TEST_F(CascadeTraining, LearnsAndResumesAsIfNeverStopped) {
+    TrainOptions o = tiny("once");
+    Trainer once(o);
+    fill(once);
+    const TrainResult result = once.run({});
+    ASSERT_TRUE(result.finished && result.input && result.validation);
+    // The start is a least-squares background with a gridded residual; a minute's network must beat it.
+    EXPECT_GT(result.validation->psnr, result.input->psnr + 0.5);
+    const Cascade network = Cascade::load(o.weights, plain);
+    EXPECT_EQ(network.options(), o.cascade);
+
+    o = tiny("twice");
+    o.resume = true;
+    for (int part = 0; part < 2; ++part) {
+        Trainer trainer(o);
+        fill(trainer);
+        std::stop_source stop;
+        const TrainResult rest = trainer.run(
+            [&](const TrainProgress& p) {
+                if (part == 0 && p.step >= 20)
+                    stop.request_stop();
+            },
+            stop.get_token());
+        EXPECT_EQ(rest.finished, part == 1);
+    }
+    EXPECT_EQ(read_weights(tiny("once").checkpoint).tensors.at("model/blocks.1.conv.0.weight").values,
+              read_weights(o.checkpoint).tensors.at("model/blocks.1.conv.0.weight").values);
+}
+
+TEST_F(CascadeTraining, RefusesWhatCannotWork) {
+    TrainOptions o = tiny("bad");
+    o.loss = Loss::ssim;
+    EXPECT_THROW(Trainer{o}, Error);
+    o = tiny("bad");
+    o.scan.spokes_max = 2;
+    EXPECT_THROW(Trainer{o}, Error);
+    o = tiny("bad");
+    o.cascade.layers = 1;
+    EXPECT_THROW(Trainer{o}, Error);
+    Trainer trainer(tiny("bad"));
+    const std::vector<float> frames(4 * 8 * 8, 1.0f);
+    EXPECT_THROW(trainer.add(frames, frames, {4, 8, 8}), Error) << "a cascade takes the truth alone";
+}
+
+} // namespace
