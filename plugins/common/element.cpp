@@ -678,7 +678,13 @@ GstFlowReturn Windowed::run(const Frames::Job& job) {
         skip(job);
         return GST_FLOW_OK;
     }
-    auto outputs = process(job);
+    std::vector<GstPtr<GstBuffer>> outputs;
+    try {
+        outputs = process(job);
+    } catch (...) {
+        windows_->reset(); // the end of the stream would ask for the same window once more
+        throw;
+    }
     if (outputs.size() != job.count)
         throw Error(Errc::failed, "A window gave " + std::to_string(outputs.size()) + " frames instead of " +
                                       std::to_string(job.count));
