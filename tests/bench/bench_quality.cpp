@@ -21,6 +21,7 @@
 #include <complex>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <limits>
 #include <map>
@@ -289,7 +290,13 @@ BartResult compressed_sensing(const Series& scans) {
 // --- the table
 // --------------------------------------------------------------------------------------------------
 
-/// Files unet*.safetensors in the folders of GST_MRI_MODELS_PATH.
+/// What a weights file is run by, told by the beginning of its name; empty: by nothing here.
+std::string element_of(const std::string& file) {
+    const std::string name = std::filesystem::path(file).filename();
+    return name.starts_with("unet") ? "mriunet" : name.starts_with("cascade") ? "mricascade" : "";
+}
+
+/// Files unet*.safetensors and cascade*.safetensors in the folders of GST_MRI_MODELS_PATH.
 std::vector<std::string> shipped_weights() {
     std::vector<std::string> files;
     const char* path = std::getenv("GST_MRI_MODELS_PATH");
@@ -297,11 +304,10 @@ std::vector<std::string> shipped_weights() {
     for (std::string folder; std::getline(folders, folder, ':');) {
         std::error_code error;
         for (const auto& entry : std::filesystem::directory_iterator(folder, error))
-            if (entry.path().extension() == ".safetensors" &&
-                entry.path().filename().string().starts_with("unet"))
+            if (entry.path().extension() == ".safetensors" && !element_of(entry.path()).empty())
                 files.push_back(entry.path());
     }
-    std::sort(files.begin(), files.end());
+    std::sort(files.begin(), files.end(), std::greater<>()); // the better ones last
     return files;
 }
 
@@ -326,8 +332,8 @@ Series scan(const Options& options, int spokes) {
 void run(const Options& options) {
     const auto weights = options.weights.empty() ? shipped_weights() : options.weights;
     if (weights.empty())
-        std::cerr
-            << "There are no weights unet*.safetensors in GST_MRI_MODELS_PATH: the table has no network\n";
+        std::cerr << "There are no weights unet* or cascade*.safetensors in GST_MRI_MODELS_PATH: the table "
+                     "has no network\n";
     const std::string recon = "mrirecon";
     std::vector<Fields> json;
     std::size_t series = 0;
@@ -354,9 +360,13 @@ void run(const Options& options) {
         const auto variation = reconstruct("mrirecon method=tv", scans);
         add("mrirecon method=tv", score(variation.images), bench::median(variation.seconds));
         for (const auto& file : weights) {
-            const std::string crop = options.whole ? "" : " ! mricrop width=128 height=128";
-            const auto network = reconstruct(recon + crop + " ! mriunet weights=" + quoted(file), scans);
-            add("mriunet " + std::filesystem::path(file).stem().string(), score(network.images),
+            const std::string element = element_of(file);
+            const std::string before = element == "mricascade" ? " attach-kspace=true"
+                                       : options.whole         ? ""
+                                                               : " ! mricrop width=128 height=128";
+            const auto network =
+                reconstruct(recon + before + " ! " + element + " weights=" + quoted(file), scans);
+            add(element + " " + std::filesystem::path(file).stem().string(), score(network.images),
                 bench::median(network.seconds));
         }
         if (options.bart) {
@@ -384,9 +394,14 @@ Options parse(int argc, char** argv) {
                    "Folder with cine DICOM (default: sunnybrook/SCD0000301 in GST_MRI_DATA)");
     app.add_option("--slices", o.slices, "Slices, counted from 1, as 1,3-5,8- (default: all)");
     app.add_option("--spokes", o.spokes, "Spokes a frame")->delimiter(',')->check(CLI::Range(1, 1000));
-    app.add_option("--weights", o.weights, "Weights files, in place of unet*.safetensors among the shipped")
-        ->check(CLI::ExistingFile);
-    app.add_flag("--whole", o.whole, "Give the network the whole image, not its central 128 x 128 pixels");
+    app.add_option("--weights", o.weights,
+                   "Weights files unet* and cascade*.safetensors, in place of those shipped")
+        ->check(CLI::ExistingFile)
+        ->check([](const std::string& file) {
+            return element_of(file).empty() ? "'" + file + "': the name must begin with unet or cascade"
+                                            : std::string();
+        });
+    app.add_flag("--whole", o.whole, "Give the U-Net the whole image, not its central 128 x 128 pixels");
     app.add_flag("--bart", o.bart,
                  "Add compressed sensing by `bart pics`, the best of several weights (slow)");
     try {
