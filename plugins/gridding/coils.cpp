@@ -109,6 +109,10 @@ void estimate_sensitivities(const cfloat* images, int coils, int width, int heig
     if (!dominant_eigenvector(total.data(), reference.data(), scratch.data(), coils, 30))
         std::fill(reference.begin(), reference.end(), cfloat(1 / std::sqrt(static_cast<float>(coils))));
 
+    // Over two pixels sensitivities hardly turn: every second one is solved for, and the last; those between
+    // are the mean of their neighbours.
+    const auto solved = [](int at, int size) { return at % 2 == 0 || at == size - 1; };
+
     // Column sums over the rows of the patch, updated from row to row; then a running sum along the row.
     // Columns are recomputed every 32 rows, so that what was subtracted leaves no rounding behind.
     std::vector<cfloat> columns(entries * static_cast<std::size_t>(width));
@@ -130,8 +134,12 @@ void estimate_sensitivities(const cfloat* images, int coils, int width, int heig
                 for (int x = 0; x < width; ++x)
                     add(static_cast<std::size_t>(y + half) * width + x, 1.0f, columns.data() + entries * x);
         }
+        if (!solved(y, height))
+            continue;
         v = reference;
         for (int x = 0; x < width; ++x) {
+            if (!solved(x, width))
+                continue;
             std::fill(window.begin(), window.end(), cfloat{});
             for (int column = std::max(x - half, 0); column <= std::min(x + half, width - 1); ++column)
                 for (std::size_t e = 0; e < entries; ++e)
@@ -154,6 +162,24 @@ void estimate_sensitivities(const cfloat* images, int coils, int width, int heig
             }
         }
     }
+    const auto between = [&](std::size_t p, std::size_t step) {
+        float power = 0;
+        for (std::size_t c = 0; c < n; ++c) {
+            v[c] = maps[c * pixels + p - step] + maps[c * pixels + p + step];
+            power += std::norm(v[c]);
+        }
+        const bool opposed = power < 1e-6f;
+        const float inverse = opposed ? 1 : 1 / std::sqrt(power);
+        for (std::size_t c = 0; c < n; ++c)
+            maps[c * pixels + p] = opposed ? maps[c * pixels + p - step] : v[c] * inverse;
+    };
+    for (int y = 0; y < height; ++y)
+        for (int x = 0; solved(y, height) && x < width; ++x)
+            if (!solved(x, width))
+                between(static_cast<std::size_t>(y) * width + x, 1);
+    for (int y = 0; y < height; ++y)
+        for (int x = 0; !solved(y, height) && x < width; ++x)
+            between(static_cast<std::size_t>(y) * width + x, static_cast<std::size_t>(width));
 }
 
 void combine_coils(const cfloat* images, const cfloat* maps, int coils, std::size_t pixels,

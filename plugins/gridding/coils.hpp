@@ -19,7 +19,8 @@ void root_sum_of_squares(const cfloat* images, int coils, std::size_t pixels, cf
 /// default), the matched filter for white noise of equal level in all coils. Root sum of squares 1 at each
 /// pixel. An eigenvector's phase is arbitrary: here the virtual coil that sees most of the whole image (the
 /// dominant eigenvector of the total covariance; Buehrer et al., MRM 2007, use it for compression) has phase
-/// 0, so that the combined image keeps its phase and the maps are smooth. `images`, `maps`:
+/// 0, so that the combined image keeps its phase and the maps are smooth. They are solved for at every second
+/// pixel of every second row and interpolated between. `images`, `maps`:
 /// [coils][height][width]; they may not overlap.
 void estimate_sensitivities(const cfloat* images, int coils, int width, int height, cfloat* maps,
                             int patch = 7);

@@ -43,7 +43,8 @@ class MriCompress : public Configured<Transform, MriCompressSettings> {
     static constexpr const char* src_caps = MRI_KSPACE_FRAME_CAPS;
 
     static void properties(Properties<MriCompress>& p) {
-        p.integer("coils", "Virtual coils", 1, max_coils, &MriCompressSettings::coils);
+        p.integer("coils", "Virtual coils (0: as many as there are, unchanged)", 0, max_coils,
+                  &MriCompressSettings::coils);
     }
 
   protected:
@@ -53,15 +54,16 @@ class MriCompress : public Configured<Transform, MriCompressSettings> {
     }
 
     GstPtr<GstCaps> transform_caps(GstPadDirection direction, GstCaps* caps) override {
-        const int most = settings().coils;
+        const int coils = settings().coils;
+        const int most = coils > 0 ? coils : max_coils;
         auto result = adopt(gst_caps_copy(caps));
         for (guint i = 0; i < gst_caps_get_size(result.get()); ++i) {
             GstStructure* one = gst_caps_get_structure(result.get(), i);
-            int coils = 0;
+            int count = 0;
             if (direction == GST_PAD_SRC)
                 gst_structure_set(one, "coils", GST_TYPE_INT_RANGE, 1, max_coils, nullptr);
-            else if (gst_structure_get_int(one, "coils", &coils))
-                gst_structure_set(one, "coils", G_TYPE_INT, std::min(coils, most), nullptr);
+            else if (gst_structure_get_int(one, "coils", &count))
+                gst_structure_set(one, "coils", G_TYPE_INT, std::min(count, most), nullptr);
             else if (most > 1)
                 gst_structure_set(one, "coils", GST_TYPE_INT_RANGE, 1, most, nullptr);
             else

@@ -113,7 +113,7 @@ struct WindowOptions {
     int slide_iterations = 2;     ///< steps of the temporal variation in slide()
     int slide_gradient_steps = 3; ///< conjugate gradient steps in each of them
     int sense_iterations = 10;    ///< conjugate gradient steps of each frame
-    double l2 = 0;                ///< sense.hpp
+    double l2 = 0.03;             ///< sense.hpp
     bool from_background = true;  ///< what CG-SENSE starts from and l2 holds on to: the background, else zero
 };
 

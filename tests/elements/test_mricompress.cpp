@@ -87,11 +87,13 @@ TEST(MriCompress, ImagesOfTheVirtualCoilsAreThoseOfTheArray) {
 }
 
 TEST(MriCompress, SmallArraysPassAsTheyAre) {
-    auto h = harness("mricompress coils=16");
-    set_caps(h, radial_info(n, samples, coils));
-    ASSERT_EQ(push(h, frame(0)), GST_FLOW_OK);
-    EXPECT_EQ(values_of<cfloat>(pull(h).get()), scan(0));
-    EXPECT_EQ(out_caps(h).coils, coils);
+    for (const char* line : {"mricompress coils=16", "mricompress coils=0"}) {
+        auto h = harness(line);
+        set_caps(h, radial_info(n, samples, coils));
+        ASSERT_EQ(push(h, frame(0)), GST_FLOW_OK);
+        EXPECT_EQ(values_of<cfloat>(pull(h).get()), scan(0));
+        EXPECT_EQ(out_caps(h).coils, coils);
+    }
 }
 
 TEST(MriCompress, ASeriesAndAPlaneStartAnew) {
