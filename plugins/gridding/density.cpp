@@ -105,4 +105,38 @@ std::vector<float> pipe_weights(std::span<const float> kxy, int width, int heigh
     return weights;
 }
 
+bool PipeWeights::is_turned(std::span<const float> kxy) const {
+    // The turn is that of the outermost point; then all others must have come along.
+    std::size_t far = 0;
+    float largest = 0;
+    for (std::size_t i = 0; i < kxy.size(); i += 2)
+        if (const float power = kxy_[i] * kxy_[i] + kxy_[i + 1] * kxy_[i + 1]; power > largest) {
+            largest = power;
+            far = i;
+        }
+    if (!(largest > 0))
+        return false;
+    const std::complex<double> turn =
+        std::complex<double>(kxy[far], kxy[far + 1]) / std::complex<double>(kxy_[far], kxy_[far + 1]);
+    // Positions are float32: a turn moves them by their rounding, 1e-5 of a cycle at the rim of 192 pixels.
+    constexpr double same = 1e-3;
+    if (std::abs(std::abs(turn) - 1) * std::sqrt(largest) > same)
+        return false;
+    for (std::size_t i = 0; i < kxy.size(); i += 2)
+        if (!(std::abs(turn * std::complex<double>(kxy_[i], kxy_[i + 1]) -
+                       std::complex<double>(kxy[i], kxy[i + 1])) < same))
+            return false;
+    return true;
+}
+
+std::span<const float> PipeWeights::weights(std::span<const float> kxy) {
+    const bool alike = kxy.size() == kxy_.size() && !kxy.empty();
+    if (alike && (std::equal(kxy.begin(), kxy.end(), kxy_.begin()) || (width_ == height_ && is_turned(kxy))))
+        return weights_;
+    weights_ = pipe_weights(kxy, width_, height_, iterations_, threads_);
+    kxy_.assign(kxy.begin(), kxy.end());
+    ++computed_;
+    return weights_;
+}
+
 } // namespace mri

@@ -51,4 +51,24 @@ void clipped_ramp_weights(std::span<const float> kxy, int samples, int readouts,
 std::vector<float> pipe_weights(std::span<const float> kxy, int width, int height, int iterations = 12,
                                 int threads = 1);
 
+/// The same, remembering the last trajectory: one that comes again, or comes turned around the centre, has
+/// the same areas (up to the square corners of the kernel, some 1e-2 at the rim). Turned ones count for
+/// square fields of view alone.
+class PipeWeights {
+  public:
+    PipeWeights(int width, int height, int iterations = 12, int threads = 1)
+        : width_(width), height_(height), iterations_(iterations), threads_(threads) {}
+
+    /// As pipe_weights(); valid until the next call.
+    std::span<const float> weights(std::span<const float> kxy);
+    /// How often they were computed.
+    std::size_t computed() const noexcept { return computed_; }
+
+  private:
+    bool is_turned(std::span<const float> kxy) const;
+    int width_, height_, iterations_, threads_;
+    std::size_t computed_ = 0;
+    std::vector<float> kxy_, weights_;
+};
+
 } // namespace mri

@@ -213,7 +213,7 @@ int combined_channels(Combine combine, int coils) noexcept {
 }
 
 std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<const FrameView> frames,
-                                Density density) {
+                                Density density, PipeWeights* pipe) {
     std::size_t points = 0;
     int readouts = 0;
     bool even = true;
@@ -260,7 +260,12 @@ std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<cons
             clipped_ramp_weights(kxy, samples, readouts, areas.data(), space.aspect, space.strip_limit);
         return areas;
     }
-    areas = pipe_weights(kxy, space.width, space.height, 12, space.threads);
+    if (pipe) {
+        const auto known = pipe->weights(kxy);
+        areas.assign(known.begin(), known.end());
+    } else {
+        areas = pipe_weights(kxy, space.width, space.height, 12, space.threads);
+    }
     if (density == Density::clipped)
         for (float& area : areas)
             area = std::min(area, static_cast<float>(space.strip_limit));
@@ -272,7 +277,8 @@ struct FrameReconstruction::State {
         : space(s),
           density(d),
           combine(c),
-          pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)) {
+          pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)),
+          pipe(s.width, s.height, 12, s.threads) {
         if (s.sampling == KspaceSampling::cartesian)
             cartesian = std::make_unique<CartesianGrid>(s);
         else
@@ -288,6 +294,7 @@ struct FrameReconstruction::State {
     Density density;
     Combine combine;
     std::size_t pixels;
+    PipeWeights pipe;
     std::unique_ptr<CartesianGrid> cartesian;
     std::unique_ptr<DeviceNufft> nufft;
     std::unique_ptr<AveragedCoils> sensitivities;
@@ -323,7 +330,7 @@ struct FrameReconstruction::State {
         const bool same = std::equal(frame.kxy.begin(), frame.kxy.end(), kxy.begin(), kxy.end());
         if (same && density != Density::file)
             return;
-        areas = sample_areas(space, std::span(&frame, 1), density);
+        areas = sample_areas(space, std::span(&frame, 1), density, &pipe);
         kxy.assign(frame.kxy.begin(), frame.kxy.end());
         // The scale goes into the weights: the images then need no second pass.
         if (density != Density::none)
@@ -385,6 +392,8 @@ struct WindowReconstruction::State {
           combine(c),
           options(o),
           pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)),
+          pipe(s.width, s.height, 12, s.threads),
+          pipe_together(s.width, s.height, 12, s.threads),
           background({.width = s.width,
                       .height = s.height,
                       .iterations = o.iterations,
@@ -416,6 +425,7 @@ struct WindowReconstruction::State {
     Combine combine;
     WindowOptions options;
     std::size_t pixels;
+    PipeWeights pipe, pipe_together; ///< of a frame, and of the window
     StaticBackground background;
     std::unique_ptr<TemporalTv> variation;
     std::unique_ptr<Sense> sense;
@@ -445,7 +455,7 @@ struct WindowReconstruction::State {
     }
 
     void solve_background() {
-        std::vector<float> together = sample_areas(space, frames, density);
+        std::vector<float> together = sample_areas(space, frames, density, &pipe_together);
         if (density == Density::file)
             // The file's areas are those of a frame alone: in the window each frame has its share.
             for (float& area : together)
@@ -531,7 +541,7 @@ void WindowReconstruction::solve(std::span<const FrameView> frames) {
     s.frames.assign(frames.begin(), frames.end());
     s.areas.resize(frames.size());
     for (std::size_t i = 0; i < frames.size(); ++i)
-        s.areas[i] = sample_areas(s.frame_space(), frames.subspan(i, 1), s.density);
+        s.areas[i] = sample_areas(s.frame_space(), frames.subspan(i, 1), s.density, &s.pipe);
     s.solve_background();
     if (s.sense)
         s.prepare_sense();
@@ -556,7 +566,7 @@ void WindowReconstruction::slide(std::span<const FrameView> frames, std::size_t 
     s.frames.assign(frames.begin(), frames.end());
     s.areas.erase(s.areas.begin(), s.areas.end() - static_cast<std::ptrdiff_t>(kept));
     for (std::size_t i = kept; i < frames.size(); ++i)
-        s.areas.push_back(sample_areas(s.frame_space(), frames.subspan(i, 1), s.density));
+        s.areas.push_back(sample_areas(s.frame_space(), frames.subspan(i, 1), s.density, &s.pipe));
     s.since_solved += fresh;
     const bool anew = frames.size() >= 2 * s.solved_frames || s.since_solved >= frames.size();
     if (anew)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/device.hpp"
+#include "density.hpp"
 
 #include <complex>
 #include <cstddef>
@@ -63,9 +64,10 @@ int combined_channels(Combine combine, int coils) noexcept;
 
 /// Areas of the samples in (cycles per field of view)^2, one for each of `frames` taken together in their
 /// order. For Density::none all 1. Throws Errc::format when a frame has no density of its own and
-/// Density::file asks for it.
+/// Density::file asks for it. `pipe` remembers the areas of trajectories that are neither radial nor
+/// Cartesian.
 std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<const FrameView> frames,
-                                Density density);
+                                Density density, PipeWeights* pipe = nullptr);
 
 /// Frame by frame: density compensation, adjoint transform, combination of the coils. Radial and other
 /// trajectories go through the non-uniform transform; Cartesian ones through the FFT of their encoded field

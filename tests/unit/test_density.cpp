@@ -267,3 +267,89 @@ TEST(Density, RefusesSizesThatDoNotFit) {
     k[3] = NAN;
     EXPECT_THROW(pipe_weights(k, 8, 8), Error);
 }
+
+TEST(PipeWeights, AFullySampledSpiralComesBackAtItsOwnScale) {
+    const int n = 64;
+    for (const double exponent : {1.0, 1.5}) {
+        const Spiral spiral{16, exponent, n};
+        const int samples = spiral_samples(spiral, 0.5);
+        std::vector<float> kxy(2 * 16 * static_cast<std::size_t>(samples));
+        for (int r = 0; r < 16; ++r)
+            spiral_interleave(spiral, 2 * std::numbers::pi * r / 16, samples,
+                              kxy.data() + 2 * static_cast<std::size_t>(r) * samples);
+        auto weights = pipe_weights(kxy, n, n);
+        // They tile the disc, but for its rim: there half of the kernel lies where nothing was sampled, and
+        // the outermost cycle, 2 / 32 of the area, counts for less.
+        double sum = 0;
+        for (const float w : weights)
+            sum += w;
+        const double disc = std::numbers::pi * 32 * 32;
+        EXPECT_GT(sum, disc * (1 - 2.0 / 32 - 0.01));
+        EXPECT_LT(sum, disc * 1.01);
+
+        // A smooth object, so that what lies in the corners of k-space is nothing.
+        std::vector<cfloat> truth(n * n), image(n * n), data(kxy.size() / 2);
+        for (int y = 0; y < n; ++y)
+            for (int x = 0; x < n; ++x)
+                truth[static_cast<std::size_t>(y) * n + x] = static_cast<float>(
+                    0.5 * std::erfc((std::hypot(x - 0.45 * n, 1.2 * (y - 0.5 * n)) - 0.3 * n) / 3));
+        Nufft nufft(n, n);
+        nufft.set_points(kxy);
+        nufft.forward(truth.data(), data.data(), 1);
+        for (float& w : weights)
+            w *= static_cast<float>(density_scale(n, n));
+        nufft.adjoint(data.data(), weights, image.data(), 1);
+        double product = 0, power = 0, error = 0;
+        for (std::size_t i = 0; i < truth.size(); ++i) {
+            product += (std::conj(truth[i]) * image[i]).real();
+            power += std::norm(truth[i]);
+            error += std::norm(image[i] - truth[i]);
+        }
+        RecordProperty("scale_" + std::to_string(exponent), std::to_string(product / power));
+        RecordProperty("error_" + std::to_string(exponent), std::to_string(std::sqrt(error / power)));
+        EXPECT_NEAR(product / power, 1, 0.02);
+        EXPECT_LT(std::sqrt(error / power), 0.02); // seen: 0.009 and 0.002
+    }
+}
+
+TEST(PipeWeights, ATrajectoryThatComesAgainOrTurnedIsComputedOnce) {
+    const Spiral spiral{12, 1, 32};
+    const int samples = spiral_samples(spiral);
+    const auto set = [&](double angle, double stretch = 1) {
+        std::vector<float> k(2 * 3 * static_cast<std::size_t>(samples));
+        for (int r = 0; r < 3; ++r)
+            spiral_interleave(spiral, angle + 2 * spoke_angle(AngleScheme::golden, 1, r, 3), samples,
+                              k.data() + 2 * static_cast<std::size_t>(r) * samples);
+        for (std::size_t i = 1; i < k.size(); i += 2)
+            k[i] *= static_cast<float>(stretch);
+        return k;
+    };
+    PipeWeights cached(32, 32);
+    const auto first = cached.weights(set(0));
+    const std::vector<float> kept(first.begin(), first.end());
+    EXPECT_EQ(kept, pipe_weights(set(0), 32, 32));
+    const auto turned = cached.weights(set(0.83));
+    EXPECT_EQ(cached.computed(), 1u);
+    EXPECT_EQ(std::vector<float>(turned.begin(), turned.end()), kept);
+    // What it would have been: the kernel is not quite round.
+    const auto own = pipe_weights(set(0.83), 32, 32);
+    double error = 0, power = 0;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+        error += std::pow(own[i] - kept[i], 2);
+        power += std::pow(own[i], 2);
+    }
+    RecordProperty("error_turned", std::to_string(std::sqrt(error / power)));
+    EXPECT_LT(std::sqrt(error / power), 0.03);
+    cached.weights(set(0, 0.9));
+    EXPECT_EQ(cached.computed(), 2u) << "a squeezed one is another one";
+    cached.weights(set(0));
+    EXPECT_EQ(cached.computed(), 3u);
+    auto moved = set(0);
+    moved[7] += 0.01f;
+    cached.weights(moved);
+    EXPECT_EQ(cached.computed(), 4u);
+    PipeWeights oblong(32, 24);
+    oblong.weights(set(0));
+    oblong.weights(set(0.83));
+    EXPECT_EQ(oblong.computed(), 2u) << "a turn in cycles per field of view is none in the body";
+}

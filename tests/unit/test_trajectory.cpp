@@ -116,3 +116,47 @@ TEST(Trajectory, CartesianLinesAreUnitCells) {
     EXPECT_EQ(k[8], 0.0f);
     EXPECT_EQ(k[9], 0.0f);
 }
+
+TEST(Trajectory, InterleavesOfASpiralAreACycleApartAtTheRim) {
+    for (const double exponent : {1.0, 2.0}) {
+        const Spiral spiral{12, exponent, 64};
+        const int samples = spiral_samples(spiral);
+        std::vector<float> k(2 * static_cast<std::size_t>(samples));
+        spiral_interleave(spiral, 0.7, samples, k.data());
+        EXPECT_NEAR(std::hypot(k[0], k[1]), 0, 1e-6);
+        EXPECT_NEAR(std::hypot(k[2 * samples - 2], k[2 * samples - 1]), 32, 1e-4);
+        EXPECT_NEAR(std::atan2(k[2 * samples - 1], k[2 * samples - 2]),
+                    std::remainder(0.7 + std::numbers::pi * 64 * exponent / 12, 2 * std::numbers::pi), 1e-4);
+        double angle = 0;
+        for (int i = 1; i < samples; ++i) {
+            const double step = std::hypot(k[2 * i] - k[2 * i - 2], k[2 * i + 1] - k[2 * i - 1]);
+            EXPECT_LE(step, 1.0001);
+            if (std::hypot(k[2 * i], k[2 * i + 1]) > 6) {
+                EXPECT_GT(step, 0.95); // a chord of an arc that is nearly a cycle long
+            }
+            if (i < 2)
+                continue;
+            angle +=
+                std::remainder(std::atan2(k[2 * i + 1], k[2 * i]) - std::atan2(k[2 * i - 1], k[2 * i - 2]),
+                               2 * std::numbers::pi);
+        }
+        if (exponent == 1) { // of the first step, out of the centre, the angle is not counted
+            EXPECT_NEAR(angle, std::numbers::pi * 64 * exponent / 12, 1.5);
+        }
+        // The slope of the radius at the rim: a turn moves it by as many cycles as there are interleaves.
+        const int last = samples - 1;
+        const double dr =
+            std::hypot(k[2 * last], k[2 * last + 1]) - std::hypot(k[2 * last - 2], k[2 * last - 1]);
+        const double da = std::remainder(std::atan2(k[2 * last + 1], k[2 * last]) -
+                                             std::atan2(k[2 * last - 1], k[2 * last - 2]),
+                                         2 * std::numbers::pi);
+        EXPECT_NEAR(dr / da * 2 * std::numbers::pi, 12, 0.4);
+    }
+    EXPECT_EQ(spiral_samples({12, 1, 64}, 0.5), 2 * spiral_samples({12, 1, 64}) - 1);
+    float k[4];
+    EXPECT_THROW(spiral_samples({0, 1, 64}), Error);
+    EXPECT_THROW(spiral_samples({12, 0.5, 64}), Error);
+    EXPECT_THROW(spiral_samples({12, 1, 64}, 1e-9), Error);
+    EXPECT_THROW(spiral_interleave({12, 1, 64}, 0, 1, k), Error);
+    EXPECT_THROW(spiral_interleave({12, 1, NAN}, 0, 2, k), Error);
+}
