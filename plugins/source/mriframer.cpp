@@ -16,6 +16,11 @@
  * Readouts that are no image data (noise, navigators, phase correction, pure calibration, dummies, feedback)
  * are left out. Of side data on the readouts the frame gets those nearest its middle readout.
  *
+ * gradient-delay corrects the trajectory of radial frames for the delays of the gradients: by delay-x,
+ * delay-y and delay-xy (fixed), or by those that the frames themselves show (ring: Rosenzweig et al., MRM
+ * 2019), from the first frame on and as the mean over all frames of the series. Each frame's estimate is told
+ * by an element message mri-gradient-delay with x, y and xy in samples.
+ *
  * Times: PTS is that of the first readout, the duration the acquisition time of the stride. A frame that the
  * end of the stream, lost data or a new series cuts off is dropped with a warning, or pushed with
  * incomplete=emit.
@@ -29,11 +34,16 @@
  * |[
  * gst-launch-1.0 mriphantomsrc num-buffers=8 ! mrisim spokes=15 ! mriframer readouts=30 stride=15 ! fakesink
  * ]|
+ * |[
+ * gst-launch-1.0 -m mriphantomsrc num-buffers=8 ! mrisim coils=8 delay-x=0.4 delay-y=-0.3 ! mriframer
+ * gradient-delay=ring ! mrigrid ! fakesink
+ * ]|
  */
 #include "frame_rate.hpp"
 #include "header_limits.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/common/sizes.hpp"
+#include "plugins/gridding/gradient_delay.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -44,6 +54,7 @@ namespace {
 
 enum class Index { automatic, repetition, phase };
 enum class Incomplete { drop, emit };
+enum class Delay { none, fixed, ring };
 
 struct MriFramerSettings {
     int readouts = 0;
@@ -51,6 +62,8 @@ struct MriFramerSettings {
     int stride = 0;
     Index index = Index::automatic;
     Incomplete incomplete = Incomplete::drop;
+    Delay gradient_delay = Delay::none;
+    double delay_x = 0, delay_y = 0, delay_xy = 0; // samples
 };
 
 constexpr std::size_t most_readouts = 65536;
@@ -81,6 +94,14 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         p.choice("incomplete", "What happens to a frame that is cut off", &S::incomplete,
                  {{Incomplete::drop, "drop", "It is dropped, with a warning"},
                   {Incomplete::emit, "emit", "It is pushed as it is"}});
+        p.choice("gradient-delay", "Radial: what the trajectory is corrected by", &S::gradient_delay,
+                 {{Delay::none, "none", "Nothing"},
+                  {Delay::fixed, "fixed", "delay-x, delay-y, delay-xy"},
+                  {Delay::ring, "ring", "Delays that the crossings of the spokes show (RING)"}});
+        p.real("delay-x", "gradient-delay=fixed: shift of a spoke along x, in samples", -16, 16, &S::delay_x);
+        p.real("delay-y", "gradient-delay=fixed: shift of a spoke along y, in samples", -16, 16, &S::delay_y);
+        p.real("delay-xy", "gradient-delay=fixed: shift along y of a spoke along x, and the other way round",
+               -16, 16, &S::delay_xy);
     }
 
   protected:
@@ -112,7 +133,15 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     void set_caps(const GstCaps* caps) override {
         flush();
         told_ = false;
+        delays_.reset();
         in_ = out_ = KspaceInfo::from_caps(caps);
+        if (settings_.gradient_delay != Delay::none) {
+            if (in_.trajectory != Trajectory::radial || in_.alignment == Alignment::frame)
+                throw Error(Errc::format, "gradient-delay needs readouts of a radial trajectory");
+            aspect_ = in_.fov_x > 0 && in_.fov_y > 0 ? in_.fov_y / in_.fov_x
+                                                     : static_cast<double>(in_.height) / in_.width;
+            delays_.emplace(aspect_);
+        }
         if (in_.alignment == Alignment::frame) {
             latency_ = 0;
             set_src_caps(adopt(gst_caps_copy(caps)));
@@ -167,6 +196,8 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
             flow = drain();
             ++added_series_;
             flush();
+            if (delays_)
+                delays_->forget();
             ++out_.series;
             set_src_caps(out_.to_caps());
         } else if (!counted_ && !pending_.empty() && value(item) != value(pending_.back())) {
@@ -353,6 +384,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
                 (!trajectory->density.empty() && trajectory->density.size() != n * samples))
                 throw Error(Errc::format,
                             "Some readouts of a frame have a trajectory (or density) and some have none");
+            correct(*trajectory, frame.get());
             add_trajectory(frame.get(), std::move(trajectory));
         }
         add_readouts(frame.get(), std::move(heads));
@@ -364,6 +396,27 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         if (std::exchange(discont_, false) || GST_BUFFER_FLAG_IS_SET(first, GST_BUFFER_FLAG_DISCONT))
             GST_BUFFER_FLAG_SET(frame.get(), GST_BUFFER_FLAG_DISCONT);
         return frame;
+    }
+
+    // Moves the samples to where the gradients' delays put them.
+    void correct(TrajectoryData& trajectory, GstBuffer* frame) {
+        if (!delays_ || in_.samples < 2)
+            return;
+        GradientDelay delay{settings_.delay_x, settings_.delay_y, settings_.delay_xy};
+        if (settings_.gradient_delay == Delay::ring) {
+            {
+                const Mapped<const cfloat> samples(frame);
+                delays_->add(samples.span(), trajectory.kxy, in_.coils, trajectory.readouts, in_.samples);
+            }
+            const auto found = delays_->estimate();
+            if (!found)
+                return;
+            delay = *found;
+            post_message(StructurePtr(gst_structure_new("mri-gradient-delay", "x", G_TYPE_DOUBLE, delay.x,
+                                                        "y", G_TYPE_DOUBLE, delay.y, "xy", G_TYPE_DOUBLE,
+                                                        delay.xy, nullptr)));
+        }
+        shift_spokes(trajectory.kxy, in_.samples, delay, aspect_);
     }
 
     void append(TrajectoryData& all, const TrajectoryData& one) const {
@@ -409,7 +462,9 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     bool flagged_ = false; // the series' frames end with a flag
     bool cut_ = false;     // the frame that follows may lack its beginning
     bool discont_ = false;
-    bool told_ = false; // caps of counted frames are out
+    bool told_ = false;                            // caps of counted frames are out
+    std::optional<GradientDelayEstimator> delays_; // when trajectories are corrected
+    double aspect_ = 1;
     std::atomic<GstClockTime> latency_{GST_CLOCK_TIME_NONE};
 };
 

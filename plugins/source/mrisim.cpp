@@ -3,10 +3,10 @@
  * SECTION:element-mrisim
  * @title: mrisim
  *
- * The scanner: acquires each image of a series as one frame of k-space, radial or Cartesian, with coils,
- * background phase and noise, readout by readout or frame by frame. The image that was scanned rides along as
- * side data (role truth): on a frame, or on the middle readout of a frame. The index of the spoke restarts
- * with a series, that is with new caps.
+ * The scanner: acquires each image of a series as one frame of k-space, radial, spiral or Cartesian, with
+ * coils, background phase and noise, readout by readout or frame by frame. The image that was scanned rides
+ * along as side data (role truth): on a frame, or on the middle readout of a frame. The index of the spoke
+ * restarts with a series, that is with new caps.
  *
  * Times: a readout's PTS is its frame's plus the repetition time (TR) times its number in the frame, and TR
  * is the frame's duration (or, where a buffer has none, the frame rate's, or 3 ms a readout) over the
@@ -60,6 +60,7 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         using S = MriSimSettings;
         p.choice("trajectory", "How k-space is sampled", &S::sampling,
                  {{Sampling::radial, "radial", "Spokes through the centre"},
+                  {Sampling::spiral, "spiral", "Interleaves from the centre outwards, at twice the angles"},
                   {Sampling::cartesian, "cartesian", "Lines along x, random, denser towards the centre"}});
         p.choice("angles", "Radial: angle from spoke to spoke", &S::angles,
                  {{AngleScheme::tiny_golden, "tiny-golden", "Tiny golden angle, see tiny-golden"},
@@ -74,13 +75,26 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
             "first-spoke",
             "Radial: index of the first spoke of a series (-1: drawn anew for each series, by the seed)", -1,
             G_MAXINT, &S::first_spoke);
-        p.integer("spokes", "Readouts a frame: spokes or lines (0: from the acceleration)", 0, max_samples,
-                  &S::readouts);
+        p.integer("spokes", "Readouts a frame: spokes, interleaves or lines (0: from the acceleration)", 0,
+                  max_samples, &S::readouts);
         p.real("acceleration",
-               "Full set of readouts over those acquired; full is the height, or for spokes round(0.3 pi N): "
-               "181 of 192",
+               "Full set of readouts over those acquired; full is the height, the interleaves, or for spokes "
+               "round(0.3 pi N): 181 of 192",
                1, max_samples, &S::acceleration);
         p.integer("oversampling", "Samples of a readout over the pixels along it", 1, 4, &S::oversampling);
+        p.integer("interleaves",
+                  "Spiral: interleaves of a full set, whose turns are a cycle apart at the rim", 1, max_side,
+                  &S::interleaves);
+        p.real("spiral-exponent", "Spiral: radius = time to this power; above 1 the centre is denser", 1, 8,
+               &S::spiral_exponent);
+        p.real(
+            "delay-x",
+            "Radial: shift of a spoke along x by the delay of that gradient, in samples; the trajectory that "
+            "goes out is without it",
+            -16, 16, &S::delay_x);
+        p.real("delay-y", "Likewise along y", -16, 16, &S::delay_y);
+        p.real("delay-xy", "Radial: shift along y of a spoke along x, and along x of one along y", -16, 16,
+               &S::delay_xy);
         p.integer("centre-lines", "Cartesian: lines around the centre in every frame", 0, max_side,
                   &S::centre_lines);
         p.real("density-power", "Cartesian: how fast the density of lines falls off from the centre", 0, 100,
@@ -132,7 +146,9 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         kspace_.height = image_.height;
         kspace_.fov_x = image_.fov_x;
         kspace_.fov_y = image_.fov_y;
-        kspace_.trajectory = s.sampling == Sampling::cartesian ? Trajectory::cartesian : Trajectory::radial;
+        kspace_.trajectory = s.sampling == Sampling::cartesian ? Trajectory::cartesian
+                             : s.sampling == Sampling::spiral  ? Trajectory::spiral
+                                                               : Trajectory::radial;
         kspace_.series = image_.series;
         kspace_.encoded_width = s.oversampling * image_.width;
         kspace_.encoded_height = image_.height;
@@ -257,7 +273,8 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
             head.scan_counter = first_scan + r;
             if (GST_CLOCK_TIME_IS_VALID(start)) // in the ticks of 2.5 ms that Siemens' headers have
                 head.acquisition_time_stamp = static_cast<std::uint32_t>(time(r) / (5 * GST_MSECOND / 2));
-            head.center_sample = static_cast<std::uint16_t>(frame.samples / 2);
+            head.center_sample =
+                kspace_.trajectory == Trajectory::spiral ? 0 : static_cast<std::uint16_t>(frame.samples / 2);
             head.read_dir = {1, 0, 0};
             head.phase_dir = {0, 1, 0};
             head.slice_dir = {0, 0, 1};

@@ -4,6 +4,7 @@
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "plugins/gridding/coils.hpp"
+#include "plugins/gridding/gradient_delay.hpp"
 #include "plugins/gridding/trajectory.hpp"
 
 #include <algorithm>
@@ -48,6 +49,8 @@ void check(const SimulateSettings& s, int width, int height) {
     if (s.sampling == Sampling::cartesian && s.readouts > height)
         fail("A Cartesian frame has " + std::to_string(height) + " lines; " + std::to_string(s.readouts) +
              " were asked for.");
+    if (s.sampling != Sampling::radial && (s.delay_x != 0 || s.delay_y != 0 || s.delay_xy != 0))
+        fail("Gradient delays are simulated for radial readouts alone.");
     if (s.oversampling < 1 || s.coils < 1 || s.tiny_golden < 1 || s.centre_lines < 0)
         fail("Oversampling, coils and the number of the tiny golden angle begin at 1, centre lines at 0.");
 }
@@ -58,11 +61,17 @@ std::array<double, 4> cubic(double t) {
             (0.5 * t - 0.5) * t * t};
 }
 
+Spiral spiral_of(const SimulateSettings& s, int width, int height) {
+    return {s.interleaves, s.spiral_exponent, static_cast<double>(std::max(width, height))};
+}
+
 } // namespace
 
-int full_set(Sampling sampling, int width, int height) {
-    if (sampling == Sampling::cartesian)
+int full_set(const SimulateSettings& settings, int width, int height) {
+    if (settings.sampling == Sampling::cartesian)
         return height;
+    if (settings.sampling == Sampling::spiral)
+        return settings.interleaves;
     return static_cast<int>(std::lround(0.3 * std::numbers::pi * std::max(width, height)));
 }
 
@@ -72,12 +81,13 @@ int readouts_per_frame(const SimulateSettings& settings, int width, int height) 
         return settings.readouts;
     const int least =
         settings.sampling == Sampling::cartesian ? std::clamp(settings.centre_lines, 1, height) : 1;
-    return std::max(least,
-                    static_cast<int>(full_set(settings.sampling, width, height) / settings.acceleration));
+    return std::max(least, static_cast<int>(full_set(settings, width, height) / settings.acceleration));
 }
 
 int samples_per_readout(const SimulateSettings& settings, int width, int height) {
     check(settings, width, height);
+    if (settings.sampling == Sampling::spiral)
+        return spiral_samples(spiral_of(settings, width, height), 1.0 / settings.oversampling);
     return settings.oversampling *
            (settings.sampling == Sampling::cartesian ? width : std::max(width, height));
 }
@@ -213,9 +223,13 @@ void Simulator::trajectory(SimulatedFrame& frame) {
         frame.angle[r] = first + r;
         frame.step[r] = static_cast<std::uint32_t>(r);
         float* k = frame.trajectory.data() + 2 * r * samples;
-        radial_spoke(spoke_angle(settings_.angles, settings_.tiny_golden, frame.angle[r], readouts_,
-                                 settings_.negative),
-                     samples_, longer, k);
+        const double angle = spoke_angle(settings_.angles, settings_.tiny_golden, frame.angle[r], readouts_,
+                                         settings_.negative);
+        if (settings_.sampling == Sampling::spiral)
+            // A spoke looks alike after a half turn, an interleave after a whole one.
+            spiral_interleave(spiral_of(settings_, width_, height_), 2 * angle, samples_, k);
+        else
+            radial_spoke(angle, samples_, longer, k);
         if (width_ != height_)
             for (std::size_t i = 0; i < samples; ++i) {
                 k[2 * i] *= stretch_x;
@@ -253,7 +267,11 @@ SimulatedFrame Simulator::acquire(std::span<const cfloat> image, std::span<const
     frame.readouts = readouts_;
     frame.samples = samples_;
     trajectory(frame);
-    transform(image, frame.trajectory, frame.data);
+    std::vector<float> taken = frame.trajectory; // where the samples really are
+    if (settings_.delay_x != 0 || settings_.delay_y != 0 || settings_.delay_xy != 0)
+        shift_spokes(taken, samples_, {settings_.delay_x, settings_.delay_y, settings_.delay_xy},
+                     static_cast<double>(height_) / width_);
+    transform(image, taken, frame.data);
 
     if (settings_.motion) {
         // A transform is linear: mixing signals is mixing pictures. Each half of the frame sees one
@@ -262,8 +280,7 @@ SimulatedFrame Simulator::acquire(std::span<const cfloat> image, std::span<const
         const auto blend = [&](std::span<const cfloat> other, std::size_t from, std::size_t to) {
             if (other.empty() || from == to)
                 return;
-            const std::span<const float> points(frame.trajectory.data() + 2 * from * samples,
-                                                2 * (to - from) * samples);
+            const std::span<const float> points(taken.data() + 2 * from * samples, 2 * (to - from) * samples);
             std::vector<cfloat> signal;
             transform(other, points, signal);
             for (std::size_t c = 0; c < static_cast<std::size_t>(settings_.coils); ++c)

@@ -16,6 +16,7 @@ namespace mri {
 /// How k-space is walked through.
 enum class Sampling {
     radial,   ///< spokes through the centre
+    spiral,   ///< interleaves from the centre outwards
     cartesian ///< lines along x, a random choice of them, denser towards the centre
 };
 
@@ -33,8 +34,13 @@ struct SimulateSettings {
         0;                    ///< index of a series' first spoke; below 0: drawn from the seed and the series
     int readouts = 0;         ///< readouts a frame; 0 takes them from the acceleration
     double acceleration = 13; ///< of a full set: see full_set()
-    int oversampling = 1;     ///< samples a readout over the width of the image
-    int centre_lines = 8;     ///< Cartesian: lines around the centre that every frame has
+    int oversampling = 1;     ///< samples a readout over the width of the image; spiral: samples a cycle
+    /// Radial: samples are taken where a scanner with this GradientDelay takes them; the trajectory that
+    /// comes out does not know.
+    double delay_x = 0, delay_y = 0, delay_xy = 0;
+    int interleaves = 16;       ///< spiral: of a full set
+    double spiral_exponent = 1; ///< spiral: see Spiral
+    int centre_lines = 8;       ///< Cartesian: lines around the centre that every frame has
     double density_power =
         3;            ///< Cartesian: chance of a line ~ (1 - |ky| / (H/2))^power, plus a floor of 1 / H
     int coils = 1;    ///< 1: a coil of uniform sensitivity; more: synthetic_sensitivities()
@@ -42,19 +48,20 @@ struct SimulateSettings {
     double snr_db = no_noise; ///< see Simulator::noise_sigma()
     bool motion = false;      ///< readouts see the picture move: see Simulator::acquire()
     std::uint64_t seed = 0;
-    ComputeDevice device; ///< where samples are computed; resolved
+    ComputeDevice device{}; ///< where samples are computed; resolved
 };
 
 /// Readouts that make a full set: radial round(0.3 pi N), N the longer side, which is six tenths of the pi N
 /// / 2 spokes of Nyquist at the rim and 181 for 192 (the count that accelerations in this field are commonly
-/// quoted against); Cartesian: the height.
-int full_set(Sampling sampling, int width, int height);
+/// quoted against); spiral: the interleaves; Cartesian: the height.
+int full_set(const SimulateSettings& settings, int width, int height);
 
 /// Readouts of a frame: settings.readouts, or floor(full set / acceleration), at least 1 (Cartesian: at least
 /// the centre lines). Throws Errc::settings when the settings cannot work for that size.
 int readouts_per_frame(const SimulateSettings& settings, int width, int height);
 
-/// Samples of a readout: the longer side (radial) or the width (Cartesian), times the oversampling.
+/// Samples of a readout: the longer side (radial), the width (Cartesian) or the cycles along an interleave
+/// (spiral), times the oversampling.
 int samples_per_readout(const SimulateSettings& settings, int width, int height);
 
 /// A smooth random phase map (rad), [height][width]: 6 x 6 normal values, interpolated bicubically

@@ -443,6 +443,22 @@ TEST_F(MriFramer, WrongInputIsOneError) {
     ASSERT_EQ(bus->errors().size(), 1u); // one readout with, one without a trajectory
 }
 
+TEST_F(MriFramer, GradientDelaysNeedRadialReadouts) {
+    auto info = kspace_info();
+    info.trajectory = Trajectory::cartesian;
+    open("mriframer gradient-delay=ring readouts=3", info);
+    EXPECT_NE(push(), GST_FLOW_OK);
+    auto errors = bus->errors();
+    ASSERT_EQ(errors.size(), 1u);
+    EXPECT_NE(errors[0].find("gradient-delay"), std::string::npos) << errors[0];
+    TearDown();
+    info = kspace_info();
+    info.alignment = Alignment::frame;
+    open("mriframer gradient-delay=fixed delay-x=1", info);
+    EXPECT_NE(push(), GST_FLOW_OK);
+    EXPECT_EQ(bus->errors().size(), 1u);
+}
+
 TEST_F(MriFramer, AStrideAloneIsAnError) {
     const auto result = test::run_pipeline("appsrc ! mriframer stride=3 ! fakesink");
     ASSERT_EQ(result.errors.size(), 1u);

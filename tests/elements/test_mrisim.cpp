@@ -106,6 +106,28 @@ TEST_F(MriSim, ReadoutsHaveIndicesFlagsTimesAndTrajectories) {
     EXPECT_EQ(ImageInfo::from_caps(gst_sample_get_caps(truth)), image_info());
 }
 
+TEST_F(MriSim, ASpiralBeginsInTheCentre) {
+    open("mrisim trajectory=spiral interleaves=4 spokes=2 oversampling=2");
+    ASSERT_EQ(push(0), GST_FLOW_OK);
+    const auto info = out();
+    EXPECT_EQ(info.trajectory, Trajectory::spiral);
+    const auto readouts = pull_all();
+    ASSERT_EQ(readouts.size(), 2u);
+    const auto trajectory = trajectory_of(readouts[1].get());
+    ASSERT_TRUE(trajectory);
+    EXPECT_EQ(trajectory->samples, info.samples);
+    EXPECT_NEAR(std::hypot(trajectory->kxy[0], trajectory->kxy[1]), 0, 1e-6);
+    EXPECT_NEAR(std::hypot(trajectory->kxy[2 * info.samples - 2], trajectory->kxy[2 * info.samples - 1]),
+                side / 2, 1e-4);
+    EXPECT_EQ(readouts_of(readouts[1].get())[0].center_sample, 0);
+    TearDown();
+    open("mrisim trajectory=spiral delay-x=1");
+    EXPECT_NE(push(0), GST_FLOW_OK);
+    const auto errors = bus->errors();
+    ASSERT_EQ(errors.size(), 1u);
+    EXPECT_NE(errors[0].find("delays"), std::string::npos) << errors[0];
+}
+
 TEST_F(MriSim, AFrameIsItsReadouts) {
     open("mrisim spokes=4 coils=2 snr=20 seed=3");
     ASSERT_EQ(push(0), GST_FLOW_OK);

@@ -58,9 +58,9 @@ SimulateSettings with_readouts(int readouts) {
 }
 
 TEST(Simulate, FullSetAndAccelerationAreThoseOfTheField) {
-    EXPECT_EQ(full_set(Sampling::radial, 192, 192), 181);
-    EXPECT_EQ(full_set(Sampling::radial, 128, 128), 121);
-    EXPECT_EQ(full_set(Sampling::cartesian, 192, 150), 150);
+    EXPECT_EQ(full_set({.sampling = Sampling::radial}, 192, 192), 181);
+    EXPECT_EQ(full_set({.sampling = Sampling::radial}, 128, 128), 121);
+    EXPECT_EQ(full_set({.sampling = Sampling::cartesian}, 192, 150), 150);
     SimulateSettings s;
     for (const auto& [acceleration, spokes] :
          {std::pair{13.0, 13}, {20.0, 9}, {23.0, 7}, {1.0, 181}, {500.0, 1}}) {
@@ -379,3 +379,44 @@ TEST(Simulate, RefusesWhatCannotWork) {
 }
 
 } // namespace
+
+TEST(Simulate, SpiralsHaveTheirInterleavesAtTwiceTheAngle) {
+    SimulateSettings s;
+    s.sampling = Sampling::spiral;
+    s.angles = AngleScheme::golden;
+    s.interleaves = 8;
+    s.readouts = 3;
+    EXPECT_EQ(full_set(s, 64, 64), 8);
+    Simulator simulator(s, 32, 32);
+    EXPECT_EQ(simulator.samples(), spiral_samples({8, 1, 32}));
+    const std::vector<cfloat> image(32 * 32, 1.0f);
+    simulator.acquire(image);
+    const auto frame = simulator.acquire(image);
+    ASSERT_EQ(frame.readouts, 3);
+    std::vector<float> expected(2 * static_cast<std::size_t>(frame.samples));
+    spiral_interleave({8, 1, 32}, 2 * spoke_angle(AngleScheme::golden, 1, 4, 3), frame.samples,
+                      expected.data()); // the second interleave of the second frame
+    for (std::size_t i = 0; i < expected.size(); ++i)
+        EXPECT_NEAR(frame.trajectory[expected.size() + i], expected[i], 1e-5);
+    // All interleaves begin in the centre: the sum of the image.
+    for (int r = 0; r < 3; ++r)
+        EXPECT_NEAR(std::abs(frame.data[static_cast<std::size_t>(r) * frame.samples]), 32 * 32, 0.1);
+}
+
+TEST(Simulate, DelaysMoveTheSamplesAndNotTheTrajectory) {
+    SimulateSettings s;
+    s.readouts = 4;
+    std::vector<cfloat> image(32 * 32);
+    image[16 * 32 + 20] = 1; // four pixels right of the origin: exp(-2 pi i 4 kx / 32)
+    Simulator plain(s, 32, 32);
+    s.delay_x = 0.25;
+    Simulator late(s, 32, 32);
+    const auto a = plain.acquire(image), b = late.acquire(image);
+    EXPECT_EQ(a.trajectory, b.trajectory);
+    // The first spoke runs along x: all its samples are a quarter of a cycle further on.
+    const cfloat turn = std::polar(1.0f, static_cast<float>(-2 * std::numbers::pi * 4 * 0.25 / 32));
+    for (int i = 1; i < a.samples; ++i)
+        EXPECT_NEAR(std::abs(a.data[i] * turn - b.data[i]), 0, 1e-3); // of which transforms have 1e-5 each
+    s.sampling = Sampling::cartesian;
+    EXPECT_THROW(Simulator(s, 32, 32), Error);
+}
