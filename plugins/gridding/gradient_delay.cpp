@@ -160,26 +160,42 @@ void GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<cons
     const int half = static_cast<int>(std::ceil(2 * largest_)) * fine;
     const auto length = static_cast<std::size_t>(2 * half + 1);
     table_.assign(checked_product({spokes_count, all_coils, length}, most_values, "a table of readouts"), {});
-    double power = 0;
-    for (std::size_t r = 0; r < spokes_count; ++r)
-        for (int i = -half; i <= half; ++i) {
-            const double at = spokes[r].centre + static_cast<double>(i) / fine;
-            const int nearest = static_cast<int>(std::floor(at));
-            for (int tap = nearest - reach + 1; tap <= nearest + reach; ++tap) {
-                if (tap < 0 || tap >= samples_per_readout)
-                    continue;
-                // A sinc within a Hann window.
-                const double d = at - tap;
-                const double angle = std::numbers::pi * d;
-                const double sinc = std::abs(d) < 1e-9 ? 1 : std::sin(angle) / angle;
-                const auto weight = static_cast<float>(sinc * 0.5 * (1 + std::cos(angle / reach)));
-                for (std::size_t c = 0; c < all_coils; ++c) {
-                    const cfloat value = samples[(c * spokes_count + r) * n + static_cast<std::size_t>(tap)];
-                    cfloat& to = table_[(r * all_coils + c) * length + static_cast<std::size_t>(i + half)];
-                    to = {to.real() + weight * value.real(), to.imag() + weight * value.imag()};
+    std::vector<float> kernel(length * 2 * reach); // of the spokes that pass the centre alike: all, as a rule
+    double power = 0, kernel_centre = NAN;
+    for (std::size_t r = 0; r < spokes_count; ++r) {
+        // Spokes whose centres differ by rounding share the kernel, and with it where its first tap lies.
+        const bool other = !(std::abs(spokes[r].centre - kernel_centre) < 1e-4);
+        if (other)
+            kernel_centre = spokes[r].centre;
+        const auto first_tap = [&](int i) {
+            return static_cast<int>(std::floor(kernel_centre + static_cast<double>(i) / fine)) - reach + 1;
+        };
+        if (other)
+            for (int i = -half; i <= half; ++i)
+                for (int tap = 0; tap < 2 * reach; ++tap) {
+                    // A sinc within a Hann window.
+                    const double d = kernel_centre + static_cast<double>(i) / fine - (first_tap(i) + tap);
+                    const double angle = std::numbers::pi * d;
+                    const double sinc = std::abs(d) < 1e-9 ? 1 : std::sin(angle) / angle;
+                    kernel[static_cast<std::size_t>(i + half) * 2 * reach + static_cast<std::size_t>(tap)] =
+                        static_cast<float>(sinc * 0.5 * (1 + std::cos(angle / reach)));
                 }
+        for (std::size_t c = 0; c < all_coils; ++c) {
+            const cfloat* data = samples.data() + (c * spokes_count + r) * n;
+            cfloat* to = table_.data() + (r * all_coils + c) * length;
+            for (int i = -half; i <= half; ++i) {
+                const float* weights = kernel.data() + static_cast<std::size_t>(i + half) * 2 * reach;
+                const int first = first_tap(i);
+                float re = 0, im = 0;
+                for (int tap = std::max(0, -first); tap < std::min(2 * reach, samples_per_readout - first);
+                     ++tap) {
+                    re += weights[tap] * data[first + tap].real();
+                    im += weights[tap] * data[first + tap].imag();
+                }
+                to[i + half] = {re, im};
             }
         }
+    }
     for (const cfloat& value : table_)
         power += std::norm(std::complex<double>(value));
     if (!std::isfinite(power))
@@ -235,31 +251,38 @@ void GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<cons
         fit.cost = used > 0 ? fit.cost / used : HUGE_VAL;
         return fit;
     };
-    // Gauss-Newton from a few starts: signals are smooth over about a sample.
+    // Gauss-Newton from a few starts, since signals are smooth over about a sample; later frames go on from
+    // what the first ones gave.
+    std::vector<std::array<double, 3>> starts;
+    if (const auto known = estimate())
+        starts.push_back({known->x, known->y, known->xy});
+    else
+        for (const double x : {-0.5, 0.0, 0.5})
+            for (const double y : {-0.5, 0.0, 0.5})
+                starts.push_back({x * largest_, y * largest_, 0});
     Fit best;
     best.cost = HUGE_VAL;
-    for (const double x : {-0.5, 0.0, 0.5})
-        for (const double y : {-0.5, 0.0, 0.5}) {
-            Fit fit = evaluate({x * largest_, y * largest_, 0});
-            for (int k = 0; k < newton_steps; ++k) {
-                std::array<double, 3> step{};
-                if (!solve3(fit.normal, fit.right, step))
-                    break;
-                const double size = std::max({std::abs(step[0]), std::abs(step[1]), std::abs(step[2])});
-                const double keep = std::min(1.0, 1.0 / std::max(size, 1e-12)); // a sample at a time
-                std::array<double, 3> next = fit.s;
-                for (int p = 0; p < 3; ++p)
-                    next[p] = std::clamp(next[p] + keep * step[p], -largest_, largest_);
-                Fit after = evaluate(next);
-                if (!(after.cost < fit.cost))
-                    break;
-                fit = after;
-                if (size < 1e-4)
-                    break;
-            }
-            if (fit.cost < best.cost)
-                best = fit;
+    for (const auto& start : starts) {
+        Fit fit = evaluate(start);
+        for (int k = 0; k < newton_steps; ++k) {
+            std::array<double, 3> step{};
+            if (!solve3(fit.normal, fit.right, step))
+                break;
+            const double size = std::max({std::abs(step[0]), std::abs(step[1]), std::abs(step[2])});
+            const double keep = std::min(1.0, 1.0 / std::max(size, 1e-12)); // a sample at a time
+            std::array<double, 3> next = fit.s;
+            for (int p = 0; p < 3; ++p)
+                next[p] = std::clamp(next[p] + keep * step[p], -largest_, largest_);
+            Fit after = evaluate(next);
+            if (!(after.cost < fit.cost))
+                break;
+            fit = after;
+            if (size < 1e-4)
+                break;
         }
+        if (fit.cost < best.cost)
+            best = fit;
+    }
     std::array<double, 3> unused{};
     if (!std::isfinite(best.cost) || !solve3(best.normal, best.right, unused))
         return;
