@@ -50,6 +50,7 @@ void check_cascade_options(const CascadeOptions& o) {
     in(o.blocks, 100, "blocks");
     in(o.filters, 1024, "filters");
     in(o.layers, 100, "layers a block");
+    in(o.mean_frames, 1000, "frames of its running mean");
     if (o.layers < 2)
         throw Error(Errc::settings, "a block of a cascade needs at least 2 layers");
     if (!(o.strip_limit > 0 && o.strip_limit <= 1000))
@@ -61,7 +62,9 @@ std::map<std::string, std::string> cascade_metadata(const CascadeOptions& o) {
             {"blocks", std::to_string(o.blocks)},
             {"filters", std::to_string(o.filters)},
             {"layers", std::to_string(o.layers)},
-            {"strip-limit", text(o.strip_limit)}};
+            {"strip-limit", text(o.strip_limit)},
+            {"time", o.causal ? "causal" : "window"},
+            {"mean-frames", std::to_string(o.mean_frames)}};
 }
 
 CascadeOptions cascade_options_of(const TensorFile& file, const std::string& name) {
@@ -75,14 +78,16 @@ CascadeOptions cascade_options_of(const TensorFile& file, const std::string& nam
     o.filters = metadata.number("filters", o.filters);
     o.layers = metadata.number("layers", o.layers);
     o.strip_limit = metadata.number("strip-limit", o.strip_limit);
+    o.causal = metadata.choice("time", "window", "causal");
+    o.mean_frames = metadata.number("mean-frames", o.mean_frames);
     try {
         check_cascade_options(o);
     } catch (const Error& e) {
         throw Error(Errc::decode, "the weights file '" + name + "' cannot be used: " + e.what());
     }
     check_tensors(file, name, cascade_tensors(o),
-                  "a cascade of " + std::to_string(o.blocks) + " blocks with " + std::to_string(o.filters) +
-                      " filters");
+                  (o.causal ? "a causal cascade of " : "a cascade of ") + std::to_string(o.blocks) +
+                      " blocks with " + std::to_string(o.filters) + " filters");
     check_finite(file, name);
     return o;
 }
@@ -106,6 +111,12 @@ struct Cascade::State {
     std::map<std::string, std::string> metadata;
     CascadeModule module;
     std::shared_ptr<WindowOperator> data;
+    CascadeModule::Past past; // of stream()
+    std::pair<int, int> past_shape{0, 0};
+
+    std::vector<WindowOperator::Residual> reconstruct(const CascadeWindow& window,
+                                                      std::span<std::complex<float>> output,
+                                                      const WindowShape& shape, CascadeModule::Past* history);
 };
 
 Cascade Cascade::load(const std::string& path, const RunOptions& run) {
@@ -130,36 +141,64 @@ std::string Cascade::precision() const {
     return state_->type == at::kBFloat16 ? "bfloat16" : "float32";
 }
 
-std::vector<WindowOperator::Residual>
-Cascade::run(const CascadeWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
-    State& s = *state_;
+std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const CascadeWindow& window,
+                                                                  std::span<std::complex<float>> output,
+                                                                  const WindowShape& shape,
+                                                                  CascadeModule::Past* history) {
     if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
         throw Error(Errc::format, "a window without pixels cannot be computed");
-    checked_product(
-        {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(options().filters)},
-        max_window_values, "a network's window");
+    checked_product({static_cast<std::size_t>(shape.frames), shape.pixels(),
+                     static_cast<std::size_t>(module.options().filters)},
+                    max_window_values, "a network's window");
     if (window.start.size() != shape.count() || output.size() != shape.count() ||
         window.frames.size() != static_cast<std::size_t>(shape.frames))
         throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
                                       " frames of " + std::to_string(shape.height) + " x " +
                                       std::to_string(shape.width));
-    if (!s.data || s.data->width() != shape.width || s.data->height() != shape.height)
-        s.data = std::make_shared<WindowOperator>(
-            WindowOperator::Options{.width = shape.width, .height = shape.height, .threads = s.run.threads});
-    s.data->set_window(window.frames, window.coils, window.maps);
+    if (!data || data->width() != shape.width || data->height() != shape.height)
+        data = std::make_shared<WindowOperator>(
+            WindowOperator::Options{.width = shape.width, .height = shape.height, .threads = run.threads});
+    data->set_window(window.frames, window.coils, window.maps);
     return torch_call("the network", [&] {
-        set_torch_threads(s.run.threads);
+        set_torch_threads(run.threads);
         const c10::InferenceMode inference;
-        const RadialConsistency consistency(s.data, s.device);
+        const RadialConsistency consistency(data, device);
         at::Tensor start = at::empty({shape.frames, shape.height, shape.width, 2}, at::kFloat);
         std::memcpy(start.data_ptr<float>(), window.start.data(), window.start.size_bytes());
-        const at::Tensor images = s.module.reconstruct(start.to(s.device), consistency, s.type);
+        const at::Tensor images = module.reconstruct(start.to(device), consistency, type, history);
         const at::Tensor normal = consistency.normal(images).to(at::kCPU).contiguous();
         const at::Tensor host = images.to(at::kCPU).contiguous();
         std::memcpy(static_cast<void*>(output.data()), host.const_data_ptr<float>(), output.size_bytes());
-        return s.data->residual(output, {reinterpret_cast<const cfloat*>(normal.const_data_ptr<float>()),
-                                         static_cast<std::size_t>(normal.numel() / 2)});
+        return data->residual(output, {reinterpret_cast<const cfloat*>(normal.const_data_ptr<float>()),
+                                       static_cast<std::size_t>(normal.numel() / 2)});
     });
+}
+
+std::vector<WindowOperator::Residual>
+Cascade::run(const CascadeWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
+    return state_->reconstruct(window, output, shape, nullptr);
+}
+
+std::vector<WindowOperator::Residual> Cascade::stream(const CascadeWindow& frames,
+                                                      std::span<std::complex<float>> output,
+                                                      const WindowShape& shape) {
+    if (!options().causal)
+        throw Error(Errc::settings,
+                    "a cascade over windows cannot take frames as they come: it sees later ones");
+    State& s = *state_;
+    if (s.past_shape != std::pair(shape.width, shape.height))
+        reset();
+    s.past_shape = {shape.width, shape.height};
+    try {
+        return s.reconstruct(frames, output, shape, &s.past);
+    } catch (...) {
+        reset();
+        throw;
+    }
+}
+
+void Cascade::reset() {
+    state_->past = {};
 }
 
 double Cascade::warm_up(const WindowShape& shape) {

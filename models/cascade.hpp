@@ -28,10 +28,16 @@ namespace mri {
 /// Many small blocks won over few large ones, over blocks on two scales and over features carried from block
 /// to block when all had the same time to learn. No layer has a bias: the network commutes with the gain of
 /// the data (Mohan et al., ICLR 2020) and needs no intensity scale.
+///
+/// A causal cascade sees past frames only: its kernels reach two frames back in place of one to either side,
+/// M is the running mean over `mean_frames`, and the steps towards the samples are those of a frame alone in
+/// any case. The start is RunningBackground's (running_background.hpp).
 struct CascadeOptions {
-    int blocks = 8;
+    int blocks = 10;
     int filters = 16;
     int layers = 3;
+    bool causal = false;
+    int mean_frames = 20;   ///< of a causal one
     double strip_limit = 1; ///< of the clipped ramp in N: cycles
 
     bool operator==(const CascadeOptions&) const = default;
@@ -69,6 +75,15 @@ class Cascade {
     /// Errc::no_memory out of LibTorch.
     std::vector<WindowOperator::Residual>
     run(const CascadeWindow& window, std::span<std::complex<float>> output, const WindowShape& shape);
+
+    /// The next frames of a stream through a causal cascade: what earlier frames computed is kept and used,
+    /// so that a frame costs a frame's work and the images are those that run() makes of all frames together,
+    /// to rounding. Throws Errc::settings for a network that is not causal, and what run() throws; then the
+    /// stream begins anew.
+    std::vector<WindowOperator::Residual>
+    stream(const CascadeWindow& frames, std::span<std::complex<float>> output, const WindowShape& shape);
+    /// The next frame of stream() is the first.
+    void reset();
 
     /// Runs a window of zeros on 13 spokes twice; the seconds that the second run took. Throws what run()
     /// throws.

@@ -30,21 +30,55 @@ CascadeModule::CascadeModule(const CascadeOptions& options, std::uint64_t seed) 
     }
 }
 
+at::Tensor CascadeModule::mean_of(const at::Tensor& start, Past* past) const {
+    if (!options_.causal)
+        return start.mean(0, true).expand_as(start);
+    at::Tensor mean = past && past->frames > 0 ? past->mean : at::zeros_like(start[0]);
+    int frames = past ? past->frames : 0;
+    std::vector<at::Tensor> means;
+    for (std::int64_t t = 0; t < start.size(0); ++t) {
+        frames = std::min(frames + 1, options_.mean_frames);
+        mean = mean + (start[t] - mean) / frames;
+        means.push_back(mean);
+    }
+    if (past) {
+        past->mean = mean;
+        past->frames = frames;
+    }
+    return at::stack(means);
+}
+
+/// 3x3x3 over x, y and the frames around, or of a causal cascade the two before.
+at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, at::ScalarType type,
+                                   Past* past) const {
+    const at::Tensor weight =
+        parameters().at(name_of(block, "conv." + std::to_string(layer) + ".weight")).to(type);
+    if (!options_.causal)
+        return at::conv3d(f, weight, {}, 1, 1);
+    at::Tensor before;
+    if (past && !past->inputs.empty())
+        before = past->inputs[static_cast<std::size_t>(block * options_.layers + layer)];
+    if (!before.defined())
+        before = at::zeros({1, 2, f.size(3), f.size(4), f.size(1)}, f.options()).permute({0, 4, 1, 2, 3});
+    const at::Tensor all = at::cat({before, f}, 2);
+    if (past) {
+        past->inputs.resize(static_cast<std::size_t>(options_.blocks * options_.layers));
+        past->inputs[static_cast<std::size_t>(block * options_.layers + layer)] =
+            all.narrow(2, all.size(2) - 2, 2).clone(at::MemoryFormat::ChannelsLast3d);
+    }
+    return at::conv3d(all, weight, {}, 1, {0, 1, 1});
+}
+
 at::Tensor CascadeModule::reconstruct(const at::Tensor& start, const RadialConsistency& data,
-                                      at::ScalarType type) const {
+                                      at::ScalarType type, Past* past) const {
     at::Tensor x = start;
-    const at::Tensor mean = start.mean(0, true).expand_as(start);
+    const at::Tensor mean = mean_of(start, past);
     at::Tensor misfit = data.misfit(x);
     for (int block = 0; block < options_.blocks; ++block) {
         // [T, H, W, C] in memory is [1, C, T, H, W] with the channels innermost.
         at::Tensor f = at::cat({x - mean, mean, misfit}, 3).to(type).permute({3, 0, 1, 2}).unsqueeze(0);
-        for (int layer = 0; layer < options_.layers; ++layer) {
-            if (layer > 0)
-                f = at::relu_(f);
-            const at::Tensor& weight =
-                parameters().at(name_of(block, "conv." + std::to_string(layer) + ".weight"));
-            f = at::conv3d(f, weight.to(type), {}, 1, 1);
-        }
+        for (int layer = 0; layer < options_.layers; ++layer)
+            f = convolve(layer > 0 ? at::relu_(f) : f, block, layer, type, past);
         x = x + f.squeeze(0).permute({1, 2, 3, 0}).to(at::kFloat);
         misfit = data.misfit(x);
         x = x + parameters().at(name_of(block, "eta")) * misfit;

@@ -16,13 +16,25 @@ class CascadeModule : public TrainedModule {
     /// an untrained cascade is so many gradient steps.
     CascadeModule(const CascadeOptions& options, std::uint64_t seed);
 
-    /// `start` is [T, H, W, 2] in float32; convolutions are computed in `type`. Returns the
-    /// images, likewise.
-    at::Tensor reconstruct(const at::Tensor& start, const RadialConsistency& data, at::ScalarType type) const;
+    /// What a stream keeps of earlier frames: of each convolution the two inputs before, of the start its
+    /// mean.
+    struct Past {
+        std::vector<at::Tensor> inputs; ///< [block * layers + layer]: [1, C, 2, H, W]
+        at::Tensor mean;                ///< [H, W, 2]
+        int frames = 0;
+    };
+
+    /// `start` is [T, H, W, 2] in float32; convolutions are computed in `type`. Returns the images, likewise.
+    /// With `past`, which a causal cascade alone can use, the frames follow those before.
+    at::Tensor reconstruct(const at::Tensor& start, const RadialConsistency& data, at::ScalarType type,
+                           Past* past = nullptr) const;
 
     const CascadeOptions& options() const { return options_; }
 
   private:
+    at::Tensor mean_of(const at::Tensor& start, Past* past) const;
+    at::Tensor convolve(const at::Tensor& f, int block, int layer, at::ScalarType type, Past* past) const;
+
     CascadeOptions options_;
 };
 

@@ -4,6 +4,7 @@
 #include "intensity.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/reconstruct.hpp"
+#include "plugins/gridding/running_background.hpp"
 #include "plugins/source/simulate.hpp"
 #include "torch_runtime.hpp"
 #include "training_task.hpp"
@@ -190,12 +191,18 @@ class CascadeTask : public TrainingTask {
         for (const FrameView& view : views)
             out.areas.push_back(sample_areas(space, {&view, 1}, Density::clipped));
         space.strip_limit = start_strip_limit;
-        WindowReconstruction start(space, Density::clipped, Combine::adaptive, {});
-        start.solve(views);
         out.start.resize(shape.count());
-        for (std::size_t t = 0; t < views.size(); ++t)
-            start.reconstruct(t, out.start.data() + t * pixels);
-        out.maps.assign(start.sensitivities().begin(), start.sensitivities().end());
+        if (options_.cascade.causal) {
+            RunningBackground start(space, Combine::none, options_.cascade.mean_frames);
+            for (std::size_t t = 0; t < views.size(); ++t)
+                start.reconstruct(views[t], out.start.data() + t * pixels);
+        } else {
+            WindowReconstruction start(space, Density::clipped, Combine::adaptive, {});
+            start.solve(views);
+            for (std::size_t t = 0; t < views.size(); ++t)
+                start.reconstruct(t, out.start.data() + t * pixels);
+            out.maps.assign(start.sensitivities().begin(), start.sensitivities().end());
+        }
         // The network needs no scale; the loss does.
         std::vector<float> magnitude(out.start.size());
         std::transform(out.start.begin(), out.start.end(), magnitude.begin(),
@@ -236,11 +243,20 @@ class CascadeTask : public TrainingTask {
                         images->size() * sizeof(cfloat));
         }
         at::Tensor truth = series(data.truth, shape);
+        if (const std::int64_t cold = cold_frames(shape); cold > 0) {
+            x = x.narrow(0, cold, shape.frames - cold);
+            truth = truth.narrow(0, cold, shape.frames - cold);
+        }
         if (coils > 1) { // the combined image has a phase of its own
             const auto magnitude = [](const at::Tensor& v) { return (v.square().sum(3) + 1e-8).sqrt(); };
             return loss_of(options_.loss, magnitude(x), magnitude(truth));
         }
         return loss_of(options_.loss, x, truth);
+    }
+
+    /// Frames that do not count: a causal start has little of a background in its first ones.
+    std::int64_t cold_frames(const WindowShape& shape) const {
+        return options_.cascade.causal ? std::min(shape.frames / 2, 8) : 0;
     }
 
     /// mrirecon's default: what the start comes from in a pipeline.
