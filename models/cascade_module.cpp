@@ -17,6 +17,8 @@ CascadeModule::CascadeModule(const CascadeOptions& options, const TensorFile& fi
 
 CascadeModule::CascadeModule(const CascadeOptions& options, std::uint64_t seed) : options_(options) {
     std::mt19937_64 random(seed);
+    std::string last_layer = std::to_string(options.layers - 1);
+    last_layer.append(".weight").insert(0, 1, '.');
     for (const auto& [name, shape] : cascade_tensors(options)) {
         if (shape.size() < 5) {
             NamedTensor step = zeros(shape);
@@ -24,8 +26,7 @@ CascadeModule::CascadeModule(const CascadeOptions& options, std::uint64_t seed) 
             set(name, step);
             continue;
         }
-        // [out, in, 3, 3, 3]; two channels come out of a block's last layer alone
-        const bool last = name.ends_with("." + std::to_string(options.layers - 1) + ".weight");
+        const bool last = name.ends_with(last_layer); // [out, in, 3, 3, 3]
         set(name, last ? zeros(shape) : he_uniform(shape, 27.0 * static_cast<double>(shape[1]), 0, random));
     }
 }
