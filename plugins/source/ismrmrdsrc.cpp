@@ -10,6 +10,8 @@
  * place, flagged, without a trajectory or time, and with caps of their own where they have another length:
  * for mriwhiten.
  *
+ * A noise scan that has a file of its own goes out before all else with noise-location.
+ *
  * Positions in k-space go out in cycles per reconstructed field of view. The unit of the file's trajectory is
  * found from how far it reaches, or is given by trajectory-unit. Cartesian lines without a trajectory get one
  * from their phase encode, radial spokes from the angle scheme: golden angle for encodings that the header
@@ -58,6 +60,7 @@ struct IsmrmrdSrcSettings {
     int spokes = 0;
     bool negative = false;
     bool noise = false;
+    std::string noise_location;
 };
 
 /// Imaging readouts that are looked at before the first one is sent.
@@ -207,6 +210,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
                   max_samples, &S::spokes);
         p.boolean("negative", "Angles turn the other way round", &S::negative);
         p.boolean("noise", "Send noise readouts too, as mriwhiten wants them", &S::noise);
+        p.string("noise-location", "An ISMRMRD file whose noise readouts are sent before all others",
+                 &S::noise_location);
     }
 
     bool is_live() const override { return settings().speed > 0; }
@@ -219,6 +224,11 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
                                                                          .start = settings_.start,
                                                                          .stop = settings_.stop});
         probe();
+        if (!settings_.noise_location.empty())
+            noise_reader_ = std::make_unique<IsmrmrdReader>(
+                IsmrmrdReader::Options{.path = settings_.noise_location, .group = settings_.group});
+        noise_sent_ = 0;
+        noise_over_ = false;
         series_ = -1;
         sent_.reset();
         announced_ = false;
@@ -229,16 +239,19 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     void stop() override {
         clock_.reset();
         reader_.reset();
+        noise_reader_.reset();
     }
 
     void unlock() override {
-        if (reader_)
-            reader_->cancel();
+        for (auto* reader : {reader_.get(), noise_reader_.get()})
+            if (reader)
+                reader->cancel();
     }
 
     void unlock_stop() override {
-        if (reader_)
-            reader_->resume();
+        for (auto* reader : {reader_.get(), noise_reader_.get()})
+            if (reader)
+                reader->resume();
     }
 
     std::optional<GstClockTime> duration() override {
@@ -250,6 +263,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     }
 
     GstPtr<GstBuffer> create() override {
+        if (auto buffer = noise_beforehand())
+            return buffer;
         for (;;) {
             const auto readout = reader_->next();
             if (!readout) {
@@ -268,8 +283,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             }
             if (is_imaging(*readout->head))
                 return buffer_of(*readout);
-            if (settings_.noise && readout->has_flag(ISMRMRD::ISMRMRD_ACQ_IS_NOISE_MEASUREMENT))
-                return noise_of(*readout);
+            if (settings_.noise && is_noise(*readout))
+                return noise_of(*readout, *reader_);
             ++skipped_;
         }
     }
@@ -291,6 +306,10 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     };
 
     bool cancelled() const { return reader_->cancelled(); }
+
+    static bool is_noise(const IsmrmrdReadout& readout) {
+        return readout.has_flag(ISMRMRD::ISMRMRD_ACQ_IS_NOISE_MEASUREMENT);
+    }
 
     GstClockTime paced(double ns) const {
         const double speed = settings_.speed > 0 ? settings_.speed : 1;
@@ -342,18 +361,16 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         reader_->rewind();
     }
 
-    Kind kind_of(const IsmrmrdReadout& readout, int samples) const {
+    static Kind kind_of(const IsmrmrdReadout& readout, const EncodingGeometry& g, int samples,
+                        const std::string& where) {
         const auto& head = *readout.head;
         Kind kind;
-        kind.geometry =
-            encoding_geometry(reader_->header(), head.encoding_space_ref, reader_->where(readout.row));
-        const EncodingGeometry& g = kind.geometry;
+        kind.geometry = g;
         if (head.active_channels > max_coils || g.width > max_side || g.height > max_side)
             throw Error(Errc::unsupported,
-                        reader_->where(readout.row) + ": " + std::to_string(head.active_channels) +
-                            " channels for images of " + std::to_string(g.width) + " x " +
-                            std::to_string(g.height) + "; the most are " + std::to_string(max_coils) +
-                            " and " + std::to_string(max_side));
+                        where + ": " + std::to_string(head.active_channels) + " channels for images of " +
+                            std::to_string(g.width) + " x " + std::to_string(g.height) + "; the most are " +
+                            std::to_string(max_coils) + " and " + std::to_string(max_side));
         kind.caps.alignment = Alignment::readout;
         kind.caps.coils = head.active_channels;
         kind.caps.samples = samples;
@@ -378,15 +395,15 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     }
 
     /// Samples of a readout that are left when what is to be discarded is gone.
-    int samples_of(const IsmrmrdReadout& readout) const {
+    static int samples_of(const IsmrmrdReadout& readout, const std::string& where) {
         const auto& head = *readout.head;
         const int samples = head.number_of_samples - head.discard_pre - head.discard_post;
         if (samples <= 0 || head.active_channels == 0)
-            throw Error(Errc::decode,
-                        reader_->where(readout.row) + ": of " + std::to_string(head.number_of_samples) +
-                            " samples of " + std::to_string(head.active_channels) + " channels " +
-                            std::to_string(head.discard_pre) + " and " + std::to_string(head.discard_post) +
-                            " are to be discarded, which leaves nothing");
+            throw Error(Errc::decode, where + ": of " + std::to_string(head.number_of_samples) +
+                                          " samples of " + std::to_string(head.active_channels) +
+                                          " channels " + std::to_string(head.discard_pre) + " and " +
+                                          std::to_string(head.discard_post) +
+                                          " are to be discarded, which leaves nothing");
         return samples;
     }
 
@@ -416,10 +433,30 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         return buffer;
     }
 
-    /// Noise belongs to no series and to no time: it keeps those of the images as they are.
-    GstPtr<GstBuffer> noise_of(const IsmrmrdReadout& readout) {
-        const int samples = samples_of(readout);
-        KspaceInfo caps = kind_of(readout, samples).caps;
+    /// The next noise readout of the file at noise-location, or nothing when there is none (any more).
+    GstPtr<GstBuffer> noise_beforehand() {
+        if (!noise_reader_ || noise_over_)
+            return {};
+        while (const auto readout = noise_reader_->next())
+            if (is_noise(*readout)) {
+                ++noise_sent_;
+                return noise_of(*readout, *noise_reader_);
+            }
+        if (noise_reader_->cancelled())
+            throw Flushing();
+        if (noise_sent_ == 0)
+            throw Error(Errc::decode, noise_reader_->where() + ": holds no noise readouts");
+        noise_over_ = true;
+        return {};
+    }
+
+    /// Noise belongs to no series and to no time: it keeps those of the images as they are. Its own encoding
+    /// means nothing: it goes out with the images' first.
+    GstPtr<GstBuffer> noise_of(const IsmrmrdReadout& readout, const IsmrmrdReader& reader) {
+        const std::string where = reader.where(readout.row);
+        const int samples = samples_of(readout, where);
+        const auto geometry = encoding_geometry(reader_->header(), 0, reader_->where());
+        KspaceInfo caps = kind_of(readout, geometry, samples, where).caps;
         caps.series = std::max(series_, 0);
         announce(caps);
         auto buffer = data_of(readout, samples, false);
@@ -429,8 +466,10 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
 
     GstPtr<GstBuffer> buffer_of(const IsmrmrdReadout& readout) {
         const auto& head = *readout.head;
-        const int pre = head.discard_pre, samples = samples_of(readout);
-        Kind kind = kind_of(readout, samples);
+        const std::string where = reader_->where(readout.row);
+        const int pre = head.discard_pre, samples = samples_of(readout, where);
+        const auto geometry = encoding_geometry(reader_->header(), head.encoding_space_ref, where);
+        Kind kind = kind_of(readout, geometry, samples, where);
         if (!last_ || !last_->same_series(kind))
             ++series_;
         KspaceInfo caps = kind.caps;
@@ -503,6 +542,9 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     // Between start() and stop(); unlock() and duration() come from other threads.
     IsmrmrdSrcSettings settings_;
     std::unique_ptr<IsmrmrdReader> reader_;
+    std::unique_ptr<IsmrmrdReader> noise_reader_; // of noise-location
+    std::uint64_t noise_sent_ = 0;                // of that file
+    bool noise_over_ = false;                     // all of it
     TrajectoryUnit unit_ = TrajectoryUnit::automatic;
     std::optional<Clock> clock_;
     std::optional<Kind> last_;

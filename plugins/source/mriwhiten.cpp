@@ -9,9 +9,9 @@
  * are what the adaptive combination and SENSE assume, and noise of variance 1 makes the images' scale that of
  * their signal to noise.
  *
- * Noise readouts come before what is to be whitened (ismrmrdsrc sends them with noise=true); later ones make
- * the estimate better from then on. Without any, with too few of them, or with a covariance that is singular,
- * there is an error and no picture.
+ * Noise readouts come before what is to be whitened (ismrmrdsrc sends them with noise=true or
+ * noise-location); later ones make the estimate better from then on. Without any, with too few of them, or
+ * with a covariance that is singular, there is an error and no picture.
  *
  * The scale: noise grows with the receiver's bandwidth, so that the sample times of noise and image readouts
  * count, where the readouts tell them. bandwidth says how much narrower than its sampling rate the

@@ -182,6 +182,33 @@ TEST_F(IsmrmrdSrc, noise_readouts_go_out_when_asked_for_and_leave_series_and_tim
     }
 }
 
+TEST_F(IsmrmrdSrc, a_noise_scan_in_a_file_of_its_own_goes_out_first) {
+    write_ismrmrd(path, header_xml(), lines(3));
+    // Its header describes no image: a matrix of another size, which must not show.
+    HeaderOptions other;
+    other.encoded_width = other.width = 128;
+    auto rows = lines(4, 100);
+    for (const std::size_t at : {1, 3})
+        rows[at].head.flags = flag::noise;
+    write_ismrmrd(folder.path("noise.h5"), header_xml(other), rows);
+    std::vector<bool> noise;
+    const auto result =
+        run_pipeline("ismrmrdsrc location=" + path + " noise-location=" + folder.path("noise.h5") +
+                         " ! appsink name=out sync=false",
+                     60, [&](const std::string&, GstSample* sample) {
+                         const auto heads = readouts_of(gst_sample_get_buffer(sample));
+                         const auto caps = KspaceInfo::from_caps(gst_sample_get_caps(sample));
+                         noise.push_back(heads[0].flags & flag::noise);
+                         EXPECT_EQ(caps.samples, noise.back() ? 100 : 64);
+                         EXPECT_EQ(caps.width, 32);
+                         EXPECT_EQ(caps.series, 0);
+                     });
+    EXPECT_TRUE(result.eos);
+    EXPECT_EQ(noise, (std::vector<bool>{true, true, false, false, false}));
+    EXPECT_NE(error_of("noise-location=" + path).find("no noise readouts"), std::string::npos);
+    EXPECT_NE(error_of("noise-location=" + folder.path("none.h5")).find("none.h5"), std::string::npos);
+}
+
 TEST_F(IsmrmrdSrc, the_header_travels_as_a_sticky_event) {
     write_ismrmrd(path, header_xml(), lines(4));
     Harness h(gst_harness_new_parse(("ismrmrdsrc location=" + path).c_str()));
