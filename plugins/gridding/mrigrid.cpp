@@ -15,6 +15,11 @@
  * device=cuda computes on an NVIDIA GPU; when there is none, that is an error before the first buffer.
  * device=auto takes one where there is one.
  *
+ * background=N, for trajectories that rotate, keeps a running mean of the last N frames and adds to it what
+ * each frame measures beyond it: still parts lose their streaks at once, and nothing waits for later frames.
+ * Not with combine=adaptive. The mean starts anew with a series, where data were lost, and when the imaged
+ * plane moves; density is not asked then. See mrirecon for what whole windows of frames give.
+ *
  * attach-kspace puts the frame onto the image as side data (role kspace), for networks that keep to the data.
  * With combine=adaptive attach-sensitivities puts the coils' sensitivities there too (role sensitivities): a
  * complex image of one channel a coil, the same buffer from frame to frame until they change. Each coil saw
@@ -33,15 +38,20 @@
  */
 #include "cuda/element_device.hpp"
 #include "kspace_frame.hpp"
+#include "running_background.hpp"
 
 #include <optional>
 
 namespace mri {
 namespace {
 
+/// Of the residual, in cycles: what suits mrirecon.
+constexpr double background_strip_limit = 2;
+
 struct MriGridSettings {
     Combine combine = Combine::rss;
     Density density = Density::ramp;
+    int background = 0;
     std::string device = "auto";
     double tolerance = 5e-4;
     int threads = 1;
@@ -68,6 +78,9 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
                    "By the trajectory, at most a strip one cycle wide: fewer streaks"},
                   {Density::none, "none", "No weight, no scale"},
                   {Density::file, "file", "As the data say"}});
+        p.integer("background",
+                  "Frames of a running background that each frame's own measurement is added to (0: none)", 0,
+                  1000, &S::background);
         p.string("device",
                  "Where it is computed: cpu, cuda, cuda:N (an NVIDIA GPU), auto (a GPU where there is one); "
                  "Cartesian "
@@ -85,12 +98,15 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     bool start() override {
         settings_ = settings();
         check_attached(settings_.attach_sensitivities, settings_.combine);
+        if (settings_.background > 0)
+            RunningBackground::check(settings_.combine);
         device_ = device_for(*this, settings_.device);
         return true;
     }
 
     void stop() override {
         reconstruction_.reset();
+        background_.reset();
         images_ = {};
         sensitivities_.reset();
         in_caps_.reset();
@@ -127,18 +143,35 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         in_caps_ = adopt(gst_caps_copy(in));
         auto space = space_of(in_, settings_.tolerance, settings_.threads);
         space.device = device_;
+        background_.reset();
+        if (settings_.background > 0) {
+            space.strip_limit = background_strip_limit;
+            background_.emplace(space, settings_.combine, settings_.background);
+        }
         reconstruction_.emplace(space, settings_.density, settings_.combine);
         images_.resize(out_.pixels() * out_.channels);
         sensitivities_.reset();
         plane_.forget();
     }
 
+    void event(GstEvent* event) override {
+        if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP && background_)
+            background_->forget();
+    }
+
     std::size_t output_size(GstBuffer*) override { return out_.bytes(); }
 
     void transform(GstBuffer* in, GstBuffer* out) override {
-        if (plane_.moved(in))
+        const bool moved = plane_.moved(in);
+        if (moved)
             reconstruction_->forget_coils();
-        reconstruction_->reconstruct(KspaceFrame(in, in_).view(), images_.data());
+        if (background_ && (moved || GST_BUFFER_FLAG_IS_SET(in, GST_BUFFER_FLAG_DISCONT)))
+            background_->forget();
+        const KspaceFrame frame(in, in_);
+        if (background_)
+            background_->reconstruct(frame.view(), images_.data());
+        else
+            reconstruction_->reconstruct(frame.view(), images_.data());
         store_images(images_, out_, out);
         if (settings_.attach_kspace)
             add_side(out, Role::kspace, in, in_caps_.get());
@@ -162,6 +195,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     ImageInfo out_;
     GstPtr<GstCaps> in_caps_;
     std::optional<FrameReconstruction> reconstruction_;
+    std::optional<RunningBackground> background_;
     std::vector<cfloat> images_;
     GstPtr<GstSample> sensitivities_;
     std::size_t version_ = 0; // of sensitivities_

@@ -63,13 +63,17 @@ RunningBackground::RunningBackground(const ReconstructionSpace& space, Combine c
     if (space.sampling == KspaceSampling::cartesian)
         throw Error(Errc::settings,
                     "a running background is for trajectories that rotate, not for Cartesian ones");
+    check(combine);
+    if (space.width < 1 || space.height < 1 || space.coils < 1)
+        throw Error(Errc::format, "a reconstruction needs a size and at least one coil");
+    state_ = std::make_unique<State>(space, combine, frames);
+}
+
+void RunningBackground::check(Combine combine) {
     if (combine == Combine::adaptive)
         throw Error(Errc::settings,
                     "a running background leaves no time for sensitivities: set combine to rss "
                     "or none");
-    if (space.width < 1 || space.height < 1 || space.coils < 1)
-        throw Error(Errc::format, "a reconstruction needs a size and at least one coil");
-    state_ = std::make_unique<State>(space, combine, frames);
 }
 
 RunningBackground::~RunningBackground() = default;

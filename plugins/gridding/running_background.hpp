@@ -24,6 +24,8 @@ class RunningBackground {
     /// Cartesian frames, which need no background, and for Combine::adaptive: sensitivities take longer than
     /// a frame.
     RunningBackground(const ReconstructionSpace& space, Combine combine, int frames);
+    /// Throws Errc::settings for a combination that cannot be.
+    static void check(Combine combine);
     ~RunningBackground();
     RunningBackground(RunningBackground&&) noexcept;
     RunningBackground& operator=(RunningBackground&&) noexcept;

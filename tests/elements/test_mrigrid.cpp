@@ -2,8 +2,10 @@
 #include "kspace_support.hpp"
 #include "plugins/gridding/coils.hpp"
 #include "plugins/gridding/cuda/device.hpp"
+#include "plugins/gridding/running_background.hpp"
 
 #include <algorithm>
+#include <string>
 
 using namespace mri;
 using namespace mri::test;
@@ -360,4 +362,72 @@ TEST(MriGrid, ADeviceThatIsNotThereIsSaidBeforeTheFirstBuffer) {
 
 TEST(MriGrid, StatesGoUpAndDown) {
     EXPECT_TRUE(cycle_states("mrigrid").empty());
+}
+
+TEST(MriGrid, ARunningBackgroundBeginsAnewWithASeriesAfterAGapAndAfterAFlush) {
+    const auto frame = [](int number) {
+        return kspace_frame(random_values(2 * spokes * samples, 10 + number),
+                            spokes_of(number, spokes, samples, n), spokes, number);
+    };
+    // What the library makes of two frames, one after the other, with mrirecon's strips.
+    ReconstructionSpace space;
+    space.width = space.height = n;
+    space.coils = 2;
+    space.strip_limit = 2;
+    RunningBackground running(space, Combine::rss, 3);
+    const auto expected = [&](int number) {
+        const auto kxy = spokes_of(number, spokes, samples, n);
+        const auto data = random_values(2 * kxy.size() / 2, 10 + number);
+        std::vector<cfloat> image(n * n);
+        running.reconstruct({data, kxy, {}, spokes, samples}, image.data());
+        std::vector<float> real;
+        for (const cfloat& value : image)
+            real.push_back(value.real());
+        return real;
+    };
+    const auto first = expected(0);
+    const auto second = expected(1);
+    EXPECT_NE((running.forget(), expected(1)), second) << "the background does not count: no test at all";
+
+    auto h = harness("mrigrid background=3");
+    set_caps(h, radial_info(n, samples, 2));
+    const auto expect_both = [&](GstPtr<GstBuffer> begin) {
+        ASSERT_EQ(push(h, std::move(begin)), GST_FLOW_OK);
+        ASSERT_EQ(push(h, frame(1)), GST_FLOW_OK);
+        EXPECT_EQ(values_of<float>(pull(h).get()), first);
+        EXPECT_EQ(values_of<float>(pull(h).get()), second);
+    };
+    expect_both(frame(0));
+    auto gap = frame(0);
+    GST_BUFFER_FLAG_SET(gap.get(), GST_BUFFER_FLAG_DISCONT);
+    expect_both(std::move(gap));
+    auto info = radial_info(n, samples, 2);
+    info.series = 1;
+    set_caps(h, info);
+    expect_both(frame(0));
+    gst_harness_push_event(h.get(), gst_event_new_flush_start());
+    gst_harness_push_event(h.get(), gst_event_new_flush_stop(TRUE));
+    GstSegment segment;
+    gst_segment_init(&segment, GST_FORMAT_TIME);
+    gst_harness_push_event(h.get(), gst_event_new_segment(&segment));
+    expect_both(frame(0));
+}
+
+TEST(MriGrid, ARunningBackgroundThatCannotBeIsOneError) {
+    const RunResult result =
+        run_pipeline("mriphantomsrc frames=2 width=32 height=32 ! mrisim coils=2 spokes=7 ! mriframer ! "
+                     "mrigrid background=5 combine=adaptive ! fakesink");
+    ASSERT_EQ(result.errors.size(), 1U);
+    EXPECT_NE(result.errors[0].find("combine"), std::string::npos) << result.errors[0];
+
+    auto h = harness("mrigrid background=5");
+    BusWatch bus(h->element);
+    auto cartesian = radial_info(n, samples, 1);
+    cartesian.trajectory = Trajectory::cartesian;
+    set_caps(h, cartesian);
+    EXPECT_EQ(
+        push(h, kspace_frame(random_values(spokes * samples, 1), spokes_of(0, spokes, samples, n), spokes)),
+        GST_FLOW_NOT_NEGOTIATED);
+    ASSERT_EQ(bus.errors().size(), 1U);
+    EXPECT_NE(bus.errors()[0].find("Cartesian"), std::string::npos) << bus.errors()[0];
 }
