@@ -14,15 +14,32 @@
 // over between two windows, which an element message "mri-weights" tells; a file that cannot be used is a
 // warning and changes nothing. `statistics` counts and times.
 //
+// With the weights of a causal U-Net (models/causal_unet.hpp; the file says which it holds) there are no
+// windows: each frame comes out at once, computed from it and those before it, and `window`, `hop` and
+// `blend` do not count. What is remembered of earlier frames ends with the series, where data were lost and
+// with a flush. It expects the images of mrigrid background=20, which come frame by frame too.
+//
 // Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
 // measured when the caps come. Caps: application/x-mri-image, any format in; F32LE with one channel out.
 //
 // |[
 // gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mricrop ! mriunet ! fakesink
 // ]|
+//
+// Frame by frame:
+// |[
+// gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrigrid background=20 ! mricrop !
+// mriunet weights=causal-unet.safetensors ! fakesink
+// ]|
+#include "models/causal_unet.hpp"
 #include "models/intensity.hpp"
+#include "models/torch_file.hpp"
 #include "network_element.hpp"
 #include "plugins/display/map_image.hpp"
+
+#include <atomic>
+#include <optional>
+#include <variant>
 
 namespace {
 
@@ -32,7 +49,50 @@ struct UnetSettings : NetworkSettings {
     UnetSettings() { weights = "unet.safetensors"; }
 };
 
-class MriUnet : public NetworkElement<Network, UnetSettings> {
+/// One of the two kinds of network that a weights file of this element may hold.
+class Unet {
+  public:
+    Unet(const std::string& path, const RunOptions& options) : network_(load(path, options)) {}
+
+    /// Frame by frame, not in windows.
+    bool causal() const { return std::holds_alternative<CausalUnet>(network_); }
+    double warm_up(const WindowShape& shape) {
+        return std::visit([&](auto& network) { return network.warm_up(shape); }, network_);
+    }
+    const std::map<std::string, std::string>& metadata() const {
+        return std::visit(
+            [](const auto& n) -> const std::map<std::string, std::string>& { return n.metadata(); },
+            network_);
+    }
+    std::string precision() const {
+        return std::visit([](const auto& network) { return network.precision(); }, network_);
+    }
+    /// `fresh`: the frames begin a series. `scale` is asked where the network needs one.
+    void run(std::span<const float> input, std::span<float> output, const WindowShape& shape, bool fresh,
+             StreamScale& scale) {
+        if (auto* network = std::get_if<CausalUnet>(&network_)) {
+            if (fresh)
+                network->reset();
+            network->run(input, output, shape);
+        } else {
+            std::get<Network>(network_).run(input, output, shape,
+                                            scale.update(input, static_cast<std::size_t>(shape.frames)));
+        }
+    }
+
+  private:
+    using Either = std::variant<Network, CausalUnet>;
+    static Either load(const std::string& path, const RunOptions& options) {
+        const TensorFile file = read_weights(path);
+        if (network_of(file) == causal_unet_kind)
+            return CausalUnet(file, path, options);
+        return Network(file, path, options);
+    }
+
+    Either network_;
+};
+
+class MriUnet : public NetworkElement<Unet, UnetSettings> {
   public:
     static constexpr ElementInfo info{"mriunet", "GstMriUnet", "MRI U-Net", "Filter/Effect/MRI",
                                       "De-aliases MR images with a residual 3D U-Net over windows of frames"};
@@ -41,28 +101,41 @@ class MriUnet : public NetworkElement<Network, UnetSettings> {
     static void properties(Properties<MriUnet>& p) { network_properties(p); }
 
   protected:
-    Network load_network(const UnetSettings& s) const override {
-        return Network::load(find_weights(s.weights), s.run());
+    Unet load_network(const UnetSettings& s) const override { return {find_weights(s.weights), s.run()}; }
+    int window_of(const Unet& network, const UnetSettings& s) override {
+        causal_ = network.causal();
+        return causal_ ? 1 : NetworkElement::window_of(network, s);
     }
-    ImageInfo output_info(const Network&, const ImageInfo& input) const override {
+    ImageInfo output_info(const Unet& network, const ImageInfo& input) const override {
+        if (network.causal() != causal_)
+            throw Error(Errc::settings, "a network for windows and one for single frames cannot take each "
+                                        "other's place while playing");
         ImageInfo out = input;
         out.format = SampleFormat::f32;
         out.channels = 1;
         return out;
     }
-    void new_series() override { scale_.reset(); }
+    void new_series() override {
+        scale_.reset();
+        series_.reset();
+    }
     void prepare(const Frames::Job& job) override {
         input_.clear();
         for (const auto& item : job.items) {
             const std::vector<float> frame = magnitude_of(item.get(), image());
             input_.insert(input_.end(), frame.begin(), frame.end());
         }
+        fresh_ = series_ != job.series;
+        series_ = job.series;
     }
-    void compute(Network& network, std::span<float> output) override {
-        network.run(input_, output, shape(), scale_.update(input_, static_cast<std::size_t>(shape().frames)));
+    void compute(Unet& network, std::span<float> output) override {
+        network.run(input_, output, shape(), fresh_, scale_);
     }
 
   private:
+    std::atomic<bool> causal_{false};   // the network of start(); a loader asks too
+    std::optional<std::size_t> series_; // of the job before
+    bool fresh_ = true;                 // this one is the first of its series
     StreamScale scale_;
     std::vector<float> input_; // [frame][y][x], magnitudes
 };

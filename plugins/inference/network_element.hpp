@@ -38,6 +38,8 @@
 
 namespace mri {
 
+inline constexpr int usual_window = 20; // frames, where neither the property nor the weights say
+
 struct NetworkSettings {
     std::string weights;
     int window = 0;
@@ -70,6 +72,11 @@ class NetworkElement : public Configured<Windowed, S> {
     virtual Net load_network(const S& settings) const = 0;
     /// The images that the network makes of these; throws Errc::format where it cannot take them.
     virtual ImageInfo output_info(const Net&, const ImageInfo& input) const { return input; }
+    /// Frames that the network takes together; called in start().
+    virtual int window_of(const Net& network, const S& settings) {
+        return settings.window > 0 ? settings.window
+                                   : trained_frames(network.metadata()).value_or(usual_window);
+    }
     /// Checks a buffer of the right size on entry; throws.
     virtual void check_frame(GstBuffer*) {}
     /// New caps: what is kept along a series is forgotten.
@@ -167,8 +174,6 @@ class NetworkElement : public Configured<Windowed, S> {
     guint64 skipped_before_ = 0;
 };
 
-inline constexpr int usual_window = 20; // frames, where neither the property nor the weights say
-
 template <class Net, class S>
 template <class Impl>
 void NetworkElement<Net, S>::network_properties(Properties<Impl>& p) {
@@ -233,8 +238,9 @@ void NetworkElement<Net, S>::start() {
     }
     s_ = this->settings();
     current_ = load(s_);
-    const int trained = trained_frames(current_.network->metadata()).value_or(usual_window);
-    shape_ = {s_.window > 0 ? s_.window : trained, 0, 0};
+    shape_ = {window_of(*current_.network, s_), 0, 0};
+    if (shape_.frames == 1)
+        s_.hop = 1; // whatever windows of more would have
     this->set_window(static_cast<std::size_t>(shape_.frames),
                      static_cast<std::size_t>(s_.hop > 0 ? s_.hop : shape_.frames),
                      s_.blend == Blend::none ? Emit::central : Emit::settled);

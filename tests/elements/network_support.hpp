@@ -2,6 +2,7 @@
 // Images and small networks for the tests of networks and their training.
 #pragma once
 
+#include "models/causal_unet.hpp"
 #include "models/safetensors.hpp"
 #include "tests/support/gst_test.hpp"
 
@@ -16,6 +17,24 @@ inline TensorFile small_network() {
     TensorFile file = read_safetensors(env("GST_MRI_GOLDEN_DIR") + "/unet/seed.safetensors");
     std::erase_if(file.tensors, [](const auto& item) { return item.first.starts_with("golden."); });
     file.metadata["window"] = "8";
+    return file;
+}
+
+/// A causal U-Net with 2 filters in which every layer counts.
+inline TensorFile causal_network() {
+    const CausalUnetOptions options{2, 4};
+    TensorFile file;
+    file.metadata = causal_unet_metadata(options);
+    unsigned random = 1;
+    for (const auto& [name, shape] : causal_unet_tensors(options)) {
+        NamedTensor tensor{shape, {}};
+        const auto inputs = static_cast<float>(tensor.count()) / static_cast<float>(shape[0]);
+        for (std::size_t i = 0; i < tensor.count(); ++i) {
+            random = random * 1664525U + 1013904223U; // Numerical Recipes' quick generator
+            tensor.values.push_back((static_cast<float>(random >> 8) * 0x1p-23F - 1) * std::sqrt(6 / inputs));
+        }
+        file.tensors[name] = tensor;
+    }
     return file;
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/causal_unet.hpp"
 #include "models/network.hpp"
 #include "network_support.hpp"
 
@@ -255,6 +256,123 @@ TEST_F(MriUnet, StartsAgainWithOtherSettings) {
     }
     gst_element_set_state(pipeline.get(), GST_STATE_READY);
     gst_element_set_state(pipeline.get(), GST_STATE_NULL);
+}
+
+// ---- weights of a causal U-Net
+
+class CausalMriUnet : public MriUnet {
+  protected:
+    CausalMriUnet() { write_safetensors(causal_, causal_network()); }
+
+    std::string causal_line(const std::string& more = "") const {
+        return "mriunet precision=float32 threads=1 weights=" + causal_ + " " + more;
+    }
+    /// What the library makes of these frames of a series, one after the other.
+    std::vector<std::vector<float>> streamed(const std::vector<int>& frames) const {
+        auto network = CausalUnet::load(causal_, {"cpu", Precision::float32, 1});
+        std::vector<std::vector<float>> out;
+        for (const int f : frames) {
+            out.emplace_back(static_cast<std::size_t>(width) * height);
+            network.run(blob(width, height, f), out.back(), {1, height, width});
+        }
+        return out;
+    }
+    static void expect_series(const Harness& h, const std::vector<std::vector<float>>& series) {
+        for (std::size_t f = 0; f < series.size(); ++f) {
+            const auto image = pull(h);
+            ASSERT_TRUE(image) << f;
+            EXPECT_EQ(values_of<float>(image.get()), series[f]) << f; // one thread twice: the same bits
+        }
+        EXPECT_EQ(gst_harness_buffers_in_queue(h.get()), 0U);
+    }
+
+    std::string causal_ = folder_.path("causal.safetensors");
+};
+
+TEST_F(CausalMriUnet, GivesEachFrameAtOnce) {
+    auto h = harness(causal_line("window=20 hop=7 attach-input=true")); // which count for windows alone
+    set_caps(h, image_info(width, height));
+    EXPECT_LT(gst_harness_query_latency(h.get()), 5 * frame_time) << "it waits for a window";
+    const auto series = streamed({0, 1, 2, 3});
+    for (int f = 0; f < 4; ++f) {
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+        ASSERT_EQ(received(h), static_cast<guint>(f + 1));
+        const auto image = pull(h);
+        EXPECT_EQ(values_of<float>(image.get()), series[static_cast<std::size_t>(f)]);
+        EXPECT_EQ(GST_BUFFER_PTS(image.get()), static_cast<GstClockTime>(f) * frame_time);
+        GstSample* input = side_of(image.get(), Role::input);
+        ASSERT_TRUE(input);
+        EXPECT_EQ(values_of<float>(gst_sample_get_buffer(input)), blob(width, height, f));
+    }
+    EXPECT_NE(streamed({3})[0], series[3]) << "what was before does not count: no test at all";
+    eos(h);
+    EXPECT_EQ(received(h), 4U);
+}
+
+TEST_F(CausalMriUnet, BeginsAnewWithASeriesAfterAGapAndAfterAFlush) {
+    auto h = harness(causal_line());
+    set_caps(h, image_info(width, height));
+    const auto first = streamed({0, 1});
+    const auto second = streamed({2, 3});
+    for (const int f : {0, 1})
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    expect_series(h, first);
+
+    auto gap = frame_of(blob(width, height, 2), 2);
+    GST_BUFFER_FLAG_SET(gap.get(), GST_BUFFER_FLAG_DISCONT);
+    ASSERT_EQ(gst_harness_push(h.get(), gap.release()), GST_FLOW_OK);
+    ASSERT_EQ(push(h, 3), GST_FLOW_OK);
+    expect_series(h, second);
+
+    set_caps(h, image_info(width, height, 1));
+    for (const int f : {0, 1})
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    expect_series(h, first);
+
+    gst_harness_push_event(h.get(), gst_event_new_flush_start());
+    gst_harness_push_event(h.get(), gst_event_new_flush_stop(TRUE));
+    GstSegment segment;
+    gst_segment_init(&segment, GST_FORMAT_TIME);
+    gst_harness_push_event(h.get(), gst_event_new_segment(&segment));
+    for (const int f : {2, 3})
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    expect_series(h, second);
+}
+
+TEST_F(CausalMriUnet, DoesNotTakeAWindowedNetworksPlace) {
+    auto h = harness(line("name=net"));
+    BusWatch bus(h->element);
+    set_caps(h, image_info(width, height));
+    const auto net = adopt(gst_bin_get_by_name(GST_BIN(h->element), "net"));
+    g_object_set(net.get(), "weights", causal_.c_str(), nullptr);
+    for (int i = 0; i < 200 && bus.warnings().empty(); ++i)
+        g_usleep(20000);
+    ASSERT_EQ(bus.warnings().size(), 1U);
+    EXPECT_NE(bus.warnings()[0].find("causal.safetensors"), std::string::npos) << bus.warnings()[0];
+    for (int f = 0; f < 8; ++f)
+        ASSERT_EQ(push(h, f), GST_FLOW_OK);
+    const auto window = expected({0, 1, 2, 3, 4, 5, 6, 7});
+    expect_frame(pull(h).get(), window, 0);
+}
+
+TEST_F(CausalMriUnet, BadWeightsAndFramesAreOneError) {
+    TensorFile file = causal_network();
+    file.tensors.erase("conv5.weight");
+    write_safetensors(causal_, file);
+    const RunResult result =
+        run_pipeline("mriphantomsrc num-buffers=4 ! mriunet weights=" + causal_ + " ! fakesink");
+    ASSERT_EQ(result.errors.size(), 1U);
+    EXPECT_NE(result.errors[0].find("conv5.weight"), std::string::npos) << result.errors[0];
+
+    write_safetensors(causal_, causal_network());
+    auto h = harness(causal_line());
+    BusWatch bus(h->element);
+    set_caps(h, image_info(width, height));
+    auto pixels = blob(width, height, 0);
+    pixels[7] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(gst_harness_push(h.get(), frame_of(pixels, 0).release()), GST_FLOW_ERROR);
+    ASSERT_EQ(bus.errors().size(), 1U);
+    EXPECT_NE(bus.errors()[0].find("not finite"), std::string::npos) << bus.errors()[0];
 }
 
 } // namespace
