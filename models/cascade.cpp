@@ -114,7 +114,7 @@ struct Cascade::State {
     CascadeModule::Past past; // of stream()
     std::pair<int, int> past_shape{0, 0};
 
-    std::vector<WindowOperator::Residual> reconstruct(const CascadeWindow& window,
+    std::vector<WindowOperator::Residual> reconstruct(const SampledWindow& window,
                                                       std::span<std::complex<float>> output,
                                                       const WindowShape& shape, CascadeModule::Past* history);
 };
@@ -141,7 +141,7 @@ std::string Cascade::precision() const {
     return state_->type == at::kBFloat16 ? "bfloat16" : "float32";
 }
 
-std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const CascadeWindow& window,
+std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledWindow& window,
                                                                   std::span<std::complex<float>> output,
                                                                   const WindowShape& shape,
                                                                   CascadeModule::Past* history) {
@@ -175,11 +175,11 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const CascadeW
 }
 
 std::vector<WindowOperator::Residual>
-Cascade::run(const CascadeWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
+Cascade::run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
     return state_->reconstruct(window, output, shape, nullptr);
 }
 
-std::vector<WindowOperator::Residual> Cascade::stream(const CascadeWindow& frames,
+std::vector<WindowOperator::Residual> Cascade::stream(const SampledWindow& frames,
                                                       std::span<std::complex<float>> output,
                                                       const WindowShape& shape) {
     if (!options().causal)

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "network.hpp"
-#include "plugins/gridding/window_operator.hpp"
+#include "sampled_window.hpp"
 #include "weights_check.hpp"
 
 #include <complex>
@@ -52,14 +52,6 @@ std::map<std::string, std::string> cascade_metadata(const CascadeOptions& option
 /// The options of a weights file. Throws Errc::decode, naming each missing, extra or misshapen tensor.
 CascadeOptions cascade_options_of(const TensorFile& file, const std::string& name);
 
-/// A window as the cascade takes it; nothing is copied.
-struct CascadeWindow {
-    std::span<const std::complex<float>> start; ///< [frame][y][x]
-    std::span<const SampledFrame> frames;       ///< areas: Density::clipped with the options' strip_limit
-    int coils = 1;
-    std::span<const std::complex<float>> maps; ///< sensitivities [coil][y][x]; empty for one coil
-};
-
 class Cascade {
   public:
     /// Reads a weights file. Throws what read_weights() and cascade_options_of() throw, and Errc::no_device.
@@ -74,14 +66,14 @@ class Cascade {
     /// Throws Errc::format for sizes that do not fit or samples that are not finite, Errc::failed or
     /// Errc::no_memory out of LibTorch.
     std::vector<WindowOperator::Residual>
-    run(const CascadeWindow& window, std::span<std::complex<float>> output, const WindowShape& shape);
+    run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape);
 
     /// The next frames of a stream through a causal cascade: what earlier frames computed is kept and used,
     /// so that a frame costs a frame's work and the images are those that run() makes of all frames together,
     /// to rounding. Throws Errc::settings for a network that is not causal, and what run() throws; then the
     /// stream begins anew.
     std::vector<WindowOperator::Residual>
-    stream(const CascadeWindow& frames, std::span<std::complex<float>> output, const WindowShape& shape);
+    stream(const SampledWindow& frames, std::span<std::complex<float>> output, const WindowShape& shape);
     /// The next frame of stream() is the first.
     void reset();
 

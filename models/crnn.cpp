@@ -3,6 +3,7 @@
 
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
+#include "radial_consistency.hpp"
 #include "torch_file.hpp"
 #include "torch_runtime.hpp"
 #include "unet_module.hpp"
@@ -238,7 +239,9 @@ struct Crnn::State {
         return at::fft_ifft2(k * (1 - mask) + measured * mask, std::nullopt, {-2, -1}, "ortho");
     }
 
-    at::Tensor forward(at::Tensor image, const at::Tensor& k0, const at::Tensor& mask) const {
+    /// `image` is complex [T, H, W]; `consistent` makes its data step.
+    template <typename Consistent>
+    at::Tensor forward(at::Tensor image, const Consistent& consistent) const {
         const auto units = static_cast<std::size_t>(layout.units);
         std::vector<at::Tensor> hidden(units + 1); // undefined: zeros, before the first iteration
         for (int i = 0; i < options.iterations; ++i) {
@@ -255,7 +258,7 @@ struct Crnn::State {
             if (last)
                 hidden.clear();
             step = step.to(at::kFloat).permute({0, 2, 3, 1}).contiguous();
-            image = consistent(image + at::view_as_complex(step), k0, mask);
+            image = consistent(image + at::view_as_complex(step));
         }
         return image;
     }
@@ -267,6 +270,7 @@ struct Crnn::State {
     std::map<std::string, std::string> metadata;
     Layout layout;
     Parameters parameters;
+    std::shared_ptr<WindowOperator> data; // of samples that are on no grid
 };
 
 Crnn Crnn::load(const std::string& path, const CrnnOptions& options, const RunOptions& run) {
@@ -325,13 +329,51 @@ void Crnn::run(std::span<const std::complex<float>> image, std::span<const std::
         const c10::InferenceMode inference;
         at::Tensor m = at::empty({shape.frames, shape.height, shape.width}, at::kFloat);
         std::memcpy(m.data_ptr(), mask.data(), mask.size_bytes());
-        const at::Tensor y =
-            state_
-                ->forward(complex_tensor(image, shape).to(state_->device),
-                          complex_tensor(kspace, shape).to(state_->device), m.to(state_->device))
-                .to(at::kCPU)
-                .contiguous();
+        const at::Tensor k0 = complex_tensor(kspace, shape).to(state_->device);
+        m = m.to(state_->device);
+        const at::Tensor y = state_
+                                 ->forward(complex_tensor(image, shape).to(state_->device),
+                                           [&](const at::Tensor& x) { return state_->consistent(x, k0, m); })
+                                 .to(at::kCPU)
+                                 .contiguous();
         std::memcpy(output.data(), y.data_ptr(), output.size_bytes());
+    });
+}
+
+void Crnn::run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
+    State& s = *state_;
+    if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
+        throw Error(Errc::format, "a window without pixels cannot be computed");
+    checked_product(
+        {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(filters())},
+        max_window_values, "a network's window");
+    if (window.start.size() != shape.count() || output.size() != shape.count() ||
+        window.frames.size() != static_cast<std::size_t>(shape.frames))
+        throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
+                                      " frames of " + std::to_string(shape.height) + " x " +
+                                      std::to_string(shape.width));
+    if (!s.data || s.data->width() != shape.width || s.data->height() != shape.height)
+        s.data = std::make_shared<WindowOperator>(
+            WindowOperator::Options{.width = shape.width, .height = shape.height, .threads = s.run.threads});
+    s.data->set_window(window.frames, window.coils, window.maps);
+    torch_call("the network", [&] {
+        set_torch_threads(s.run.threads);
+        const c10::InferenceMode inference;
+        const RadialConsistency data(s.data, s.device);
+        const auto consistent = [&](const at::Tensor& image) {
+            const at::Tensor x = at::view_as_real(image);
+            // N's eigenvalues are 2 at most, so the condition number is 1 + 2 tau: conjugate gradients leave
+            // 2 ((sqrt(c) - 1) / (sqrt(c) + 1))^steps, below 1 % for tau up to 1.
+            constexpr int steps = 5;
+            return at::view_as_complex(
+                (std::isinf(s.options.tau)
+                     ? data.gradient_step(x, 1.0)
+                     : data.conjugate_gradients(x, at::full({1}, 1 / s.options.tau, x.options()), steps))
+                    .contiguous());
+        };
+        const at::Tensor y =
+            s.forward(complex_tensor(window.start, shape).to(s.device), consistent).to(at::kCPU).contiguous();
+        std::memcpy(static_cast<void*>(output.data()), y.data_ptr(), output.size_bytes());
     });
 }
 

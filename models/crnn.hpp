@@ -3,6 +3,7 @@
 #pragma once
 
 #include "network.hpp"
+#include "sampled_window.hpp"
 
 #include <complex>
 #include <memory>
@@ -59,6 +60,11 @@ class Crnn {
     /// Throws Errc::format for sizes that do not fit, Errc::failed or Errc::no_memory out of LibTorch.
     void run(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
              std::span<const float> mask, std::span<std::complex<float>> output, const WindowShape& shape);
+
+    /// The same from samples on any trajectory and of several coils. Data consistency is then a gradient step
+    /// of length one towards them where it is hard, and else (N + 1/tau) x = b + z / tau by a few conjugate
+    /// gradient steps (window_operator.hpp), which is what tau means on a grid.
+    void run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape);
 
     /// Runs a window of zeros twice; the seconds that the second run took.
     double warm_up(const WindowShape& shape);

@@ -13,6 +13,11 @@
  * where the noise is known (`noise`, 1 behind mriwhiten) relative to what noise alone would leave. A frame
  * whose figure stands out among its neighbours is not to be trusted.
  *
+ * With the weights of a causal cascade (the file says which it holds) there are no windows: each frame comes
+ * out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What is
+ * remembered ends with the series, where data were lost and with a flush. It expects the images of mrigrid
+ * background=20 combine=none of one coil, which come frame by frame too.
+ *
  * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
  * measured when the caps come. Caps: application/x-mri-image, C64LE with one channel, in and out.
  *
@@ -23,9 +28,11 @@
  */
 #include "models/cascade.hpp"
 #include "network_element.hpp"
-#include "plugins/gridding/kspace_frame.hpp"
+#include "window_samples.hpp"
 
+#include <atomic>
 #include <cmath>
+#include <optional>
 
 namespace {
 
@@ -57,11 +64,18 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     Cascade load_network(const CascadeSettings& s) const override {
         return Cascade::load(find_weights(s.weights), s.run());
     }
-    void check_frame(GstBuffer* buffer) override {
-        if (!side_of(buffer, Role::kspace))
-            throw Error(Errc::format, "An image came without its k-space, which data consistency needs "
-                                      "(mrirecon attach-kspace=true attaches it)");
+    int window_of(const Cascade& network, const CascadeSettings& s) override {
+        causal_ = network.options().causal;
+        return causal_ ? 1 : NetworkElement::window_of(network, s);
     }
+    ImageInfo output_info(const Cascade& network, const ImageInfo& input) const override {
+        if (network.options().causal != causal_)
+            throw Error(Errc::settings, "a network for windows and one for single frames cannot take each "
+                                        "other's place while playing");
+        return input;
+    }
+    void new_series() override { series_.reset(); }
+    void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void prepare(const Frames::Job& job) override;
     void compute(Cascade& network, std::span<float> output) override;
     void finish_frame(GstBuffer* buffer, std::size_t frame) override {
@@ -71,75 +85,29 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     }
 
   private:
-    std::vector<cfloat> maps_of(GstBuffer* image, int coils) const;
-
-    std::vector<cfloat> start_, maps_, output_; // [frame][y][x], [coil][y][x]
-    std::vector<GstPtr<GstBuffer>> held_;       // whose memory kspace_ maps
-    std::vector<KspaceFrame> kspace_;           // of the window
-    ReconstructionSpace space_;
+    std::atomic<bool> causal_{false};   // the network of start(); a loader asks too
+    std::optional<std::size_t> series_; // of the job before
+    bool fresh_ = true;                 // this one is the first of its series
+    WindowSamples samples_;
+    std::vector<cfloat> output_; // [frame][y][x]
     std::vector<WindowOperator::Residual> residuals_;
 };
 
-std::vector<cfloat> MriCascade::maps_of(GstBuffer* buffer, int coils) const {
-    if (coils == 1)
-        return {};
-    GstSample* side = side_of(buffer, Role::sensitivities);
-    if (!side)
-        throw Error(Errc::format, "An image of " + std::to_string(coils) +
-                                      " coils came without their sensitivities, which data consistency needs "
-                                      "(mrirecon attach-sensitivities=true attaches them)");
-    const ImageInfo info = ImageInfo::from_caps(gst_sample_get_caps(side));
-    if (info.format != SampleFormat::c64 || info.channels != coils || info.width != image().width ||
-        info.height != image().height)
-        throw Error(Errc::format, "Sensitivities of " + std::to_string(info.channels) + " coils for " +
-                                      std::to_string(info.width) + " x " + std::to_string(info.height) +
-                                      " do not fit " + std::to_string(coils) + " coils and an image of " +
-                                      std::to_string(image().width) + " x " + std::to_string(image().height));
-    GstBuffer* maps = gst_sample_get_buffer(side);
-    info.check_size(gst_buffer_get_size(maps));
-    const Mapped<const cfloat> mapped(maps);
-    return {mapped.span().begin(), mapped.span().end()};
-}
-
 void MriCascade::prepare(const Frames::Job& job) {
-    start_.clear();
-    kspace_.clear();
-    held_.clear();
-    std::optional<int> coils;
-    for (const auto& item : job.items) {
-        const Mapped<const cfloat> frame(item.get());
-        start_.insert(start_.end(), frame.span().begin(), frame.span().end());
-        GstSample* side = side_of(item.get(), Role::kspace);
-        const KspaceInfo info = KspaceInfo::from_caps(gst_sample_get_caps(side));
-        if (info.width != image().width || info.height != image().height || (coils && *coils != info.coils))
-            throw Error(Errc::format, "An image of " + std::to_string(image().width) + " x " +
-                                          std::to_string(image().height) + " came with k-space of " +
-                                          std::to_string(info.coils) + " coils for " +
-                                          std::to_string(info.width) + " x " + std::to_string(info.height));
-        coils = info.coils;
-        space_ = space_of(info, 5e-4, s().threads);
-        held_.push_back(retain(gst_sample_get_buffer(side)));
-        kspace_.emplace_back(held_.back().get(), info);
-    }
-    // Those of the window's last frame are the best known.
-    maps_ = maps_of(job.items.back().get(), *coils);
+    fresh_ = series_ != job.series;
+    series_ = job.series;
+    samples_.read(job.items, image(), s().threads);
 }
 
 void MriCascade::compute(Cascade& network, std::span<float> output) {
-    space_.strip_limit = network.options().strip_limit;
-    std::vector<std::vector<float>> areas;
-    std::vector<SampledFrame> frames;
-    for (const KspaceFrame& kspace : kspace_) {
-        const FrameView view = kspace.view();
-        areas.push_back(sample_areas(space_, {&view, 1}, Density::clipped));
-        frames.push_back({view.kxy, view.samples, areas.back()});
-    }
+    const SampledWindow window = samples_.window(network.options().strip_limit);
     output_.resize(shape().count());
-    residuals_ = network.run({start_, frames, space_.coils, maps_}, output_, shape());
+    if (causal_ && fresh_)
+        network.reset();
+    residuals_ = causal_ ? network.stream(window, output_, shape()) : network.run(window, output_, shape());
     const auto* values = reinterpret_cast<const float*>(output_.data());
     std::copy(values, values + 2 * output_.size(), output.begin());
-    kspace_.clear();
-    held_.clear();
+    samples_.clear();
 }
 
 } // namespace

@@ -2,12 +2,15 @@
 /**
  * SECTION:element-mricrnn
  *
- * De-aliases Cartesian cine with a convolutional recurrent network (Qin et al., IEEE TMI 2019) that returns
+ * De-aliases cine with a convolutional recurrent network (Qin et al., IEEE TMI 2019) that returns
  * to the measured data after each of its iterations: one complex image out for each in, with its time stamps
- * and metas. It needs each image's k-space as side data (mrigrid attach-kspace=true combine=none), of one
- * coil, on the image's own Cartesian grid. Weights are a safetensors file or a PyTorch state dict, such as
- * the reference's published ones; iterations, filters and layers may be any. Image and k-space are divided by
- * one scale that is fixed by the first window of a series. `weights` may be set while playing, see mriunet.
+ * and metas. It needs each image's k-space as side data (mrigrid attach-kspace=true combine=none): of one
+ * coil on the image's own Cartesian grid, as the network was published for, or on any other trajectory and of
+ * several coils (mrirecon attach-kspace=true attach-sensitivities=true), where a gradient step takes the
+ * place of replaced samples and weights trained for it are needed. Weights are a safetensors file or a
+ * PyTorch state dict, such as the reference's published ones; iterations, filters and layers may be any.
+ * Image and k-space are divided by one scale that is fixed by the first window of a series. `weights` may be
+ * set while playing, see mriunet.
  *
  * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
  * measured when the caps come. Caps: application/x-mri-image, C64LE with one channel, in and out.
@@ -21,6 +24,7 @@
 #include "models/crnn.hpp"
 #include "models/intensity.hpp"
 #include "network_element.hpp"
+#include "window_samples.hpp"
 
 #include <cmath>
 #include <limits>
@@ -42,9 +46,8 @@ struct CrnnSettings : NetworkSettings {
 
 class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
   public:
-    static constexpr ElementInfo info{
-        "mricrnn", "GstMriCrnn", "MRI CRNN", "Filter/Effect/MRI",
-        "De-aliases Cartesian cine with a recurrent network and data consistency"};
+    static constexpr ElementInfo info{"mricrnn", "GstMriCrnn", "MRI CRNN", "Filter/Effect/MRI",
+                                      "De-aliases cine with a recurrent network and data consistency"};
     static constexpr const char* sink_caps = MRI_CRNN_CAPS;
     static constexpr const char* src_caps = MRI_CRNN_CAPS;
     static void properties(Properties<MriCrnn>& p) {
@@ -68,7 +71,7 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
         return Crnn::load(find_weights(s.weights), {s.iterations, static_cast<float>(s.tau), s.preset},
                           s.run());
     }
-    void check_frame(GstBuffer* buffer) override;
+    void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void new_series() override { scale_.reset(); }
     void prepare(const Frames::Job& job) override;
     void compute(Crnn& network, std::span<float> output) override;
@@ -76,6 +79,8 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
   private:
     void measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) const;
 
+    bool on_grid_ = true;
+    WindowSamples samples_; // where not
     StreamScale scale_;
     float factor_ = 1;                  // by which the window was divided
     std::vector<cfloat> images_, grid_; // [frame][y][x]
@@ -83,22 +88,14 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     std::vector<cfloat> output_;
 };
 
-void MriCrnn::check_frame(GstBuffer* buffer) {
-    if (!side_of(buffer, Role::kspace))
-        throw Error(Errc::format, "An image came without its k-space, which data consistency needs "
-                                  "(mrigrid attach-kspace=true attaches it)");
-}
-
 void MriCrnn::measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) const {
     GstSample* side = side_of(buffer, Role::kspace);
     const KspaceInfo kspace = KspaceInfo::from_caps(gst_sample_get_caps(side));
     GstBuffer* frame = gst_sample_get_buffer(side);
-    if (kspace.trajectory != Trajectory::cartesian || kspace.coils != 1 || kspace.width != image().width ||
-        kspace.height != image().height)
-        throw Error(Errc::format, "Data consistency needs Cartesian k-space of one coil for an image of " +
+    if (kspace.coils != 1 || kspace.width != image().width || kspace.height != image().height)
+        throw Error(Errc::format, "Data consistency on the grid needs k-space of one coil for an image of " +
                                       std::to_string(image().width) + " x " + std::to_string(image().height) +
-                                      ", not " + to_string(kspace.trajectory) + " k-space of " +
-                                      std::to_string(kspace.coils) + " coils for " +
+                                      ", not of " + std::to_string(kspace.coils) + " coils for " +
                                       std::to_string(kspace.width) + " x " + std::to_string(kspace.height));
     const auto trajectory = trajectory_of(frame);
     if (!trajectory)
@@ -109,6 +106,16 @@ void MriCrnn::measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span
 }
 
 void MriCrnn::prepare(const Frames::Job& job) {
+    const KspaceInfo kspace = WindowSamples::kspace_of(job.items.front().get());
+    on_grid_ = kspace.trajectory == Trajectory::cartesian && kspace.coils == 1;
+    if (!on_grid_) {
+        samples_.read(job.items, image(), s().threads);
+        std::vector<float> magnitude(samples_.start().size());
+        std::transform(samples_.start().begin(), samples_.start().end(), magnitude.begin(),
+                       [](cfloat v) { return std::abs(v); });
+        factor_ = scale_.update(magnitude, static_cast<std::size_t>(shape().frames));
+        return;
+    }
     const std::size_t pixels = shape().pixels();
     images_.clear();
     grid_.resize(shape().count());
@@ -129,7 +136,11 @@ void MriCrnn::prepare(const Frames::Job& job) {
 
 void MriCrnn::compute(Crnn& network, std::span<float> output) {
     output_.resize(shape().count());
-    network.run(images_, grid_, mask_, output_, shape());
+    if (on_grid_)
+        network.run(images_, grid_, mask_, output_, shape());
+    else
+        network.run(samples_.window(1, factor_), output_, shape());
+    samples_.clear();
     for (std::size_t i = 0; i < output_.size(); ++i) {
         output[2 * i] = output_[i].real() * factor_;
         output[2 * i + 1] = output_[i].imag() * factor_;

@@ -17,8 +17,8 @@ namespace {
 using cfloat = std::complex<float>;
 
 /// Weights in which every layer does a little.
-TensorFile small_cascade() {
-    const CascadeOptions options{.blocks = 2, .filters = 3, .layers = 2};
+TensorFile small_cascade(bool causal = false) {
+    const CascadeOptions options{.blocks = 2, .filters = 3, .layers = 2, .causal = causal};
     TensorFile file;
     std::mt19937 engine(1);
     std::normal_distribution<float> normal(0, 0.05f);
@@ -130,6 +130,45 @@ TEST_F(MriCascade, UsesTheSensitivitiesOfSeveralCoils) {
         // The maps explain most of the coils' signal; without them two thirds of it would be left.
         EXPECT_LT(f.consistency->residual, 0.5);
     }
+}
+
+TEST_F(MriCascade, ACausalOneGivesEachFrameAtOnce) {
+    write_safetensors(weights_, small_cascade(true));
+    const std::string live =
+        "mriphantomsrc num-buffers=7 width=32 height=24 ! mrisim spokes=5 ! mriframer ! mrigrid "
+        "background=20 combine=none attach-kspace=true ! ";
+    const std::vector<Output> frames = outputs(live + cascade("window=6 hop=3"));
+    ASSERT_EQ(frames.size(), 7U);
+    // All frames together through the library.
+    ReconstructionSpace space;
+    space.width = frames[0].width;
+    space.height = frames[0].height;
+    space.aspect = 24.0 / 32.0;
+    std::vector<cfloat> start;
+    std::vector<std::vector<float>> areas;
+    std::vector<SampledFrame> views;
+    for (const Output& f : frames) {
+        start.insert(start.end(), f.start.begin(), f.start.end());
+        const FrameView view{f.kspace, f.trajectory->kxy, {}, f.trajectory->readouts, f.trajectory->samples};
+        areas.push_back(sample_areas(space, {&view, 1}, Density::clipped));
+        views.push_back({f.trajectory->kxy, f.kspace, areas.back()});
+    }
+    std::vector<cfloat> expected(start.size());
+    Cascade::load(weights_, {"cpu", Precision::float32, 1})
+        .run({start, views, 1, {}}, expected, {7, space.height, space.width});
+    double error = 0, power = 0;
+    for (std::size_t t = 0; t < 7; ++t)
+        for (std::size_t i = 0; i < frames[t].pixels.size(); ++i) {
+            error += std::norm(frames[t].pixels[i] - expected[t * frames[t].pixels.size() + i]);
+            power += std::norm(expected[t * frames[t].pixels.size() + i]);
+        }
+    EXPECT_LT(error, 1e-8 * power); // float32 sums in another order: 1e-5 of the magnitude and less
+
+    // A frame that waits for nothing but itself.
+    auto h = harness(cascade());
+    ImageInfo info = image_info(frames[0].width, frames[0].height, 0, SampleFormat::c64);
+    gst_harness_set_src_caps(h.get(), info.to_caps().release());
+    EXPECT_LT(gst_harness_query_latency(h.get()), frame_time);
 }
 
 TEST_F(MriCascade, OneErrorForWhatItCannotUse) {

@@ -76,7 +76,7 @@ struct Scene {
         out->set_window(frames(), coils, maps);
         return out;
     }
-    CascadeWindow window(const std::vector<SampledFrame>& views) const { return {start, views, coils, maps}; }
+    SampledWindow window(const std::vector<SampledFrame>& views) const { return {start, views, coils, maps}; }
 
     WindowShape shape;
     int coils;
@@ -243,7 +243,7 @@ TEST(Cascade, ACausalStreamIsTheSeriesAtOnce) {
         network.run(scene.window(views), whole, scene.shape);
         const std::size_t pixels = scene.shape.pixels();
         const auto stream = [&](std::size_t first, std::size_t count) {
-            CascadeWindow window = scene.window(views);
+            SampledWindow window = scene.window(views);
             window.start = window.start.subspan(first * pixels, count * pixels);
             window.frames = window.frames.subspan(first, count);
             network.stream(window, std::span(parts).subspan(first * pixels, count * pixels),

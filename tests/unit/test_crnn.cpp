@@ -142,6 +142,44 @@ TEST(Crnn, AgreesWithTheSeed) {
     }
 }
 
+TEST(Crnn, SamplesAnywhereAreThoseOnTheGridWhereTheyLieThere) {
+    const Case c = small_case();
+    const WindowShape& shape = c.shape;
+    // Some lines of each frame, random values: at grid points of area 1, N replaces exactly the measured
+    // coefficients.
+    std::mt19937 engine(3);
+    std::normal_distribution<float> normal(0, 0.3F);
+    std::vector<std::vector<float>> kxy, areas;
+    std::vector<std::vector<cfloat>> samples;
+    std::vector<cfloat> grid(c.image.size()), on_grid(c.image.size()), anywhere(c.image.size());
+    std::vector<float> mask(c.image.size());
+    std::vector<SampledFrame> frames;
+    for (int t = 0; t < shape.frames; ++t) {
+        auto& k = kxy.emplace_back();
+        auto& y = samples.emplace_back();
+        for (int line = t % 3; line < shape.height; line += 3)
+            for (int x = 0; x < shape.width; ++x) {
+                k.push_back(static_cast<float>(x - shape.width / 2));
+                k.push_back(static_cast<float>(line - shape.height / 2));
+                y.emplace_back(normal(engine) * 5, normal(engine) * 5);
+            }
+        areas.emplace_back(y.size(), 1.0F);
+        const std::size_t at = static_cast<std::size_t>(t) * shape.pixels();
+        place_on_grid(y, k, shape.width, shape.height, std::span(grid).subspan(at, shape.pixels()),
+                      std::span(mask).subspan(at, shape.pixels()));
+    }
+    for (std::size_t t = 0; t < kxy.size(); ++t)
+        frames.push_back({kxy[t], samples[t], areas[t]});
+    for (const float tau : {std::numeric_limits<float>::infinity(), 0.7F}) {
+        Crnn network(c.weights, "small", {3, tau}, plain);
+        network.run(c.image, grid, mask, on_grid, shape);
+        network.run({c.image, frames}, anywhere, shape);
+        // The transforms' relative error is 5e-4, three times, on images of order 1.
+        EXPECT_LT(largest_difference(anywhere, on_grid), 5e-3) << tau;
+        EXPECT_GT(largest_difference(on_grid, c.image), 0.1) << tau;
+    }
+}
+
 TEST(Crnn, AgreesWithThePublishedWeights) {
     const char* data = std::getenv("GST_MRI_DATA");
     if (!data || !*data)
