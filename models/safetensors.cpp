@@ -517,7 +517,10 @@ std::vector<std::byte> format_safetensors(const TensorFile& file) {
 }
 
 void write_safetensors(const std::string& path, const TensorFile& file) {
-    const std::vector<std::byte> bytes = format_safetensors(file);
+    write_weights_bytes(path, format_safetensors(file));
+}
+
+void write_weights_bytes(const std::string& path, std::span<const std::byte> bytes) {
     const std::string temporary = path + ".part-" + std::to_string(::getpid());
     Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (fd.get() < 0)

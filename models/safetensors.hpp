@@ -47,6 +47,8 @@ std::vector<std::byte> format_safetensors(const TensorFile& file);
 
 /// Writes `path` atomically: a temporary file beside it, flushed to the disk, then renamed. A reader sees the
 /// old file or the new one, never a part. Throws Errc::open_write or Errc::write.
+void write_weights_bytes(const std::string& path, std::span<const std::byte> bytes);
+/// The same for a safetensors file.
 void write_safetensors(const std::string& path, const TensorFile& file);
 
 } // namespace mri

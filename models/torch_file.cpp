@@ -2,6 +2,7 @@
 #include "torch_file.hpp"
 
 #include "plugins/common/error.hpp"
+#include "zip_file.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -163,7 +164,7 @@ class Unpickler {
     std::size_t at() const { return at_; }
 
     [[noreturn]] void fail(const std::string& what) const {
-        throw Error(Errc::decode, "'" + name_ + "' is not a state dict of PyTorch before 1.6: " + what,
+        throw Error(Errc::decode, "'" + name_ + "' is not a state dict of PyTorch: " + what,
                     "at byte " + std::to_string(at_));
     }
 
@@ -311,79 +312,59 @@ class Unpickler {
     std::map<std::uint64_t, Value*> memo_;
 };
 
+/// Bytes of an element of a storage class; 0 for an unknown one.
 std::size_t element_size(const std::string& type) {
-    if (type == "torch.FloatStorage")
-        return 4;
-    if (type == "torch.DoubleStorage")
-        return 8;
-    return 0;
+    static const std::map<std::string, std::size_t> sizes = {
+        {"torch.FloatStorage", 4},    {"torch.DoubleStorage", 8}, {"torch.HalfStorage", 2},
+        {"torch.BFloat16Storage", 2}, {"torch.LongStorage", 8},   {"torch.IntStorage", 4},
+        {"torch.ShortStorage", 2},    {"torch.CharStorage", 1},   {"torch.ByteStorage", 1},
+        {"torch.BoolStorage", 1}};
+    const auto it = sizes.find(type);
+    return it == sizes.end() ? 0 : it->second;
 }
 
-} // namespace
-
-bool is_legacy_torch(std::span<const std::byte> bytes) {
-    return bytes.size() >= sizeof(magic) && std::memcmp(bytes.data(), magic, sizeof(magic)) == 0;
+bool is_floating(const std::string& type) {
+    return type == "torch.FloatStorage" || type == "torch.DoubleStorage";
 }
 
-TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::string& name) {
-    if (!is_legacy_torch(bytes))
-        throw Error(Errc::decode,
-                    "'" + name + "' is not a state dict of PyTorch before 1.6: it begins otherwise");
-    Unpickler version(bytes, sizeof(magic), name);
-    if (const Value* v = version.run(); v->kind != Kind::integer || v->number != protocol_version)
-        version.fail("the format's version is unknown");
-    Unpickler system(bytes, version.at(), name);
-    system.run(); // sizes of C types: the data's are fixed
-    Unpickler state(bytes, system.at(), name);
-    const Value* dict = state.run();
-    Unpickler keys(bytes, state.at(), name);
-    const Value* key_list = keys.run();
-    if (dict->kind != Kind::dict || key_list->kind != Kind::list)
-        keys.fail("there is no dictionary of tensors");
+std::map<std::string, const Value*> entries_of(const Value* dict) {
+    std::map<std::string, const Value*> out;
+    for (std::size_t i = 0; i + 1 < dict->items.size(); i += 2)
+        if (dict->items[i]->kind == Kind::text)
+            out[dict->items[i]->text] = dict->items[i + 1];
+    return out;
+}
 
-    const auto items_of = [&](const Value* d) {
-        std::map<std::string, const Value*> out;
-        for (std::size_t i = 0; i + 1 < d->items.size(); i += 2)
-            if (d->items[i]->kind == Kind::text)
-                out[d->items[i]->text] = d->items[i + 1];
-        return out;
-    };
-    std::map<std::string, const Value*> items = items_of(dict);
-    if (const auto nested = items.find("state_dict");
-        nested != items.end() && nested->second->kind == Kind::dict)
-        items = items_of(nested->second);
+/// The tensors of a pickled dictionary, or of the state dict in a checkpoint.
+std::map<std::string, const Value*> items_of(const Value* dict) {
+    std::map<std::string, const Value*> out = entries_of(dict);
+    for (const char* nested : {"state_dict", "model_state_dict"})
+        if (const auto it = out.find(nested); it != out.end() && it->second->kind == Kind::dict)
+            return entries_of(it->second);
+    return out;
+}
 
-    // Which class a storage has is said where it is used.
-    std::map<std::string, const Value*> storages;
-    for (const auto& [key, value] : items)
-        if (value->kind == Kind::tensor)
-            storages[value->items[0]->text] = value->items[0];
-    std::map<std::string, std::span<const std::byte>> data;
-    std::size_t at = keys.at();
-    for (const Value* key : key_list->items) {
-        const auto it = storages.find(key->text);
-        const std::size_t size = it == storages.end() ? 0 : element_size(it->second->type);
-        if (size == 0)
-            throw Error(Errc::unsupported,
-                        "'" + name + "' has a storage that no tensor of floating-point numbers uses");
-        Unpickler reader(bytes, at, name);
-        const std::uint64_t count = reader.little(8);
-        at = reader.at();
-        if (count != static_cast<std::uint64_t>(it->second->number) || count > (bytes.size() - at) / size)
-            reader.fail("a storage is longer than the file, or not as long as it is said to be");
-        data[key->text] = bytes.subspan(at, count * size);
-        at += count * size;
-    }
-
+/// Reads the tensors out of their storages' bytes; `fail` throws for damage. `limit` bounds the number of
+/// values of all tensors together.
+template <class Fail>
+TensorFile tensors_of(const std::map<std::string, const Value*>& items,
+                      const std::map<std::string, std::span<const std::byte>>& data, std::size_t limit,
+                      const std::string& name, const Fail& fail) {
     TensorFile file;
     std::size_t total = 0;
     for (const auto& [key, value] : items) {
         if (value->kind != Kind::tensor)
             continue; // counters and the like
         const Value* storage = value->items[0];
+        if (element_size(storage->type) == 0 || storage->type == "torch.HalfStorage" ||
+            storage->type == "torch.BFloat16Storage")
+            throw Error(Errc::unsupported, "'" + name + "' holds '" + key + "' as " + storage->type +
+                                               ": only float32 and float64 are read");
+        if (!is_floating(storage->type))
+            continue; // counters of batch normalisations
         const auto it = data.find(storage->text);
         if (it == data.end())
-            keys.fail("tensor '" + key + "' has no data");
+            fail("tensor '" + key + "' has no data");
         const std::size_t size = element_size(storage->type);
         const auto available = static_cast<std::int64_t>(it->second.size() / size);
         // Neither more elements than the storage has nor an element outside of it; both bounds keep products
@@ -398,16 +379,16 @@ TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::strin
             }
             if (extent > available / count || value->strides[d] > available ||
                 (extent - 1) * value->strides[d] > available - last)
-                keys.fail("tensor '" + key + "' is larger than its data");
+                fail("tensor '" + key + "' is larger than its data");
             count *= extent;
             last += (extent - 1) * value->strides[d];
         }
         if (count > 0 && last >= available)
-            keys.fail("tensor '" + key + "' is larger than its data");
+            fail("tensor '" + key + "' is larger than its data");
         // Tensors may share a storage, but hardly all of them the same one.
         total += static_cast<std::size_t>(count);
-        if (total > bytes.size())
-            keys.fail("its tensors are larger than the file");
+        if (total > limit)
+            fail("its tensors are larger than the file");
         NamedTensor tensor;
         tensor.shape = value->shape;
         tensor.values.resize(static_cast<std::size_t>(count));
@@ -433,15 +414,210 @@ TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::strin
         // A network that was trained on several devices has this before every name.
         const std::string plain = key.starts_with("module.") ? key.substr(7) : key;
         if (!file.tensors.emplace(plain, std::move(tensor)).second)
-            keys.fail("tensor '" + plain + "' is there twice");
+            fail("tensor '" + plain + "' is there twice");
     }
     if (file.tensors.empty())
         throw Error(Errc::unsupported, "'" + name + "' holds no tensors");
     return file;
 }
 
+} // namespace
+
+bool is_legacy_torch(std::span<const std::byte> bytes) {
+    return bytes.size() >= sizeof(magic) && std::memcmp(bytes.data(), magic, sizeof(magic)) == 0;
+}
+
+TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::string& name) {
+    if (!is_legacy_torch(bytes))
+        throw Error(Errc::decode, "'" + name + "' is not a state dict of PyTorch: it begins otherwise");
+    Unpickler version(bytes, sizeof(magic), name);
+    if (const Value* v = version.run(); v->kind != Kind::integer || v->number != protocol_version)
+        version.fail("the format's version is unknown");
+    Unpickler system(bytes, version.at(), name);
+    system.run(); // sizes of C types: the data's are fixed
+    Unpickler state(bytes, system.at(), name);
+    const Value* dict = state.run();
+    Unpickler keys(bytes, state.at(), name);
+    const Value* key_list = keys.run();
+    if (dict->kind != Kind::dict || key_list->kind != Kind::list)
+        keys.fail("there is no dictionary of tensors");
+
+    const std::map<std::string, const Value*> items = items_of(dict);
+    // Which class a storage has is said where it is used.
+    std::map<std::string, const Value*> storages;
+    for (const auto& [key, value] : items)
+        if (value->kind == Kind::tensor)
+            storages[value->items[0]->text] = value->items[0];
+    std::map<std::string, std::span<const std::byte>> data;
+    std::size_t at = keys.at();
+    for (const Value* key : key_list->items) {
+        const auto it = storages.find(key->text);
+        const std::size_t size = it == storages.end() ? 0 : element_size(it->second->type);
+        if (size == 0)
+            throw Error(Errc::unsupported,
+                        "'" + name + "' has a storage that no tensor uses, or of an unknown kind");
+        Unpickler reader(bytes, at, name);
+        const std::uint64_t count = reader.little(8);
+        at = reader.at();
+        if (count != static_cast<std::uint64_t>(it->second->number) || count > (bytes.size() - at) / size)
+            reader.fail("a storage is longer than the file, or not as long as it is said to be");
+        data[key->text] = bytes.subspan(at, count * size);
+        at += count * size;
+    }
+
+    return tensors_of(items, data, bytes.size(), name, [&](const std::string& what) { keys.fail(what); });
+}
+
+namespace {
+
+constexpr const char* metadata_entry = "gst-mri-metadata";
+
+/// The archive's folder, which PyTorch names after the file.
+std::string folder_of(const std::map<std::string, ZipEntry>& entries) {
+    for (const auto& [entry, content] : entries)
+        if (const std::size_t at = entry.rfind("/data.pkl");
+            at != std::string::npos && at + 9 == entry.size() && entry.find('/') == at)
+            return entry.substr(0, at + 1);
+    return {};
+}
+
+std::string text_of(std::span<const std::byte> bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// Writes the pickle of a state dict: the counterpart of Unpickler.
+class Pickler {
+  public:
+    void raw(const std::string& bytes) {
+        for (const char c : bytes)
+            out.push_back(static_cast<std::byte>(c));
+    }
+    void global(const char* module, const char* name) { raw(std::string("c") + module + "\n" + name + "\n"); }
+    void text(const std::string& value) {
+        raw("X");
+        little(value.size(), 4);
+        raw(value);
+    }
+    void integer(std::int64_t value) {
+        if (value >= 0 && value <= 0x7FFFFFFF) {
+            raw("J");
+            little(static_cast<std::uint64_t>(value), 4);
+        } else {
+            raw("\x8A\x08");
+            little(static_cast<std::uint64_t>(value), 8);
+        }
+    }
+    void tuple(const std::vector<std::int64_t>& values) {
+        raw("(");
+        for (const std::int64_t value : values)
+            integer(value);
+        raw("t");
+    }
+    std::vector<std::byte> out;
+
+  private:
+    void little(std::uint64_t value, std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i)
+            out.push_back(static_cast<std::byte>(value >> (8 * i)));
+    }
+};
+
+std::vector<std::byte> bytes_of(const std::string& text) {
+    std::vector<std::byte> out(text.size());
+    std::transform(text.begin(), text.end(), out.begin(), [](char c) { return static_cast<std::byte>(c); });
+    return out;
+}
+
+} // namespace
+
+TensorFile parse_torch(std::span<const std::byte> bytes, const std::string& name) {
+    const auto entries = read_zip(bytes, name);
+    const std::string folder = folder_of(entries);
+    if (folder.empty())
+        throw Error(Errc::unsupported, "'" + name + "' is a zip archive, and no state dict of PyTorch");
+    if (entries.contains(folder + "constants.pkl"))
+        throw Error(Errc::unsupported,
+                    "'" + name + "' is a TorchScript module, not a state dict (mritorch runs such modules)");
+    const auto stored = [&](const std::string& entry) {
+        const auto it = entries.find(entry);
+        if (it != entries.end() && it->second.packed)
+            throw Error(Errc::unsupported, "'" + name + "' has a compressed entry '" + entry +
+                                               "': only archives as PyTorch writes them can be read");
+        return it == entries.end() ? std::span<const std::byte>() : it->second.data;
+    };
+    if (const std::string order = text_of(stored(folder + "byteorder")); !order.empty() && order != "little")
+        throw Error(Errc::unsupported, "'" + name + "' was written on a machine of the other byte order");
+    Unpickler state(stored(folder + "data.pkl"), 0, name);
+    const Value* dict = state.run();
+    if (dict->kind != Kind::dict)
+        state.fail("there is no dictionary of tensors");
+    std::map<std::string, std::span<const std::byte>> data;
+    for (const auto& [entry, content] : entries)
+        if (entry.starts_with(folder + "data/"))
+            data[entry.substr(folder.size() + 5)] = stored(entry);
+    TensorFile file = tensors_of(items_of(dict), data, bytes.size(), name,
+                                 [&](const std::string& what) { state.fail(what); });
+    const std::string text = text_of(stored(folder + metadata_entry));
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        const std::size_t equals = text.find('=', at);
+        if (equals < end)
+            file.metadata[text.substr(at, equals - at)] = text.substr(equals + 1, end - equals - 1);
+        at = end + 1;
+    }
+    return file;
+}
+
+std::vector<std::byte> format_torch(const TensorFile& file) {
+    static_assert(std::endian::native == std::endian::little);
+    const std::string folder = "archive/";
+    Pickler p;
+    p.raw("\x80\x02");
+    p.global("collections", "OrderedDict");
+    p.raw(")R(");
+    std::vector<std::pair<std::string, std::vector<std::byte>>> entries;
+    for (const auto& [name, tensor] : file.tensors) {
+        const std::string key = std::to_string(entries.size());
+        std::vector<std::int64_t> strides(tensor.shape.size());
+        std::int64_t stride = 1;
+        for (std::size_t d = strides.size(); d-- > 0;) {
+            strides[d] = stride;
+            stride *= tensor.shape[d];
+        }
+        p.text(name);
+        p.global("torch._utils", "_rebuild_tensor_v2");
+        p.raw("((");
+        p.text("storage");
+        p.global("torch", "FloatStorage");
+        p.text(key);
+        p.text("cpu");
+        p.integer(static_cast<std::int64_t>(tensor.values.size()));
+        p.raw("tQ");
+        p.integer(0);
+        p.tuple(tensor.shape);
+        p.tuple(strides);
+        p.raw("\x89"); // no gradient
+        p.global("collections", "OrderedDict");
+        p.raw(")RtR");
+        const auto values = std::as_bytes(std::span(tensor.values));
+        entries.emplace_back(folder + "data/" + key, std::vector<std::byte>(values.begin(), values.end()));
+    }
+    p.raw("u.");
+    std::string metadata;
+    for (const auto& [key, value] : file.metadata)
+        if ((key + value).find('\n') == std::string::npos && key.find('=') == std::string::npos)
+            metadata += key + "=" + value + "\n";
+    entries.insert(entries.begin(), {{folder + "data.pkl", std::move(p.out)},
+                                     {folder + "byteorder", bytes_of("little")},
+                                     {folder + metadata_entry, bytes_of(metadata)}});
+    entries.emplace_back(folder + "version", bytes_of("3\n"));
+    return format_zip(entries);
+}
+
 TensorFile read_weights(const std::string& path) {
     const std::vector<std::byte> bytes = read_weights_bytes(path);
+    if (is_zip(bytes))
+        return parse_torch(bytes, path);
     return is_legacy_torch(bytes) ? parse_legacy_torch(bytes, path) : parse_safetensors(bytes, path);
 }
 

@@ -227,6 +227,12 @@ TEST_P(LaunchLine, Runs) {
         if (data.empty())
             GTEST_SKIP() << "GST_MRI_DATA does not name a folder with data: " << line.command;
         fs::create_symlink(data + "/crnn/crnn_mri_d5_c5.pth", folder.path("FILE"));
+    } else if (line.command.find("mritorch") != std::string::npos) {
+        const auto made = run_shell("mri-weights convert '" + root() +
+                                        "/models/weights/unet.safetensors' net.pt && mv net.pt FILE && mv "
+                                        "net.pt.modelinfo FILE.modelinfo",
+                                    folder.path());
+        ASSERT_EQ(made.status, 0) << made.output;
     } else if (line.command.find("mriunet") != std::string::npos) {
         const auto weights = root() + "/models/weights/unet.safetensors";
         ASSERT_TRUE(fs::exists(weights));

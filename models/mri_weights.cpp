@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// mri-weights: what a weights file holds, and the same weights in another format.
+#include "plugins/common/error.hpp"
+#include "torch_file.hpp"
+#include "torch_module.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+
+namespace {
+
+using namespace mri;
+
+int show(const std::string& path) {
+    const TensorFile file = read_weights(find_weights(path));
+    for (const auto& [key, value] : file.metadata)
+        std::printf("%-32s %s\n", key.c_str(), value.c_str());
+    std::size_t parameters = 0;
+    for (const auto& [name, tensor] : file.tensors) {
+        std::printf("%-32s %s\n", name.c_str(), tensor.shape_text().c_str());
+        parameters += tensor.count();
+    }
+    std::printf("%zu tensors, %zu numbers\n", file.tensors.size(), parameters);
+    return 0;
+}
+
+int convert(const std::string& from, const std::string& to) {
+    const std::string path = find_weights(from);
+    const std::string kind = std::filesystem::path(to).extension().string();
+    const TensorFile file = read_weights(path);
+    if (kind == ".safetensors")
+        write_safetensors(to, file);
+    else if (kind == ".pth")
+        write_weights_bytes(to, format_torch(file));
+    else if (kind == ".pt")
+        write_torchscript_unet(to, file, path);
+    else
+        throw Error(Errc::settings, "'" + to +
+                                        "' must end in .safetensors, .pth (PyTorch state dict) or .pt "
+                                        "(TorchScript module of a U-Net)");
+    return 0;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("Weights of networks: what is in them, and their export to other formats.\n"
+                 "Reads safetensors and PyTorch state dicts (no code in them is run).",
+                 "mri-weights");
+    app.footer("Exit codes: 0 done, 1 failed, 2 wrong usage");
+    app.require_subcommand(1);
+    std::string from;
+    std::string to;
+    auto* list = app.add_subcommand("show", "Print metadata, names and shapes");
+    list->add_option("FILE", from, "Weights file, or the name of an installed one")->required();
+    auto* conversion = app.add_subcommand(
+        "convert",
+        "Write the weights as .safetensors, .pth (state dict) or .pt (TorchScript, U-Net only, with "
+        "a description that mritorch reads beside it)");
+    conversion->add_option("FROM", from, "Weights file, or the name of an installed one")->required();
+    conversion->add_option("TO", to, "File to write; its ending says the format")->required();
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::CallForHelp& e) {
+        return app.exit(e);
+    } catch (const CLI::ParseError& e) {
+        app.exit(e);
+        return 2;
+    }
+    try {
+        return *list ? show(from) : convert(from, to);
+    } catch (const Error& e) {
+        std::fprintf(stderr, "mri-weights: %s\n", e.what());
+        return e.code() == Errc::settings ? 2 : 1;
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "mri-weights: %s\n", e.what());
+        return 1;
+    }
+}

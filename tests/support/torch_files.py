@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""PyTorch's own files for the tests, and PyTorch's own view of ours.
+
+    torch_files.py modules FOLDER      modules as TorchScript, a torch.export program, a state dict
+    torch_files.py compiled FOLDER     a package that AOTInductor compiled (exit status 3: it cannot here)
+    torch_files.py same A.pth B.safetensors     tensors by name, bit for bit
+    torch_files.py runs MODULE.pt T H W         loads and runs a TorchScript module of one image channel
+"""
+import collections
+import pathlib
+import sys
+import warnings
+
+import torch
+
+warnings.filterwarnings("ignore")
+
+
+class Frame(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x + 1
+
+
+class Window(torch.nn.Module):
+    def forward(self, x):
+        return x - x.mean(2, keepdim=True)
+
+
+class Turn(torch.nn.Module):
+    """Times i, as two channels."""
+
+    def forward(self, x):
+        return torch.stack([-x[:, 1], x[:, 0]], dim=1)
+
+
+class TurnComplex(torch.nn.Module):
+    def forward(self, x):
+        return x * 1j
+
+
+class Double(torch.nn.Module):
+    def forward(self, x):
+        return x.double()
+
+
+class Pair(torch.nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class Half(torch.nn.Module):
+    """Every second pixel of each axis."""
+
+    def forward(self, x):
+        return x[..., ::2, ::2]
+
+
+def modules(folder):
+    folder = pathlib.Path(folder)
+
+    def script(name, module, example):
+        torch.jit.trace(module.eval(), example).save(folder / name)
+
+    image = torch.rand(1, 1, 4, 6)
+    script("frame.pt", Frame(), image)
+    script("window.pt", Window(), torch.rand(1, 1, 4, 4, 6))
+    script("turn.pt", Turn(), torch.rand(1, 2, 4, 6))
+    script("complex64.pt", TurnComplex(), torch.rand(4, 6, dtype=torch.complex64))
+    script("double.pt", Double(), image)
+    script("pair.pt", Pair(), image)
+    script("half.pt", Half(), image)
+    torch.export.save(torch.export.export(Frame(), (image,)), folder / "exported.pt2")
+    state = collections.OrderedDict(torch.nn.BatchNorm2d(3).state_dict())  # with a counter beside its numbers
+    state["transposed"] = torch.arange(6, dtype=torch.float64).reshape(2, 3).t()
+    torch.save({"state_dict": state, "epoch": 7}, folder / "state.pth")
+
+
+def compiled(folder):
+    try:
+        program = torch.export.export(Frame(), (torch.rand(1, 1, 8, 12),))
+        torch._inductor.aoti_compile_and_package(program, package_path=str(pathlib.Path(folder) / "compiled.pt2"))
+    except Exception as e:  # no compiler, or none that it can use
+        print(e)
+        sys.exit(3)
+
+
+def same(ours, reference):
+    from safetensors.torch import load_file
+
+    a = torch.load(ours, weights_only=True)
+    b = load_file(reference)
+    assert isinstance(a, collections.OrderedDict), type(a)
+    assert set(a) == set(b), set(a) ^ set(b)
+    for name in b:
+        assert torch.equal(a[name], b[name]), name
+    assert len(a) > 0
+
+
+def runs(path, t, h, w):
+    module = torch.jit.load(path)
+    x = torch.rand(1, 1, int(t), int(h), int(w))
+    y = module(x)
+    assert y.shape == x.shape and not torch.equal(x, y), y.shape
+    assert "conv1.weight" in module.state_dict(), list(module.state_dict())
+
+
+if __name__ == "__main__":
+    {"modules": modules, "compiled": compiled, "same": same, "runs": runs}[sys.argv[1]](*sys.argv[2:])

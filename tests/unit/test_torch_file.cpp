@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Zip archives and the state dicts in them; PyTorch's own are read where there is a python with torch.
+#include "models/torch_file.hpp"
+#include "models/zip_file.hpp"
+#include "plugins/common/error.hpp"
+#include "tests/support/torch_python.hpp"
+
+#include <cstring>
+#include <gtest/gtest.h>
+#include <random>
+#include <unistd.h>
+
+using namespace mri;
+
+namespace {
+
+std::vector<std::byte> bytes_of(const std::string& text) {
+    std::vector<std::byte> out(text.size());
+    std::memcpy(out.data(), text.data(), text.size());
+    return out;
+}
+
+TensorFile some_tensors() {
+    TensorFile file;
+    file.tensors["conv1.weight"] = {{2, 1, 3}, {1, -2, 3.5F, 4, 5, 6e-20F}};
+    file.tensors["conv1.bias"] = {{2}, {7, 8}};
+    file.tensors["scalar"] = {{}, {9}};
+    file.tensors["empty"] = {{0, 4}, {}};
+    file.metadata = {{"network", "unet3d"}, {"leak", "0.1"}};
+    return file;
+}
+
+TEST(ZipFile, GivesBackWhatWasWritten) {
+    const auto archive = format_zip({{"a/one", bytes_of("first")}, {"a/two", {}}, {"b", bytes_of("third")}});
+    ASSERT_TRUE(is_zip(archive));
+    const auto entries = read_zip(archive, "x.zip");
+    ASSERT_EQ(entries.size(), 3U);
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(entries.at("a/one").data.data()), 5), "first");
+    EXPECT_TRUE(entries.at("a/two").data.empty());
+    for (const auto& [name, content] : entries)
+        EXPECT_EQ((content.data.data() - archive.data()) % 64, 0) << name;
+}
+
+TEST(ZipFile, RefusesWhatIsCutOrPacked) {
+    auto archive = format_zip({{"x/data.pkl", bytes_of("\x80\x02}.")}});
+    for (std::size_t n = 0; n < archive.size(); ++n)
+        EXPECT_THROW(read_zip(std::span(archive).first(n), "cut"), Error) << n;
+    const std::string text(reinterpret_cast<const char*>(archive.data()), archive.size());
+    archive[text.find("PK\1\2") + 10] = std::byte{8}; // deflated
+    EXPECT_TRUE(read_zip(archive, "packed.zip").at("x/data.pkl").packed);
+    try {
+        parse_torch(archive, "packed.zip");
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::unsupported);
+    }
+}
+
+TEST(TorchZip, GivesBackWhatWasWritten) {
+    const TensorFile file = some_tensors();
+    const TensorFile back = parse_torch(format_torch(file), "x.pth");
+    EXPECT_EQ(back.metadata, file.metadata);
+    ASSERT_EQ(back.tensors.size(), file.tensors.size());
+    for (const auto& [name, tensor] : file.tensors) {
+        EXPECT_EQ(back.tensors.at(name).shape, tensor.shape) << name;
+        EXPECT_EQ(back.tensors.at(name).values, tensor.values) << name;
+    }
+}
+
+TEST(TorchZip, SurvivesDamage) {
+    // Any byte may be anything: an error or some other tensors, but nothing out of bounds (run this under
+    // AddressSanitizer) and nothing absurdly large.
+    const auto bytes = format_torch(some_tensors());
+    std::mt19937 random(1);
+    for (int i = 0; i < 20000; ++i) {
+        auto damaged = bytes;
+        for (int k = 0; k < 1 + i % 3; ++k)
+            damaged[random() % bytes.size()] = static_cast<std::byte>(random() % 256);
+        try {
+            std::size_t count = 0;
+            for (const auto& [name, tensor] : parse_torch(damaged, "damaged").tensors)
+                count += tensor.values.size();
+            EXPECT_LE(count, bytes.size());
+        } catch (const Error&) {
+            // as it should
+        }
+    }
+}
+
+TEST(TorchZip, CallsNothingAndNamesWhatItIsNot) {
+    const auto archive = [](const std::string& pickle, const std::string& more = "x/version") {
+        return format_zip({{"x/data.pkl", bytes_of(pickle)}, {more, bytes_of("3")}});
+    };
+    const std::string evil =
+        std::string("\x80\x02", 2) + "cos\nsystem\nX" + std::string("\x04\0\0\0", 4) + "true\x85R.";
+    // A dictionary that is its own "state_dict".
+    const std::string cycle = std::string("\x80\x02}q\0", 5) + "X" + std::string("\x0a\0\0\0", 4) +
+                              "state_dict" + std::string("h\0s.", 4);
+    const struct {
+        std::vector<std::byte> bytes;
+        std::string part;
+    } cases[] = {{archive(evil), "os.system"},
+                 {archive(cycle), "holds no tensors"},
+                 {archive("\x80\x02}.", "x/constants.pkl"), "TorchScript"},
+                 {format_zip({{"readme", bytes_of("hello")}}), "no state dict"}};
+    for (const auto& c : cases) {
+        try {
+            parse_torch(c.bytes, "some.pth");
+            ADD_FAILURE() << c.part;
+        } catch (const Error& e) {
+            EXPECT_NE(std::string(e.what()).find(c.part), std::string::npos) << e.what();
+        }
+    }
+}
+
+TEST(TorchZip, ReadsPyTorchsOwn) {
+    if (test::torch_python().empty())
+        GTEST_SKIP() << test::no_torch_python;
+    std::string folder = "/tmp/gst-mri-torch-XXXXXX";
+    ASSERT_TRUE(::mkdtemp(folder.data()));
+    ASSERT_EQ(test::run_torch_python("modules " + folder), 0);
+    const TensorFile file = read_weights(folder + "/state.pth");
+    EXPECT_EQ(file.tensors.size(), 5U); // of the batch normalisation four, without its counter
+    EXPECT_EQ(file.tensors.at("running_var").values, (std::vector<float>{1, 1, 1}));
+    EXPECT_EQ(file.tensors.at("transposed").shape, (std::vector<std::int64_t>{3, 2}));
+    EXPECT_EQ(file.tensors.at("transposed").values, (std::vector<float>{0, 3, 1, 4, 2, 5}));
+    EXPECT_THROW(read_weights(folder + "/frame.pt"), Error);
+    EXPECT_THROW(read_weights(folder + "/exported.pt2"), Error);
+    std::filesystem::remove_all(folder);
+}
+
+} // namespace
