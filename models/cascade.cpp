@@ -155,9 +155,7 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
         throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
                                       " frames of " + std::to_string(shape.height) + " x " +
                                       std::to_string(shape.width));
-    if (!data || data->width() != shape.width || data->height() != shape.height)
-        data = std::make_shared<WindowOperator>(
-            WindowOperator::Options{.width = shape.width, .height = shape.height, .threads = run.threads});
+    data = window_operator(data, shape, run.threads, device);
     data->set_window(window.frames, window.coils, window.maps);
     return torch_call("the network", [&] {
         set_torch_threads(run.threads);

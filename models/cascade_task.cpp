@@ -232,8 +232,7 @@ class CascadeTask : public TrainingTask {
             std::vector<SampledFrame> frames;
             for (std::size_t t = 0; t < data.data.size(); ++t)
                 frames.push_back({data.data[t].trajectory, data.data[t].data, data.areas[t]});
-            auto window = std::make_shared<WindowOperator>(WindowOperator::Options{
-                .width = shape.width, .height = shape.height, .threads = options_.run.threads});
+            const auto window = window_operator(nullptr, shape, options_.run.threads, device_);
             window->set_window(frames, coils, data.maps);
             x = module_.reconstruct(x, RadialConsistency(window, device_), type_);
         }

@@ -352,9 +352,7 @@ void Crnn::run(const SampledWindow& window, std::span<std::complex<float>> outpu
         throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
                                       " frames of " + std::to_string(shape.height) + " x " +
                                       std::to_string(shape.width));
-    if (!s.data || s.data->width() != shape.width || s.data->height() != shape.height)
-        s.data = std::make_shared<WindowOperator>(
-            WindowOperator::Options{.width = shape.width, .height = shape.height, .threads = s.run.threads});
+    s.data = window_operator(s.data, shape, s.run.threads, s.device);
     s.data->set_window(window.frames, window.coils, window.maps);
     torch_call("the network", [&] {
         set_torch_threads(s.run.threads);

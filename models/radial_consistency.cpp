@@ -55,6 +55,17 @@ RadialConsistency::RadialConsistency(std::shared_ptr<WindowOperator> data, const
     right_ = right.to(device);
 }
 
+std::shared_ptr<WindowOperator> window_operator(std::shared_ptr<WindowOperator> data,
+                                                const WindowShape& shape, int threads,
+                                                const at::Device& device) {
+    if (data && data->width() == shape.width && data->height() == shape.height)
+        return data;
+    WindowOperator::Options options{.width = shape.width, .height = shape.height, .threads = threads};
+    if (device.is_cuda())
+        options.device = {ComputeDevice::Kind::cuda, device.index()};
+    return std::make_shared<WindowOperator>(options);
+}
+
 at::Tensor RadialConsistency::normal(const at::Tensor& x) const {
     return Normal::apply(x, c10::make_intrusive<Holder>(data_));
 }

@@ -3,6 +3,7 @@
 // it includes LibTorch.
 #pragma once
 
+#include "network.hpp"
 #include "plugins/gridding/window_operator.hpp"
 
 #include <ATen/ATen.h>
@@ -35,11 +36,14 @@ class RadialConsistency {
     /// mu.
     at::Tensor conjugate_gradients(const at::Tensor& z, const at::Tensor& mu, int steps) const;
 
-    const WindowOperator& data() const { return *data_; }
-
   private:
     std::shared_ptr<WindowOperator> data_;
     at::Tensor right_;
 };
+
+/// `data` where it is for images of that size already, else a new operator; on a GPU where `device` is one.
+std::shared_ptr<WindowOperator> window_operator(std::shared_ptr<WindowOperator> data,
+                                                const WindowShape& shape, int threads,
+                                                const at::Device& device);
 
 } // namespace mri
