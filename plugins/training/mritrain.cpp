@@ -53,6 +53,7 @@ struct TrainSettings {
     double time_limit = 0;
     int batch = 1;
     int patch = 64;
+    int patch_frames = 0;
     double learning_rate = 1e-3;
     Schedule schedule = Schedule::cosine;
     Loss loss = Loss::mse;
@@ -76,6 +77,7 @@ struct TrainSettings {
     NetworkInput input = NetworkInput::difference_mean;
     int blocks = CascadeOptions{}.blocks;
     int layers = CascadeOptions{}.layers;
+    bool causal = false;
     std::string spokes = "6-15";
     int coils = 1;
     guint64 seed = 1;
@@ -172,6 +174,9 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.choice(
         "network", "What is trained", &S::network,
         {{NetworkKind::unet, "unet", "A residual 3D U-Net, on images beside their truth"},
+         {NetworkKind::causal_unet, "causal-unet",
+          "A U-Net that looks back alone, for live work, likewise; of the options of the network it has "
+          "filters"},
          {NetworkKind::cascade, "cascade",
           "An unrolled cascade with data consistency, on the truth alone: each sample is scanned anew"}});
     p.string("weights", "File that receives the trained weights", &S::weights);
@@ -194,6 +199,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.real("time-limit", "End of training in seconds; 0: none", 0, 1e9, &S::time_limit);
     p.integer("batch", "Samples a step", 1, 4096, &S::batch);
     p.integer("patch", "Side of the random crops in pixels; 0: whole images", 0, max_side, &S::patch);
+    p.integer("patch-frames", "Frames of the random crops; 0: whole windows", 0, 1000, &S::patch_frames);
     p.real("learning-rate", "Adam's learning rate at its highest", 1e-9, 10, &S::learning_rate);
     p.choice("schedule", "Course of the learning rate", &S::schedule,
              {{Schedule::cosine, "cosine", "Falls to 0 along half a cosine"},
@@ -233,6 +239,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.integer("window", "Frames that the network sees together", 4, 1000, &S::window);
     p.integer("blocks", "network=cascade: blocks, each with its own weights", 1, 100, &S::blocks);
     p.integer("layers", "network=cascade: convolutions of a block", 2, 100, &S::layers);
+    p.boolean("causal", "network=cascade: sees past frames only, for mricascade frame by frame", &S::causal);
     p.string("spokes",
              "network=cascade: spokes of a frame that samples are scanned with, as '6-15', over the whole "
              "width; patches "
@@ -257,9 +264,11 @@ bool MriTrain::start() {
     validation_ranges_ = parse_ranges("validation-series", s_.validation_series);
     TrainOptions o;
     o.kind = s_.network;
+    o.causal.filters = s_.filters;
     o.cascade.blocks = s_.blocks;
     o.cascade.filters = s_.filters;
     o.cascade.layers = s_.layers;
+    o.cascade.causal = s_.causal;
     const std::vector<Range> spokes = parse_ranges("spokes", s_.spokes);
     if (spokes.size() != 1)
         throw Error(Errc::settings, "spokes must be one range such as '6-15', not '" + s_.spokes + "'");
@@ -276,6 +285,7 @@ bool MriTrain::start() {
     o.time_limit = s_.time_limit;
     o.batch = s_.batch;
     o.patch = s_.patch;
+    o.patch_frames = s_.patch_frames;
     o.augment = s_.augment;
     o.learning_rate = s_.learning_rate;
     o.schedule = s_.schedule;

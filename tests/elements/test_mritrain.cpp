@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/causal_unet.hpp"
 #include "models/network.hpp"
 #include "network_support.hpp"
 
@@ -151,6 +152,20 @@ TEST_F(MriTrain, LearnsAndTellsOfIt) {
     EXPECT_EQ(network.metadata().at("training.windows"), "6");
     EXPECT_EQ(network.metadata().at("validation.windows"), "2");
     EXPECT_EQ(network.metadata().at("training.data"), "blobs");
+}
+
+TEST_F(MriTrain, TrainsACausalNetwork) {
+    Run run(line("network=causal-unet patch-frames=4 steps=4"));
+    ASSERT_TRUE(run.play());
+    for (int series = 0; series < 4; ++series)
+        run.feed(series, window);
+    run.end();
+    run.wait();
+    ASSERT_TRUE(run.eos);
+    EXPECT_TRUE(run.errors.empty());
+    const auto network = CausalUnet::load(weights(), {"cpu", Precision::float32, 1});
+    EXPECT_EQ(network.options().filters, 2);
+    EXPECT_EQ(network.metadata().at("training.patch-frames"), "4");
 }
 
 TEST_F(MriTrain, KeepsTheRightWindowsForValidation) {

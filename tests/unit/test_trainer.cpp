@@ -110,6 +110,40 @@ TEST_F(TrainerTest, LearnsASmallProblem) {
     }
 }
 
+TEST_F(TrainerTest, TrainsACausalNetwork) {
+    TrainOptions o = tiny("causal");
+    o.kind = NetworkKind::causal_unet;
+    o.causal.filters = 2;
+    o.steps = 150;
+    o.patch_frames = 8;
+    Trainer trainer(o);
+    fill(trainer);
+    const TrainResult result = trainer.run({});
+    ASSERT_TRUE(result.input && result.validation);
+    // The checkerboard is all of the error at first: a network that halves it (it changes sign from frame to
+    // frame, so one frame before is enough to see it) has learnt.
+    EXPECT_GT(result.validation->psnr, result.input->psnr + 3.0);
+
+    // The stream of the weights file is what the score says, from the frames on that it was judged on.
+    CausalUnet network = CausalUnet::load(o.weights, o.run);
+    EXPECT_EQ(network.options(), o.causal);
+    std::vector<float> input;
+    std::vector<float> truth;
+    make_pair(6, input, truth);
+    std::vector<float> output(input.size());
+    for (std::size_t t = 0; t < static_cast<std::size_t>(small.frames); ++t)
+        network.run(std::span(input).subspan(t * small.pixels(), small.pixels()),
+                    std::span(output).subspan(t * small.pixels(), small.pixels()),
+                    {1, small.height, small.width});
+    const auto error = [&truth](const std::vector<float>& x) {
+        double sum = 0;
+        for (std::size_t i = 4 * small.pixels(); i < x.size(); ++i)
+            sum += (x[i] - truth[i]) * (x[i] - truth[i]);
+        return sum;
+    };
+    EXPECT_LT(error(output), 0.5 * error(input)) << "3 dB again";
+}
+
 TEST_F(TrainerTest, StartsAtTheInputsQuality) {
     TrainOptions o = tiny("start");
     o.steps = 1;
@@ -301,6 +335,7 @@ TEST_F(TrainerTest, SamplesAreCutAndVariedTogether) {
         value *= 2.0F;
     bool reversed = false;
     bool turned = false;
+    bool began_later = false;
     for (std::uint64_t seed = 0; seed < 64; ++seed) {
         const TrainingSample sample = draw_sample(window, {8, true, true}, seed);
         ASSERT_EQ(sample.shape, (WindowShape{8, 8, 8}));
@@ -325,6 +360,23 @@ TEST_F(TrainerTest, SamplesAreCutAndVariedTogether) {
     EXPECT_EQ(whole.truth, window.truth);
     EXPECT_THROW(draw_sample({{2, 8, 8}, 1.0F, std::vector<float>(128), std::vector<float>(128)}, {}, 1),
                  Error);
+
+    // For a network that looks back alone time runs on, and the mean began with the window.
+    for (std::uint64_t seed = 0; seed < 64; ++seed) {
+        const TrainingSample sample = draw_sample(window, {8, true, true, 1000, 4}, seed);
+        ASSERT_EQ(sample.shape, (WindowShape{4, 8, 8}));
+        ASSERT_LT(sample.truth[0], sample.truth[3 * 64]) << "time is reversed";
+        for (std::size_t i = 0; i < sample.truth.size(); ++i)
+            ASSERT_NEAR(2.0F * (sample.input[2 * i] + sample.input[2 * i + 1]), sample.truth[i], 0.01F);
+        // Values rise by a frame's pixels (times the gain, 0.9 to 1.1) from frame to frame, so that the first
+        // frame is half its number in the window above the mean over all up to it.
+        const float gain = (sample.truth[64] - sample.truth[0]) / 2.0F / static_cast<float>(small.pixels());
+        const float number = sample.input[0] * 2.0F / (gain * static_cast<float>(small.pixels()));
+        ASSERT_NEAR(number, std::round(number), 0.01F);
+        ASSERT_LT(number, 4.5F);
+        began_later |= number > 0.5F;
+    }
+    EXPECT_TRUE(began_later);
 
     std::vector<std::size_t> order = shuffled(100, 7);
     EXPECT_EQ(order, shuffled(100, 7));
