@@ -168,6 +168,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     void stop() override {
         reconstruction_.reset();
         forget_history();
+        plane_.forget();
         images_ = {};
         in_caps_.reset();
         out_caps_.reset();
@@ -190,6 +191,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         options.cycle = settings_.cycle;
         options.slide_iterations = settings_.slide_iterations;
         forget_history();
+        plane_.forget();
         reconstruction_.emplace(space, settings_.density, settings_.combine, options);
         images_.resize(out_.pixels() * out_.channels);
         timed_ = false;
@@ -208,6 +210,9 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     }
 
     std::vector<GstPtr<GstBuffer>> process(const Frames::Job& job) override {
+        // What earlier windows showed belongs to their plane.
+        if (plane_.moved(job.items[job.first].get()))
+            forget_history();
         std::vector<KspaceFrame> frames;
         if (settings_.lookahead < 0)
             reconstruction_->solve(map(job.items, frames));
@@ -323,6 +328,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     GstPtr<GstCaps> in_caps_;
     GstPtr<GstCaps> out_caps_;
     std::optional<WindowReconstruction> reconstruction_;
+    PlaneWatch plane_;
     std::vector<cfloat> images_;
     bool timed_ = false;
     // Sliding: the frames of the window, oldest first, and which series they are of.

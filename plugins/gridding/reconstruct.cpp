@@ -577,6 +577,7 @@ void WindowReconstruction::slide(std::span<const FrameView> frames, std::size_t 
 
 void WindowReconstruction::forget() {
     state_->solved_frames = 0;
+    state_->average.reset();
 }
 
 void WindowReconstruction::reconstruct(std::size_t index, cfloat* images) {

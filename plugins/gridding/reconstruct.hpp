@@ -140,7 +140,8 @@ class WindowReconstruction {
     /// background, and with it sensitivities and brightness, is solved anew whenever the window has doubled,
     /// and then after as many frames as it holds. Throws Errc::settings for another method.
     void slide(std::span<const FrameView> frames, std::size_t fresh);
-    /// The next slide() starts from nothing.
+    /// What earlier windows showed holds no longer: the next slide() starts from nothing, and the
+    /// sensitivities of WindowMethod::sense are averaged anew.
     void forget();
     /// Writes frame `index` of the window: [channel][height][width].
     void reconstruct(std::size_t index, cfloat* images);

@@ -381,6 +381,22 @@ TEST(MriRecon, SenseFrameByFrameAveragesItsSensitivities) {
     }
     // Streaks of one frame are in its maps; those of 16 frames cancel.
     EXPECT_LT(miss.back(), 0.5 * miss.front()) << miss.front() << " " << miss.back();
+
+    // Another plane: coils in another order. It starts anew.
+    auto turned = ring_data(16);
+    std::rotate(turned.begin(), turned.begin() + spokes * samples, turned.end());
+    auto moved = kspace_frame(turned, trajectory(16), spokes, 16);
+    std::vector<Readout> heads(spokes);
+    for (Readout& head : heads)
+        head.slice_dir = {0, 1, 0};
+    add_readouts(moved.get(), heads);
+    ASSERT_EQ(push(h, std::move(moved)), GST_FLOW_OK);
+    auto fresh = harness("mrirecon method=sense window=1 attach-sensitivities=true");
+    set_caps(fresh, radial_info(n, samples, ring));
+    ASSERT_EQ(push(fresh, kspace_frame(turned, trajectory(16), spokes, 16)), GST_FLOW_OK);
+    const auto anew = pull(h), expected = pull(fresh);
+    EXPECT_EQ(values_of<cfloat>(anew.get()), values_of<cfloat>(expected.get()));
+    EXPECT_EQ(sensitivities_of(anew.get()), sensitivities_of(expected.get()));
 }
 
 TEST(MriRecon, SenseAndSensitivitiesWantTheAdaptiveCombination) {
