@@ -43,6 +43,10 @@
  * gst-launch-1.0 mriphantomsrc frames=20 width=96 height=96 ! mrisim spokes=9 ! mriframer ! mrirecon !
  * fakesink
  * ]|
+ * |[
+ * gst-launch-1.0 mriphantomsrc frames=20 width=96 height=96 ! mrisim spokes=9 ! mriframer ! mrirecon
+ * method=tv window=8 lookahead=2 ! fakesink
+ * ]|
  */
 #include "cuda/element_device.hpp"
 #include "kspace_frame.hpp"

@@ -28,6 +28,10 @@
  * |[
  * gst-launch-1.0 mriphantomsrc num-buffers=8 ! mrisim snr=25 ! mriframer ! mrigrid ! fakesink
  * ]|
+ * |[
+ * gst-launch-1.0 mriphantomsrc num-buffers=8 ! mrisim trajectory=spiral angles=golden spokes=5 ! mriframer !
+ * mrigrid ! fakesink
+ * ]|
  */
 #include "frame_rate.hpp"
 #include "plugins/common/element.hpp"
