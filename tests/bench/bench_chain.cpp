@@ -301,7 +301,7 @@ Share measure_share(const Options& o, int coils, int oversampling) {
 void measure_shares(const Options& o, Fields& json) {
     std::vector<std::vector<std::string>> rows;
     std::vector<Fields> fields;
-    for (const auto& [coils, oversampling] : {std::pair{1, 1}, {8, 2}}) {
+    for (const auto& [coils, oversampling] : {std::pair{1, 1}, {8, 2}, {16, 2}}) {
         const Share share = measure_share(o, coils, oversampling);
         rows.push_back({std::to_string(coils) + " x " + std::to_string(192 * oversampling),
                         fixed(share.elements_ms, 3), fixed(share.library_ms, 3), fixed(share.ratio(), 3)});

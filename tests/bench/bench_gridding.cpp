@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Times of the non-uniform transform, beside FINUFFT's if it is there. Leaves gridding.json in the current
-// folder.
+// Times of the non-uniform transform, beside FINUFFT's and BART's if they are there. Leaves gridding.json in
+// the current folder; plot_gridding.py draws its scaling rows.
 //
-//     FINUFFT_PREFIX=/path[:/another] bench_gridding [--seconds S] [--quick]
+//     FINUFFT_PREFIX=/path[:/another] bench_gridding [--seconds S] [--quick] [--bart]
+//
+// The whole table: W1 (192 x 192, 15 spokes x 384), W1b (15 x 192) and W2 (256 x 256, 34 x 512) with 1, 8, 16
+// and 32 coils, both directions, on one thread and on two; then how the cost grows with coils, spokes and
+// image size.
 //
 // A frame is: a new trajectory (tiny golden angle), then all coils, one direction. FINUFFT gets its
 // coordinates in its own unit and its samples weighted, which costs it nothing here; ours are converted and
 // weighted within the time. Of FINUFFT's settings (tolerance, oversampling, batch, sorting, FFTW effort) the
 // fastest that keeps the same error bound is searched first. Runs of frames alternate between the contenders;
-// times are medians over all frames.
+// times are medians over all frames. FINUFFT's settings are searched at up to 8 coils and kept for more.
+//
+// BART runs as a program of its own: time of six frames less that of one, over five, so that its start is not
+// in it (its files are), median of three. Its tolerance is its own.
 #include "plugins/gridding/nufft.hpp"
 #include "plugins/gridding/simd.hpp"
 #include "tests/bench/race.hpp"
@@ -28,9 +35,11 @@
 #include <map>
 #include <memory>
 #include <numbers>
+#include <optional>
 #include <random>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 using mri::cfloat;
@@ -206,14 +215,23 @@ struct Row {
     int coils, threads;
     double ms, error;
     std::string isa;
-    std::vector<std::pair<double, double>> peers; // ms, error
+    int size, spokes;
+    std::vector<std::pair<double, double>> peers;  // ms, error
+    std::optional<std::pair<double, double>> bart; // ms, error
+    double gain = NAN;                             // of these threads over one
 };
+
+/// Which build of FINUFFT a library is: the wheel brings its own OpenMP along.
+std::string build_of(const std::string& path) {
+    const auto folder = std::filesystem::path(path).parent_path();
+    return std::filesystem::exists(folder.parent_path() / "finufft.libs") ? "PyPI wheel" : "native build";
+}
 
 std::string json(const std::vector<Row>& rows, const std::vector<std::string>& peers) {
     std::ostringstream o;
     o << "{\n  \"finufft\": [";
     for (std::size_t i = 0; i < peers.size(); i++)
-        o << (i ? ", " : "") << '"' << std::filesystem::path(peers[i]).filename().string() << '"';
+        o << (i ? ", " : "") << '"' << build_of(peers[i]) << '"';
     o << "],\n  \"rows\": [\n";
     for (std::size_t i = 0; i < rows.size(); i++) {
         const auto& r = rows[i];
@@ -224,7 +242,12 @@ std::string json(const std::vector<Row>& rows, const std::vector<std::string>& p
             o << "null";
         else
             o << r.peers[0].first / r.ms;
-        o << ", \"peers\": [";
+        if (r.bart)
+            o << ", \"bart_milliseconds\": " << r.bart->first << ", \"bart_error\": " << r.bart->second
+              << ", \"ratio_to_bart\": " << r.bart->first / r.ms;
+        if (std::isfinite(r.gain))
+            o << ", \"gain_over_one_thread\": " << r.gain;
+        o << ", \"size\": " << r.size << ", \"spokes\": " << r.spokes << ", \"peers\": [";
         for (std::size_t p = 0; p < r.peers.size(); p++)
             o << (p ? ", " : "") << "{\"milliseconds\": " << r.peers[p].first
               << ", \"error\": " << r.peers[p].second << ", \"ratio\": " << r.peers[p].first / r.ms << "}";
@@ -255,8 +278,18 @@ Row run(Case& c, bool adjoint, int coils, int threads, mri::simd::Isa isa,
     for (std::size_t i = 0; i < weighted.size(); i++)
         weighted[i] *= c.weights[i % c.points()];
 
-    Row row{c.name, adjoint ? "adjoint" : "forward",   coils, threads, 0,
-            0,      std::string(mri::simd::name(isa)), {}};
+    Row row{c.name,
+            adjoint ? "adjoint" : "forward",
+            coils,
+            threads,
+            0,
+            0,
+            std::string(mri::simd::name(isa)),
+            c.size,
+            c.spokes,
+            {},
+            {},
+            NAN};
     ours(0);
     row.error = error();
     std::vector<std::function<void(int)>> contenders{ours};
@@ -265,38 +298,47 @@ Row run(Case& c, bool adjoint, int coils, int threads, mri::simd::Isa isa,
         // the fastest settings that keep the tolerance
         double best = 1e30, best_error = 0;
         Finufft::Plan best_plan = nullptr;
-        for (double upsampling : {1.25, 2.0})
-            for (float eps : {1e-3f, 5e-4f, 2e-4f, 1e-4f}) {
-                bool kept = false;
-                for (int batch : {1, 0})
-                    for (int sort : {0, 1})
-                        for (int effort : {64, 0}) { // FFTW_ESTIMATE, FFTW_MEASURE
-                            Finufft::Plan plan =
-                                lib->make(c, adjoint, coils, threads, {eps, upsampling, batch, sort, effort});
-                            if (!plan)
-                                continue;
-                            lib->frame(plan, c, 0, adjoint, weighted);
-                            double e = error();
-                            if (!(e <= tolerance)) {
-                                lib->destroy(plan);
-                                continue;
+        // Planning and trying 32 settings on many coils would take longer than the race.
+        static std::map<std::tuple<std::string, std::string, bool, int>, Finufft::Settings> known;
+        const auto key = std::tuple(lib->path, c.name, adjoint, threads);
+        if (coils > 8 && known.count(key)) {
+            best_plan = lib->make(c, adjoint, coils, threads, known[key]);
+            lib->frame(best_plan, c, 0, adjoint, weighted);
+            best_error = error();
+        } else
+            for (double upsampling : {1.25, 2.0})
+                for (float eps : {1e-3f, 5e-4f, 2e-4f, 1e-4f}) {
+                    bool kept = false;
+                    for (int batch : {1, 0})
+                        for (int sort : {0, 1})
+                            for (int effort : {64, 0}) { // FFTW_ESTIMATE, FFTW_MEASURE
+                                Finufft::Plan plan = lib->make(c, adjoint, coils, threads,
+                                                               {eps, upsampling, batch, sort, effort});
+                                if (!plan)
+                                    continue;
+                                lib->frame(plan, c, 0, adjoint, weighted);
+                                double e = error();
+                                if (!(e <= tolerance)) {
+                                    lib->destroy(plan);
+                                    continue;
+                                }
+                                kept = true;
+                                double t = race({[&](int f) { lib->frame(plan, c, f, adjoint, weighted); }},
+                                                0.02)[0];
+                                if (t < best) {
+                                    if (best_plan)
+                                        lib->destroy(best_plan);
+                                    best = t;
+                                    best_error = e;
+                                    best_plan = plan;
+                                    known[key] = {eps, upsampling, batch, sort, effort};
+                                } else {
+                                    lib->destroy(plan);
+                                }
                             }
-                            kept = true;
-                            double t =
-                                race({[&](int f) { lib->frame(plan, c, f, adjoint, weighted); }}, 0.02)[0];
-                            if (t < best) {
-                                if (best_plan)
-                                    lib->destroy(best_plan);
-                                best = t;
-                                best_error = e;
-                                best_plan = plan;
-                            } else {
-                                lib->destroy(plan);
-                            }
-                        }
-                if (kept) // smaller eps only costs more
-                    break;
-            }
+                    if (kept) // smaller eps only costs more
+                        break;
+                }
         if (!best_plan)
             continue;
         plans.emplace_back(lib.get(), best_plan);
@@ -313,19 +355,86 @@ Row run(Case& c, bool adjoint, int coils, int threads, mri::simd::Isa isa,
     return row;
 }
 
+void write_cfl(const std::string& path, std::vector<std::size_t> sizes, const std::vector<cfloat>& values) {
+    sizes.resize(16, 1);
+    std::ofstream header(path + ".hdr");
+    header << "# Dimensions\n";
+    for (const std::size_t size : sizes)
+        header << size << ' ';
+    header << '\n';
+    std::ofstream(path + ".cfl", std::ios::binary)
+        .write(reinterpret_cast<const char*>(values.data()),
+               static_cast<std::streamsize>(values.size() * sizeof(cfloat)));
+}
+
+/// Milliseconds a frame and error of `bart nufft`; nothing when it does not run.
+std::optional<std::pair<double, double>> run_bart(const Case& c, bool adjoint, int coils, int threads) {
+    auto folder = (std::filesystem::temp_directory_path() / "gst-mri-bench-XXXXXX").string();
+    if (!mkdtemp(folder.data()))
+        return std::nullopt;
+    const std::size_t samples = static_cast<std::size_t>(c.samples),
+                      spokes = static_cast<std::size_t>(c.spokes), n = static_cast<std::size_t>(c.size),
+                      all = static_cast<std::size_t>(coils);
+    const std::string at =
+        "cd '" + folder + "' && OMP_NUM_THREADS=" + std::to_string(threads) + " bart nufft ";
+    const auto seconds_of = [&](std::size_t frames) {
+        std::vector<cfloat> points, data;
+        for (std::size_t f = 0; f < frames; ++f) {
+            const auto& k = c.kxy[f % Case::frames];
+            for (std::size_t i = 0; i < k.size(); i += 2)
+                points.insert(points.end(), {k[i], k[i + 1], 0});
+            const auto& from = adjoint ? c.kspace : c.images;
+            const std::size_t count = all * (adjoint ? c.points() : c.pixels());
+            data.insert(data.end(), from.begin(), from.begin() + static_cast<std::ptrdiff_t>(count));
+            if (adjoint)
+                for (std::size_t i = 0; i < count; ++i)
+                    data[f * count + i] *= c.weights[i % c.points()];
+        }
+        write_cfl(folder + "/points", {3, samples, spokes, 1, 1, 1, 1, 1, 1, 1, frames}, points);
+        if (adjoint)
+            write_cfl(folder + "/in", {1, samples, spokes, all, 1, 1, 1, 1, 1, 1, frames}, data);
+        else
+            write_cfl(folder + "/in", {n, n, 1, all, 1, 1, 1, 1, 1, 1, frames}, data);
+        const std::string size = std::to_string(n);
+        const std::string command =
+            at + (adjoint ? "-a -d" + size + ":" + size + ":1 " : std::string()) + "points in out >log 2>&1";
+        const double begin = mri::bench::now();
+        const bool well = std::system(command.c_str()) == 0;
+        return well ? mri::bench::now() - begin : NAN;
+    };
+    std::vector<double> times;
+    for (int k = 0; k < 3; ++k)
+        times.push_back((seconds_of(6) - seconds_of(1)) / 5);
+    std::vector<cfloat> first(adjoint ? c.pixels() : c.points());
+    std::ifstream(folder + "/out.cfl", std::ios::binary)
+        .read(reinterpret_cast<char*>(first.data()),
+              static_cast<std::streamsize>(first.size() * sizeof(cfloat)));
+    for (cfloat& value : first) // its transforms are divided by the root of the pixels
+        value *= static_cast<float>(n);
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+    const double ms = mri::bench::median(times);
+    if (!std::isfinite(ms))
+        return std::nullopt;
+    return std::pair(ms,
+                     adjoint ? relative_error(first, c.exact_image) : relative_error(first, c.exact_samples));
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
     double seconds = 1;
-    bool quick = false;
+    bool quick = false, bart = false;
     for (int i = 1; i < argc; i++) {
         std::string arg = argv[i];
         if (arg == "--seconds" && i + 1 < argc)
             seconds = std::atof(argv[++i]);
         else if (arg == "--quick")
             quick = true;
+        else if (arg == "--bart")
+            bart = true;
         else {
-            std::fprintf(stderr, "usage: bench_gridding [--seconds S] [--quick]\n");
+            std::fprintf(stderr, "usage: bench_gridding [--seconds S] [--quick] [--bart]\n");
             return 2;
         }
     }
@@ -342,39 +451,67 @@ int main(int argc, char** argv) {
     if (libs.empty())
         std::printf("FINUFFT_PREFIX names no FINUFFT: our times alone\n");
     for (std::size_t i = 0; i < names.size(); i++)
-        std::printf("FINUFFT %zu: %s\n", i + 1, names[i].c_str());
+        std::printf("FINUFFT %zu: %s, %s\n", i + 1, build_of(names[i]).c_str(), names[i].c_str());
 
-    std::printf("%-4s %5s %7s %-8s %-8s %9s %9s", "case", "coils", "threads", "isa", "what", "ms", "error");
+    std::printf("%-6s %5s %7s %-8s %-8s %9s %9s", "case", "coils", "threads", "isa", "what", "ms", "error");
     for (std::size_t i = 0; i < libs.size(); i++)
         std::printf(" %8s%zu %8s %6s", "FINUFFT", i + 1, "error", "ratio");
-    std::printf("\n");
+    std::printf("%s %8s\n", bart ? "      BART    error  ratio" : "", "gain");
     std::vector<Row> rows;
     auto best = mri::simd::selected();
     auto add = [&](Case& c, int coils, int threads, mri::simd::Isa isa, bool peers) {
         std::vector<std::unique_ptr<Finufft>> none;
         for (bool adjoint : {true, false}) {
             auto& r = rows.emplace_back(run(c, adjoint, coils, threads, isa, peers ? libs : none, seconds));
-            std::printf("%-4s %5d %7d %-8s %-8s %9.4f %9.2e", r.what.c_str(), coils, threads, r.isa.c_str(),
+            if (bart && peers)
+                r.bart = run_bart(c, adjoint, coils, threads);
+            for (const Row& one : rows)
+                if (threads > 1 && one.threads == 1 && one.what == r.what && one.coils == coils &&
+                    one.direction == r.direction && one.isa == r.isa)
+                    r.gain = one.ms / r.ms;
+            std::printf("%-6s %5d %7d %-8s %-8s %9.4f %9.2e", r.what.c_str(), coils, threads, r.isa.c_str(),
                         r.direction.c_str(), r.ms, r.error);
             for (auto [ms, error] : r.peers)
                 std::printf(" %9.4f %8.2e %6.2f", ms, error, ms / r.ms);
+            if (r.bart)
+                std::printf(" %9.2f %8.2e %6.1f", r.bart->first, r.bart->second, r.bart->first / r.ms);
+            if (std::isfinite(r.gain))
+                std::printf(" %8.2f", r.gain);
             std::printf("\n");
             std::fflush(stdout);
         }
     };
-    Case w1("W1", 192, 15, 384);
-    add(w1, 16, 1, best, true);
+    struct Workload {
+        const char* name;
+        int size, spokes, samples;
+    };
+    for (const Workload& w : {Workload{"W1", 192, 15, 384}, {"W1b", 192, 15, 192}, {"W2", 256, 34, 512}}) {
+        Case c(w.name, w.size, w.spokes, w.samples);
+        for (const int coils : quick ? std::vector{1, 16} : std::vector{1, 8, 16, 32})
+            for (const int threads : {1, 2})
+                add(c, coils, threads, best, true);
+        if (quick)
+            break;
+    }
     if (!quick) {
-        add(w1, 1, 1, best, true);
-        add(w1, 32, 1, best, true);
-        add(w1, 16, 2, best, true);
+        Case w1("W1", 192, 15, 384);
         for (auto isa : mri::simd::available())
             if (isa != best)
                 add(w1, 16, 1, isa, false);
-        Case w1b("W1b", 192, 15, 192);
-        add(w1b, 16, 1, best, true);
-        Case w2("W2", 256, 34, 512);
-        add(w2, 32, 1, best, true);
+    }
+    // One thing grows, the others stay: 8 coils, 15 spokes of twice the size, 192 pixels.
+    for (const int spokes : quick ? std::vector{15, 60} : std::vector{5, 15, 30, 60, 120, 240}) {
+        Case c("spokes", 192, spokes, 384);
+        add(c, 8, 1, best, false);
+    }
+    for (const int size : quick ? std::vector{128, 256} : std::vector{64, 128, 192, 256, 320, 384, 512}) {
+        Case c("size", size, 15, 2 * size);
+        add(c, 8, 1, best, false);
+    }
+    {
+        Case c("coils", 192, 15, 384);
+        for (const int coils : quick ? std::vector{1, 8} : std::vector{1, 2, 4, 8, 16, 32})
+            add(c, coils, 1, best, false);
     }
     mri::simd::select(best);
     std::ofstream file("gridding.json");

@@ -359,6 +359,8 @@ void run(const Options& options) {
         add("mrirecon", score(background.images), bench::median(background.seconds));
         const auto variation = reconstruct("mrirecon method=tv", scans);
         add("mrirecon method=tv", score(variation.images), bench::median(variation.seconds));
+        const auto cycle = reconstruct("mrirecon method=tv cycle=true", scans);
+        add("mrirecon method=tv cycle=true", score(cycle.images), bench::median(cycle.seconds));
         for (const auto& file : weights) {
             const std::string element = element_of(file);
             const std::string before = element == "mricascade" ? " attach-kspace=true"
