@@ -84,8 +84,9 @@ TEST_F(MriWeights, TheTorchScriptModuleComputesTheSame) {
         for (std::size_t i = 0; i < a.size(); ++i)
             ASSERT_NEAR(a[i], b[i], 2e-5) << i;
         EXPECT_NE(a, input);
-        if (!torch_python().empty())
+        if (!torch_python().empty()) {
             EXPECT_EQ(run_torch_python("runs " + path("net.pt") + " 8 12 16"), 0);
+        }
     }
 }
 
