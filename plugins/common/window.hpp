@@ -37,7 +37,9 @@ class Windows {
 
     /// Throws Errc::settings unless 1 <= hop <= window.
     Windows(std::size_t window, std::size_t hop, Emit emit = Emit::central)
-        : window_(window), hop_(hop), lead_(emit == Emit::central ? (window - std::min(hop, window)) / 2 : 0) {
+        : window_(window),
+          hop_(hop),
+          lead_(emit == Emit::central ? (window - std::min(hop, window)) / 2 : 0) {
         if (window < 1 || hop < 1 || hop > window)
             throw Error(Errc::settings, "A hop of " + std::to_string(hop) + " does not fit a window of " +
                                             std::to_string(window) + " frames");
