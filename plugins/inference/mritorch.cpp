@@ -30,8 +30,8 @@
 // of one channel, any format in; C64LE or F32LE out, as the description says.
 //
 // |[
-// gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mricrop ! mritorch
-// weights=FILE ! fakesink
+// gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon combine=rss ! mricrop !
+// mritorch weights=FILE ! fakesink
 // ]|
 #include "models/intensity.hpp"
 #include "models/torch_module.hpp"

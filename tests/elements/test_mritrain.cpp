@@ -280,6 +280,7 @@ TEST_F(MriTrain, APauseBeforeTheEndDoesNot) {
     run.end();
     run.wait();
     EXPECT_TRUE(run.eos);
+    ASSERT_FALSE(run.progress.empty());
     EXPECT_EQ(run.progress.back(), GST_PROGRESS_TYPE_COMPLETE);
 }
 
