@@ -150,13 +150,7 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
     checked_product({static_cast<std::size_t>(shape.frames), shape.pixels(),
                      static_cast<std::size_t>(module.options().filters)},
                     max_window_values, "a network's window");
-    if (window.start.size() != shape.count() || output.size() != shape.count() ||
-        window.frames.size() != static_cast<std::size_t>(shape.frames))
-        throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
-                                      " frames of " + std::to_string(shape.height) + " x " +
-                                      std::to_string(shape.width));
-    data = window_operator(data, shape, run.threads, device);
-    data->set_window(window.frames, window.coils, window.maps);
+    data = take_samples(data, window, output.size(), shape, run.threads, device);
     return torch_call("the network", [&] {
         set_torch_threads(run.threads);
         const c10::InferenceMode inference;

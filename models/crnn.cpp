@@ -347,13 +347,7 @@ void Crnn::run(const SampledWindow& window, std::span<std::complex<float>> outpu
     checked_product(
         {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(filters())},
         max_window_values, "a network's window");
-    if (window.start.size() != shape.count() || output.size() != shape.count() ||
-        window.frames.size() != static_cast<std::size_t>(shape.frames))
-        throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
-                                      " frames of " + std::to_string(shape.height) + " x " +
-                                      std::to_string(shape.width));
-    s.data = window_operator(s.data, shape, s.run.threads, s.device);
-    s.data->set_window(window.frames, window.coils, window.maps);
+    s.data = take_samples(s.data, window, output.size(), shape, s.run.threads, s.device);
     torch_call("the network", [&] {
         set_torch_threads(s.run.threads);
         const c10::InferenceMode inference;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "radial_consistency.hpp"
 
+#include "plugins/common/error.hpp"
+
 #include <cstring>
+#include <string>
 #include <torch/csrc/autograd/custom_function.h>
 #include <utility>
 
@@ -64,6 +67,20 @@ std::shared_ptr<WindowOperator> window_operator(std::shared_ptr<WindowOperator> 
     if (device.is_cuda())
         options.device = {ComputeDevice::Kind::cuda, device.index()};
     return std::make_shared<WindowOperator>(options);
+}
+
+std::shared_ptr<WindowOperator> take_samples(std::shared_ptr<WindowOperator> data,
+                                             const SampledWindow& window, std::size_t values,
+                                             const WindowShape& shape, int threads,
+                                             const at::Device& device) {
+    if (window.start.size() != shape.count() || values != shape.count() ||
+        window.frames.size() != static_cast<std::size_t>(shape.frames))
+        throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
+                                      " frames of " + std::to_string(shape.height) + " x " +
+                                      std::to_string(shape.width));
+    data = window_operator(std::move(data), shape, threads, device);
+    data->set_window(window.frames, window.coils, window.maps);
+    return data;
 }
 
 at::Tensor RadialConsistency::normal(const at::Tensor& x) const {

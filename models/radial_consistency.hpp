@@ -5,6 +5,7 @@
 
 #include "network.hpp"
 #include "plugins/gridding/window_operator.hpp"
+#include "sampled_window.hpp"
 
 #include <ATen/ATen.h>
 #include <memory>
@@ -45,5 +46,11 @@ class RadialConsistency {
 std::shared_ptr<WindowOperator> window_operator(std::shared_ptr<WindowOperator> data,
                                                 const WindowShape& shape, int threads,
                                                 const at::Device& device);
+
+/// The operator with the samples of a window. Throws Errc::format where its start, its frames or the `values`
+/// of the output are not those of `shape`, and what WindowOperator::set_window() throws.
+std::shared_ptr<WindowOperator> take_samples(std::shared_ptr<WindowOperator> data,
+                                             const SampledWindow& window, std::size_t values,
+                                             const WindowShape& shape, int threads, const at::Device& device);
 
 } // namespace mri
