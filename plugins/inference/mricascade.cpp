@@ -32,7 +32,6 @@
 
 #include <atomic>
 #include <cmath>
-#include <optional>
 
 namespace {
 
@@ -74,7 +73,6 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
                                         "other's place while playing");
         return input;
     }
-    void new_series() override { series_.reset(); }
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void prepare(const Frames::Job& job) override;
     void compute(Cascade& network, std::span<float> output) override;
@@ -85,24 +83,20 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     }
 
   private:
-    std::atomic<bool> causal_{false};   // the network of start(); a loader asks too
-    std::optional<std::size_t> series_; // of the job before
-    bool fresh_ = true;                 // this one is the first of its series
+    std::atomic<bool> causal_{false}; // the network of start(); a loader asks too
     WindowSamples samples_;
     std::vector<cfloat> output_; // [frame][y][x]
     std::vector<WindowOperator::Residual> residuals_;
 };
 
 void MriCascade::prepare(const Frames::Job& job) {
-    fresh_ = series_ != job.series;
-    series_ = job.series;
     samples_.read(job.items, image(), s().threads);
 }
 
 void MriCascade::compute(Cascade& network, std::span<float> output) {
     const SampledWindow window = samples_.window(network.options().strip_limit);
     output_.resize(shape().count());
-    if (causal_ && fresh_)
+    if (causal_ && fresh())
         network.reset();
     residuals_ = causal_ ? network.stream(window, output_, shape()) : network.run(window, output_, shape());
     const auto* values = reinterpret_cast<const float*>(output_.data());

@@ -38,7 +38,6 @@
 #include "plugins/display/map_image.hpp"
 
 #include <atomic>
-#include <optional>
 #include <variant>
 
 namespace {
@@ -115,27 +114,20 @@ class MriUnet : public NetworkElement<Unet, UnetSettings> {
         out.channels = 1;
         return out;
     }
-    void new_series() override {
-        scale_.reset();
-        series_.reset();
-    }
+    void new_series() override { scale_.reset(); }
     void prepare(const Frames::Job& job) override {
         input_.clear();
         for (const auto& item : job.items) {
             const std::vector<float> frame = magnitude_of(item.get(), image());
             input_.insert(input_.end(), frame.begin(), frame.end());
         }
-        fresh_ = series_ != job.series;
-        series_ = job.series;
     }
     void compute(Unet& network, std::span<float> output) override {
-        network.run(input_, output, shape(), fresh_, scale_);
+        network.run(input_, output, shape(), fresh(), scale_);
     }
 
   private:
-    std::atomic<bool> causal_{false};   // the network of start(); a loader asks too
-    std::optional<std::size_t> series_; // of the job before
-    bool fresh_ = true;                 // this one is the first of its series
+    std::atomic<bool> causal_{false}; // the network of start(); a loader asks too
     StreamScale scale_;
     std::vector<float> input_; // [frame][y][x], magnitudes
 };

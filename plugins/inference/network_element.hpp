@@ -94,6 +94,8 @@ class NetworkElement : public Configured<Windowed, S> {
     const ImageInfo& image() const noexcept { return image_; }
     /// The window of input images.
     const WindowShape& shape() const noexcept { return shape_; }
+    /// In compute(): nothing of this series was computed before.
+    bool fresh() const noexcept { return fresh_; }
 
   public:
     void start() final;
@@ -153,6 +155,7 @@ class NetworkElement : public Configured<Windowed, S> {
     std::optional<Overlap> overlap_;
     std::optional<std::pair<std::size_t, std::size_t>>
         computed_; // series and start of the window in overlap_
+    bool fresh_ = true;
     ImageInfo image_, output_;
     GstPtr<GstCaps> in_caps_;
     WindowShape shape_;
@@ -329,7 +332,8 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
     const std::pair window{job.series, job.start};
     const bool fresh = computed_ != window; // at its end a series may ask for the rest of a window once more
     if (fresh) {
-        if (!computed_ || computed_->first != job.series)
+        fresh_ = !computed_ || computed_->first != job.series;
+        if (fresh_)
             overlap_->reset();
         computed_.reset();
         prepare(job);
