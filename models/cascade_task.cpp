@@ -54,6 +54,19 @@ double reflected(double t, int frames) {
     return inside <= frames - 1 ? inside : period - inside;
 }
 
+/// Kernels [out][in][3][y][x] over the frame before, this and the next one, for a network that does not know
+/// the next: it takes this one in its place. What stands still gives the same; what moves, training mends.
+void fold_time(NamedTensor& kernels) {
+    const auto plane = static_cast<std::size_t>(kernels.shape[3] * kernels.shape[4]);
+    for (std::size_t k = 0; k < kernels.values.size(); k += 3 * plane)
+        for (std::size_t i = k; i < k + plane; ++i) {
+            float *before = &kernels.values[i], *now = before + plane, *next = now + plane;
+            *next += *now; // the last of a causal kernel's frames is this one
+            *now = *before;
+            *before = 0;
+        }
+}
+
 class CascadeTask : public TrainingTask {
   public:
     CascadeTask(const TrainOptions& options, const at::Device& device, at::ScalarType type)
@@ -99,6 +112,25 @@ class CascadeTask : public TrainingTask {
         std::transform(images.begin(), images.end(), out.output.begin(),
                        [&](cfloat v) { return std::abs(v) * data.scale; });
         out.truth = std::move(truth);
+        return out;
+    }
+
+    std::map<std::string, NamedTensor> initial(const TensorFile& file,
+                                               const std::string& name) const override {
+        CascadeOptions from = cascade_options_of(file, name);
+        const bool fold = options_.cascade.causal && !from.causal;
+        if (fold) {
+            from.causal = true;
+            from.mean_frames = options_.cascade.mean_frames;
+        }
+        if (from != options_.cascade)
+            throw Error(Errc::decode, "training cannot begin with the weights '" + name +
+                                          "': they are of a cascade with other options than those given");
+        std::map<std::string, NamedTensor> out = file.tensors;
+        if (fold)
+            for (auto& [tensor, values] : out)
+                if (values.shape.size() == 5)
+                    fold_time(values);
         return out;
     }
 

@@ -2,6 +2,7 @@
 // Training networks that go from images to images.
 #include "causal_unet_module.hpp"
 #include "intensity.hpp"
+#include "plugins/common/error.hpp"
 #include "training_task.hpp"
 
 #include <algorithm>
@@ -42,6 +43,19 @@ class ImageTask : public TrainingTask {
             for (float& value : *values)
                 value *= window.scale;
         return out;
+    }
+
+    std::map<std::string, NamedTensor> initial(const TensorFile& file,
+                                               const std::string& name) const override {
+        const auto spelt_out = [](UnetOptions o) {
+            o.bottleneck = o.bottleneck_filters();
+            return o;
+        };
+        if (causal() ? causal_unet_options_of(file, name) != options_.causal
+                     : spelt_out(unet_options_of(file, name)) != spelt_out(options_.network))
+            throw Error(Errc::decode, "training cannot begin with the weights '" + name +
+                                          "': they are of a network with other options than those given");
+        return file.tensors;
     }
 
     std::map<std::string, std::string> metadata() const override {

@@ -3,6 +3,7 @@
 
 #include "intensity.hpp"
 #include "plugins/display/score.hpp"
+#include "torch_file.hpp"
 #include "torch_runtime.hpp"
 #include "training_task.hpp"
 
@@ -86,6 +87,12 @@ class Adam {
     std::map<std::string, at::Tensor> second_;
 };
 
+std::unique_ptr<TrainingTask> make_task(const TrainOptions& options, const at::Device& device,
+                                        at::ScalarType type) {
+    return options.kind == NetworkKind::cascade ? make_cascade_task(options, device, type)
+                                                : make_image_task(options, device, type);
+}
+
 constexpr const char* checkpoint_suffix = "-checkpoint";
 constexpr const char* model_prefix = "model/";
 constexpr const char* first_prefix = "adam-m/";
@@ -114,6 +121,7 @@ struct Trainer::State {
     void save_weights();
     void save_checkpoint();
     void load_checkpoint();
+    void load_initial();
     void update_average();
     /// Exchanges the parameters with their average, for as long as that is what counts.
     void swap_average();
@@ -316,6 +324,17 @@ void Trainer::State::save_checkpoint() {
     write_safetensors(options.checkpoint, file);
 }
 
+void Trainer::State::load_initial() {
+    const at::NoGradGuard no_grad;
+    const std::map<std::string, NamedTensor> tensors =
+        task_->initial(read_weights(options.initial), options.initial);
+    for (auto& [name, parameter] : task_->module().parameters()) {
+        parameter.copy_(to_torch(tensors.at(name)));
+        if (options.average > 0)
+            average_.at(name).copy_(parameter);
+    }
+}
+
 void Trainer::State::load_checkpoint() {
     const TensorFile file = read_safetensors(options.checkpoint);
     const auto bad = [&](const std::string& why) -> Error {
@@ -362,8 +381,7 @@ void Trainer::State::load_checkpoint() {
 TrainResult Trainer::State::run(const Callback& callback) {
     check(training.size() > 0, "there are no training windows");
     set_torch_threads(options.run.threads);
-    task_ = options.kind == NetworkKind::cascade ? make_cascade_task(options, device, type)
-                                                 : make_image_task(options, device, type);
+    task_ = make_task(options, device, type);
     task_->module().to(device, at::kFloat);
     average_.clear();
     for (auto& [name, parameter] : task_->module().parameters()) {
@@ -378,6 +396,8 @@ TrainResult Trainer::State::run(const Callback& callback) {
     std::error_code ignored;
     if (options.resume && std::filesystem::exists(options.checkpoint, ignored))
         load_checkpoint();
+    else if (!options.initial.empty())
+        load_initial();
 
     TrainResult result;
     result.input = validate(true);
@@ -479,7 +499,13 @@ Trainer::Trainer(const TrainOptions& options) {
     check(options.steps > 0 || options.epochs > 0, "steps or epochs must be above 0");
     check(options.learning_rate > 0 && std::isfinite(options.learning_rate),
           "the learning rate must be above 0");
-    state_ = torch_call("training", [&] { return std::make_unique<State>(options); });
+    state_ = torch_call("training", [&] {
+        auto state = std::make_unique<State>(options);
+        if (!options.initial.empty()) // refused now, not when all data have come
+            make_task(options, state->device, state->type)
+                ->initial(read_weights(options.initial), options.initial);
+        return state;
+    });
 }
 
 Trainer::~Trainer() = default;

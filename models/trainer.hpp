@@ -50,6 +50,7 @@ struct TrainOptions {
     CausalUnetOptions causal;
     CascadeOptions cascade;
     ScanOptions scan;
+    std::string initial;     ///< weights file of the same network to begin with; empty: random weights
     std::string weights;     ///< file for the best weights (on validation; the last ones without it)
     std::string checkpoint;  ///< file from which training resumes; empty: none
     bool resume = false;     ///< go on from the checkpoint when it exists

@@ -36,6 +36,10 @@ class TrainingTask {
     /// A window that is not varied, in one of these ways, through the module, or with `input_only` what the
     /// module starts from.
     virtual Judged judge(const TrainingWindow& window, int view, bool input_only) = 0;
+    /// The parameters to begin with, out of a weights file. Throws Errc::decode where it holds another
+    /// network.
+    virtual std::map<std::string, NamedTensor> initial(const TensorFile& file,
+                                                       const std::string& name) const = 0;
     /// What names the network in a weights file, and how its input is scaled.
     virtual std::map<std::string, std::string> metadata() const = 0;
 };

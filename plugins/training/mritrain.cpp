@@ -45,6 +45,7 @@ enum class NetworkInput { magnitude, difference_mean };
 
 struct TrainSettings {
     NetworkKind network = NetworkKind::unet;
+    std::string initial_weights;
     std::string weights = "unet.safetensors";
     std::string checkpoint;
     bool resume = false;
@@ -179,6 +180,11 @@ void MriTrain::properties(Properties<MriTrain>& p) {
           "filters"},
          {NetworkKind::cascade, "cascade",
           "An unrolled cascade with data consistency, on the truth alone: each sample is scanned anew"}});
+    p.string("initial-weights",
+             "Weights file of the same network to begin with, unless training is resumed; a causal cascade "
+             "may begin with "
+             "those of a windowed one; empty: random weights",
+             &S::initial_weights);
     p.string("weights", "File that receives the trained weights", &S::weights);
     p.string("checkpoint", "File that receives weights, optimiser state and step; empty: none",
              &S::checkpoint);
@@ -277,6 +283,7 @@ bool MriTrain::start() {
     o.scan.coils = s_.coils;
     o.network = {s_.filters, s_.bottleneck, static_cast<float>(s_.leak), s_.up_relu,
                  s_.input == NetworkInput::difference_mean};
+    o.initial = s_.initial_weights;
     o.weights = s_.weights;
     o.checkpoint = s_.checkpoint;
     o.resume = s_.resume;

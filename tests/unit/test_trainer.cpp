@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/torch_file.hpp"
 #include "models/trainer.hpp"
 #include "models/window_cache.hpp"
 #include "plugins/common/error.hpp"
@@ -194,6 +195,98 @@ TEST_F(TrainerTest, ResumesAsIfNeverStopped) {
             largest = std::max(
                 largest, std::abs(static_cast<double>(tensor.values[i]) - b.tensors.at(name).values[i]));
     EXPECT_EQ(largest, 0.0) << "same arithmetic, same order, one thread: the same bits";
+}
+
+TEST_F(TrainerTest, BeginsWithTheWeightsOfAnother) {
+    TrainOptions o = tiny("first");
+    TrainResult first;
+    {
+        Trainer trainer(o);
+        fill(trainer);
+        first = trainer.run({});
+    }
+    o.initial = o.weights;
+    o.weights = path("second.safetensors");
+    o.checkpoint.clear();
+    o.learning_rate = 1e-9; // what it began with, to all digits that are compared
+    o.steps = 1;
+    {
+        Trainer trainer(o);
+        fill(trainer);
+        const TrainResult second = trainer.run({});
+        ASSERT_TRUE(first.validation && second.validation);
+        EXPECT_NEAR(second.validation->psnr, first.validation->psnr, 1e-3);
+        EXPECT_GT(second.validation->psnr, second.input->psnr + 1.0) << "not what random weights give";
+    }
+
+    const auto refused = [&](const char* why) {
+        try {
+            const Trainer trainer(o);
+            ADD_FAILURE() << "took " << o.initial;
+        } catch (const Error& e) {
+            EXPECT_NE(std::string(e.what()).find(o.initial), std::string::npos) << e.what();
+            EXPECT_NE(std::string(e.what()).find(why), std::string::npos) << e.what();
+        }
+    };
+    o.network.leak = 0.1F;
+    refused("other options");
+    o.network.leak = 0;
+    o.kind = NetworkKind::causal_unet;
+    refused("causal");
+    o.initial = path("nowhere.safetensors");
+    refused("");
+}
+
+/// What stands still is the same for a cascade over windows and for the causal one made of it, but where
+/// zeros before the first frame still reach.
+TEST_F(TrainerTest, ACausalCascadeBeginsWithAWindowedOne) {
+    constexpr WindowShape shape{16, 16, 16};
+    std::vector<float> truth;
+    for (int t = 0; t < shape.frames; ++t)
+        for (int i = 0; i < shape.height * shape.width; ++i)
+            truth.push_back(0.2F + 0.05F * static_cast<float>(i % 7) +
+                            0.03F * static_cast<float>(i / 16 % 5));
+    TrainOptions o = tiny("window");
+    o.kind = NetworkKind::cascade;
+    o.cascade.blocks = 2;
+    o.cascade.filters = 4;
+    o.cascade.layers = 2;
+    o.checkpoint.clear();
+    o.steps = 30;
+    {
+        Trainer trainer(o);
+        trainer.add({}, truth, shape);
+        trainer.run({});
+    }
+    const TensorFile window = read_weights(o.weights);
+    o.initial = o.weights;
+    o.weights = path("causal.safetensors");
+    o.cascade.causal = true;
+    o.steps = 1;
+    o.learning_rate = 1e-9;
+    {
+        Trainer trainer(o);
+        trainer.add({}, truth, shape);
+        trainer.run({});
+    }
+    const TensorFile causal = read_weights(o.weights);
+    EXPECT_EQ(causal.metadata.at("time"), "causal");
+    for (const auto& [name, tensor] : window.tensors) {
+        const NamedTensor& other = causal.tensors.at(name);
+        ASSERT_EQ(tensor.shape, other.shape) << name;
+        if (tensor.shape.size() != 5)
+            continue;
+        for (std::size_t k = 0; k < tensor.values.size(); k += 27) {
+            float sum = 0, sum_other = 0; // over time: what a still picture meets
+            for (std::size_t i = 0; i < 27; i += 9) {
+                sum += tensor.values[k + i];
+                sum_other += other.values[k + i];
+            }
+            EXPECT_NEAR(sum_other, sum, 1e-6) << name;
+            EXPECT_NEAR(other.values[k], 0.0, 1e-7) << name << ": of two frames before nothing was known";
+            EXPECT_NEAR(other.values[k + 9], tensor.values[k], 1e-7) << name;
+        }
+    }
 }
 
 TEST_F(TrainerTest, RefusesForeignCheckpoints) {
