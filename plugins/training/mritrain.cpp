@@ -124,6 +124,10 @@ class MriTrain : public Configured<Sink, TrainSettings> {
     bool start() override;
     void stop() override;
     void constructed() override {
+        // It shows nothing, so there is no first picture to wait for before PAUSED is reached. Where there is
+        // such a wait, GStreamer 1.22 can lose a change back to PLAYING that is asked for while the first
+        // buffer arrives (fakesink too): the pipeline then stays paused and its EOS never comes.
+        gst_base_sink_set_async_enabled(GST_BASE_SINK(gst()), FALSE);
         gst_pad_add_probe(GST_BASE_SINK_PAD(gst()), GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, hold_eos, this,
                           nullptr);
     }
