@@ -7,6 +7,7 @@
 #include "torch_file.hpp"
 #include "torch_runtime.hpp"
 #include "unet_module.hpp"
+#include "weights_check.hpp"
 
 #include <algorithm>
 #include <c10/core/InferenceMode.h>
@@ -136,6 +137,7 @@ Layout layout_of(const TensorFile& file, const std::string& name) {
     if (!problems.empty())
         throw Error(Errc::decode, "the weights file '" + name + "' does not fit a CRNN with " +
                                       std::to_string(f) + " filters: " + problems);
+    check_finite(file, name);
     return out;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "safetensors.hpp"
 
+#include "float_types.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 
@@ -270,58 +271,28 @@ Entry parse_entry(HeaderParser& parser, const std::string& name) {
     return entry;
 }
 
-float half_to_float(std::uint16_t h) {
-    const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000U) << 16;
-    const std::uint32_t exponent = (h >> 10) & 0x1FU;
-    const std::uint32_t mantissa = h & 0x3FFU;
-    if (exponent == 0) { // zero and subnormal: mantissa x 2^-24
-        const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;
-        return sign ? -magnitude : magnitude;
-    }
-    const std::uint32_t bits = exponent == 31 ? sign | 0x7F800000U | (mantissa << 13)
-                                              : sign | ((exponent + 112) << 23) | (mantissa << 13);
-    return std::bit_cast<float>(bits);
+/// A tensor's element type; size 0 for one that is not known. Counters (of batch normalisations) and masks
+/// have a size and no value.
+FloatType type_of(const std::string& type) {
+    static const std::map<std::string, FloatType> types = {
+        {"F32", float32_type}, {"F64", float64_type}, {"F16", float16_type}, {"BF16", bfloat16_type},
+        {"I64", {8}},          {"U64", {8}},          {"I32", {4}},          {"U32", {4}},
+        {"I16", {2}},          {"U16", {2}},          {"I8", {1}},           {"U8", {1}},
+        {"BOOL", {1}}};
+    const auto it = types.find(type);
+    return it == types.end() ? FloatType{} : it->second;
 }
 
-template <typename Raw, typename Convert>
-void convert(std::span<const std::byte> bytes, std::vector<float>& values, Convert&& to_float) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        Raw raw;
-        std::memcpy(&raw, bytes.data() + i * sizeof(Raw), sizeof(Raw));
-        values[i] = to_float(raw);
-    }
-}
-
-std::size_t type_size(const std::string& type) {
-    if (type == "F32")
-        return 4;
-    if (type == "F16" || type == "BF16")
-        return 2;
-    if (type == "F64")
-        return 8;
-    return 0;
-}
-
-NamedTensor load_tensor(const Entry& entry, std::span<const std::byte> bytes, const std::string& name) {
+NamedTensor load_tensor(const Entry& entry, std::span<const std::byte> bytes, const FloatType& type) {
     NamedTensor tensor;
     for (const std::uint64_t extent : entry.shape)
         tensor.shape.push_back(static_cast<std::int64_t>(extent));
-    tensor.values.resize(bytes.size() / type_size(entry.type));
-    if (tensor.values.empty())
-        return tensor;
-    if (entry.type == "F32")
-        std::memcpy(tensor.values.data(), bytes.data(), bytes.size());
-    else if (entry.type == "F64")
-        convert<double>(bytes, tensor.values, [](double v) { return static_cast<float>(v); });
-    else if (entry.type == "F16")
-        convert<std::uint16_t>(bytes, tensor.values, half_to_float);
-    else if (entry.type == "BF16")
-        convert<std::uint16_t>(bytes, tensor.values, [](std::uint16_t v) {
-            return std::bit_cast<float>(static_cast<std::uint32_t>(v) << 16);
-        });
-    else
-        throw Error(Errc::unsupported,
-                    "tensor '" + entry.name + "' of '" + name + "' has the unsupported type " + entry.type);
+    tensor.values.resize(bytes.size() / type.size);
+    const std::byte* at = bytes.data();
+    for (float& value : tensor.values) {
+        value = type.read(at);
+        at += type.size;
+    }
     return tensor;
 }
 
@@ -419,11 +390,11 @@ TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string
             throw bad("the data of tensor '" + entry.name + "' lies at " + std::to_string(begin) + " to " +
                       std::to_string(end) + ", outside of its place");
         covered = end;
-        const std::size_t size = type_size(entry.type);
-        if (size == 0)
+        const FloatType type = type_of(entry.type);
+        if (type.size == 0)
             throw Error(Errc::unsupported, "tensor '" + entry.name + "' of '" + name +
                                                "' has the unsupported type " + entry.type);
-        std::uint64_t need = size;
+        std::uint64_t need = type.size;
         for (const std::uint64_t extent : entry.shape) {
             if (extent != 0 && need > max_file_bytes / extent)
                 throw bad("tensor '" + entry.name + "' has an absurd shape");
@@ -432,7 +403,9 @@ TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string
         if (need != end - begin)
             throw bad("tensor '" + entry.name + "' needs " + std::to_string(need) + " bytes and has " +
                       std::to_string(end - begin));
-        NamedTensor tensor = load_tensor(entry, data.subspan(begin, end - begin), name);
+        if (!type.read)
+            continue;
+        NamedTensor tensor = load_tensor(entry, data.subspan(begin, end - begin), type);
         if (!file.tensors.emplace(entry.name, std::move(tensor)).second)
             throw bad("tensor '" + entry.name + "' is there twice");
     }

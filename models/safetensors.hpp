@@ -30,9 +30,11 @@ struct TensorFile {
 
 /// Parses a whole safetensors file held in memory. `name` is used in messages only.
 ///
-/// Reads F32, and F16, BF16 and F64 converted to float32. Nothing in the header is trusted: lengths, offsets
-/// and shapes are checked against the bytes that are there before anything is allocated. Throws Errc::decode
-/// for a damaged file and Errc::unsupported for other element types.
+/// Reads F32, and F16, BF16 and F64 converted to float32 (what is too large becomes infinite:
+/// check_finite()); integers and booleans, which no network here computes with, are left out. Nothing in the
+/// header is trusted: lengths, offsets and shapes are checked against the bytes that are there before
+/// anything is allocated. Throws Errc::decode for a damaged file and Errc::unsupported for other element
+/// types.
 TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string& name);
 
 /// A whole weights file in memory, at most 8 GiB. Throws Errc::not_found, Errc::open_read, Errc::read and

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "torch_file.hpp"
 
+#include "float_types.hpp"
 #include "plugins/common/error.hpp"
 #include "zip_file.hpp"
 
@@ -312,19 +313,16 @@ class Unpickler {
     std::map<std::uint64_t, Value*> memo_;
 };
 
-/// Bytes of an element of a storage class; 0 for an unknown one.
-std::size_t element_size(const std::string& type) {
-    static const std::map<std::string, std::size_t> sizes = {
-        {"torch.FloatStorage", 4},    {"torch.DoubleStorage", 8}, {"torch.HalfStorage", 2},
-        {"torch.BFloat16Storage", 2}, {"torch.LongStorage", 8},   {"torch.IntStorage", 4},
-        {"torch.ShortStorage", 2},    {"torch.CharStorage", 1},   {"torch.ByteStorage", 1},
-        {"torch.BoolStorage", 1}};
-    const auto it = sizes.find(type);
-    return it == sizes.end() ? 0 : it->second;
-}
-
-bool is_floating(const std::string& type) {
-    return type == "torch.FloatStorage" || type == "torch.DoubleStorage";
+/// The element type of a storage class; size 0 for an unknown one. Counters have a size and no value.
+FloatType type_of(const std::string& storage) {
+    static const std::map<std::string, FloatType> types = {
+        {"torch.FloatStorage", float32_type}, {"torch.DoubleStorage", float64_type},
+        {"torch.HalfStorage", float16_type},  {"torch.BFloat16Storage", bfloat16_type},
+        {"torch.LongStorage", {8}},           {"torch.IntStorage", {4}},
+        {"torch.ShortStorage", {2}},          {"torch.CharStorage", {1}},
+        {"torch.ByteStorage", {1}},           {"torch.BoolStorage", {1}}};
+    const auto it = types.find(storage);
+    return it == types.end() ? FloatType{} : it->second;
 }
 
 std::map<std::string, const Value*> entries_of(const Value* dict) {
@@ -356,17 +354,16 @@ TensorFile tensors_of(const std::map<std::string, const Value*>& items,
         if (value->kind != Kind::tensor)
             continue; // counters and the like
         const Value* storage = value->items[0];
-        if (element_size(storage->type) == 0 || storage->type == "torch.HalfStorage" ||
-            storage->type == "torch.BFloat16Storage")
+        const FloatType type = type_of(storage->type);
+        if (type.size == 0)
             throw Error(Errc::unsupported, "'" + name + "' holds '" + key + "' as " + storage->type +
-                                               ": only float32 and float64 are read");
-        if (!is_floating(storage->type))
+                                               ": only float16, bfloat16, float32 and float64 are read");
+        if (!type.read)
             continue; // counters of batch normalisations
         const auto it = data.find(storage->text);
         if (it == data.end())
             fail("tensor '" + key + "' has no data");
-        const std::size_t size = element_size(storage->type);
-        const auto available = static_cast<std::int64_t>(it->second.size() / size);
+        const auto available = static_cast<std::int64_t>(it->second.size() / type.size);
         // Neither more elements than the storage has nor an element outside of it; both bounds keep products
         // small.
         std::int64_t count = 1;
@@ -397,14 +394,7 @@ TensorFile tensors_of(const std::map<std::string, const Value*>& items,
             std::int64_t element = value->number;
             for (std::size_t d = 0; d < index.size(); ++d)
                 element += index[d] * value->strides[d];
-            const std::byte* from = it->second.data() + static_cast<std::size_t>(element) * size;
-            if (size == 4) {
-                std::memcpy(&out, from, 4);
-            } else {
-                double wide = 0;
-                std::memcpy(&wide, from, 8);
-                out = static_cast<float>(wide);
-            }
+            out = type.read(it->second.data() + static_cast<std::size_t>(element) * type.size);
             for (std::size_t d = index.size(); d-- > 0;) {
                 if (++index[d] < value->shape[d])
                     break;
@@ -452,7 +442,7 @@ TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::strin
     std::size_t at = keys.at();
     for (const Value* key : key_list->items) {
         const auto it = storages.find(key->text);
-        const std::size_t size = it == storages.end() ? 0 : element_size(it->second->type);
+        const std::size_t size = it == storages.end() ? 0 : type_of(it->second->type).size;
         if (size == 0)
             throw Error(Errc::unsupported,
                         "'" + name + "' has a storage that no tensor uses, or of an unknown kind");

@@ -15,11 +15,12 @@ namespace mri {
 /// True when the bytes begin as such a file does.
 bool is_legacy_torch(std::span<const std::byte> bytes);
 
-/// Reads the tensors of a state dict: floating-point ones, as float32, by name (without the prefix "module."
-/// of networks that were trained on several devices; also out of a checkpoint's "state_dict" or
-/// "model_state_dict"). A pickle is a program; this runs the few instructions that a state dict needs and
-/// calls nothing. All sizes and offsets are checked against the file. Throws Errc::decode for damaged files,
-/// Errc::unsupported for other content than a state dict of tensors.
+/// Reads the tensors of a state dict: floating-point ones of any width, as float32 (what is too large becomes
+/// infinite: check_finite()), by name (without the prefix "module." of networks that were trained on several
+/// devices; also out of a checkpoint's "state_dict" or "model_state_dict"). A pickle is a program; this runs
+/// the few instructions that a state dict needs and calls nothing. All sizes and offsets are checked against
+/// the file. Throws Errc::decode for damaged files, Errc::unsupported for other content than a state dict of
+/// tensors.
 TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::string& name);
 
 /// The same for a zip (PyTorch 1.6 and later). The metadata map comes back from files that format_torch()

@@ -53,6 +53,7 @@ void check_tensors(const TensorFile& file, const std::string& name, const Tensor
             all += (all.empty() ? "" : "; ") + std::string(label) + text;
     if (!all.empty())
         throw Error(Errc::decode, "the weights file '" + name + "' does not fit " + network + ": " + all);
+    check_finite(file, name);
 }
 
 void check_finite(const TensorFile& file, const std::string& name) {

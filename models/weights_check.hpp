@@ -51,8 +51,8 @@ class Metadata {
 /// Which network a weights file says it holds; empty where it says nothing (a state dict from elsewhere).
 std::string network_of(const TensorFile& file);
 
-/// Throws Errc::decode, naming each missing, extra or misshapen tensor; `network` ("a 3D U-Net with 16
-/// filters") is for that message.
+/// Throws Errc::decode, naming each missing, extra or misshapen tensor, and what check_finite() throws;
+/// `network` ("a 3D U-Net with 16 filters") is for that message.
 void check_tensors(const TensorFile& file, const std::string& name, const TensorShapes& shapes,
                    const std::string& network);
 

@@ -3,6 +3,7 @@
 """PyTorch's own files for the tests, and PyTorch's own view of ours.
 
     torch_files.py modules FOLDER      modules as TorchScript, a torch.export program, a state dict
+    torch_files.py floats FOLDER       one state dict in each floating-point type and kind of file
     torch_files.py compiled FOLDER     a package that AOTInductor compiled (exit status 3: it cannot here)
     torch_files.py same A.pth B.safetensors     tensors by name, bit for bit
     torch_files.py runs MODULE.pt T H W         loads and runs a TorchScript module of one image channel
@@ -76,6 +77,32 @@ def modules(folder):
     torch.save({"state_dict": state, "epoch": 7}, folder / "state.pth")
 
 
+def floats(folder):
+    """TYPE.zip.pth, TYPE.legacy.pth and TYPE.safetensors; each with its values as float32 beside it."""
+    from safetensors.torch import save_file
+
+    folder = pathlib.Path(folder)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.float32):
+        info = torch.finfo(dtype)
+        small = max(info.tiny, torch.finfo(torch.float32).tiny)
+        edges = torch.tensor([0.0, -0.0, small, -small / 4, info.eps, 65504.0], dtype=torch.float64)
+        state = {
+            "edges": edges.to(dtype),
+            "many": (torch.randn(7, 5, dtype=torch.float64) * torch.logspace(-9, 4, 5, dtype=torch.float64)).to(dtype),
+            "transposed": torch.randn(3, 4).t().to(dtype),
+            "num_batches_tracked": torch.tensor(3),
+            "mask": torch.tensor([True, False]),
+        }
+        stem = str(dtype).split(".")[1]
+        torch.save(state, folder / f"{stem}.zip.pth")
+        torch.save(state, folder / f"{stem}.legacy.pth", _use_new_zipfile_serialization=False)
+        save_file({k: v.contiguous() for k, v in state.items()}, folder / f"{stem}.safetensors")
+        save_file({k: state[k].float().contiguous() for k in ("edges", "many", "transposed")},
+                  folder / f"{stem}.reference")
+    torch.save({"large": torch.tensor([1e39], dtype=torch.float64)}, folder / "large.pth")
+    torch.save({"complex": torch.tensor([1j])}, folder / "complex.pth")
+
+
 def compiled(folder):
     try:
         program = torch.export.export(Frame(), (torch.rand(1, 1, 8, 12),))
@@ -106,4 +133,4 @@ def runs(path, t, h, w):
 
 
 if __name__ == "__main__":
-    {"modules": modules, "compiled": compiled, "same": same, "runs": runs}[sys.argv[1]](*sys.argv[2:])
+    {"modules": modules, "floats": floats, "compiled": compiled, "same": same, "runs": runs}[sys.argv[1]](*sys.argv[2:])

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Zip archives and the state dicts in them; PyTorch's own are read where there is a python with torch.
 #include "models/torch_file.hpp"
+#include "models/weights_check.hpp"
 #include "models/zip_file.hpp"
 #include "plugins/common/error.hpp"
 #include "tests/support/torch_python.hpp"
@@ -127,6 +128,66 @@ TEST(TorchZip, ReadsPyTorchsOwn) {
     EXPECT_THROW(read_weights(folder + "/frame.pt"), Error);
     EXPECT_THROW(read_weights(folder + "/exported.pt2"), Error);
     std::filesystem::remove_all(folder);
+}
+
+TEST(TorchZip, ReadsEveryFloatingPointType) {
+    if (test::torch_python().empty())
+        GTEST_SKIP() << test::no_torch_python;
+    std::string folder = "/tmp/gst-mri-torch-XXXXXX";
+    ASSERT_TRUE(::mkdtemp(folder.data()));
+    ASSERT_EQ(test::run_torch_python("floats " + folder), 0);
+    for (const char* type : {"float16", "bfloat16", "float64", "float32"}) {
+        const TensorFile reference = read_safetensors(folder + "/" + type + ".reference");
+        ASSERT_EQ(reference.tensors.size(), 3U);
+        for (const char* kind : {".zip.pth", ".legacy.pth", ".safetensors"}) {
+            const TensorFile file = read_weights(folder + "/" + type + kind);
+            ASSERT_EQ(file.tensors.size(), 3U) << type << kind << ": counters and masks are left out";
+            for (const auto& [name, tensor] : reference.tensors) {
+                EXPECT_EQ(file.tensors.at(name).shape, tensor.shape) << type << kind << " " << name;
+                const auto& values = file.tensors.at(name).values;
+                ASSERT_EQ(values.size(), tensor.values.size());
+                EXPECT_EQ(std::memcmp(values.data(), tensor.values.data(), values.size() * sizeof(float)), 0)
+                    << type << kind << " " << name << ": bit for bit, as python converts";
+            }
+        }
+    }
+    const TensorFile large = read_weights(folder + "/large.pth");
+    EXPECT_THROW(check_finite(large, "large.pth"), Error);
+    EXPECT_THROW(check_tensors(large, "large.pth", {{"large", {1}}}, "a test"), Error);
+    try {
+        read_weights(folder + "/complex.pth");
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::unsupported);
+        EXPECT_NE(std::string(e.what()).find("torch.ComplexFloatStorage"), std::string::npos) << e.what();
+    }
+    std::filesystem::remove_all(folder);
+}
+
+/// The same without a python.
+TEST(TorchZip, ReadsHalfPrecision) {
+    const auto pickled = [](const std::string& storage) {
+        const auto word = [](const std::string& w) {
+            return "X" + std::string(1, static_cast<char>(w.size())) + std::string(3, '\0') + w;
+        };
+        return std::string("\x80\x02}") + word("a") + "ctorch._utils\n_rebuild_tensor_v2\n((" +
+               word("storage") + "ctorch\n" + storage + "\n" + word("0") + word("cpu") + "K\x02tQK" +
+               std::string(1, '\0') + "K\x02\x85K\x01\x85\x89}tRs.";
+    };
+    const struct {
+        const char* storage;
+        std::string data;
+        std::vector<float> values;
+    } cases[] = {{"HalfStorage", std::string("\x00\x3C\x01\x00", 4), {1.0F, 0x1p-24F}},
+                 {"BFloat16Storage", std::string("\x80\x3F\x20\xC0", 4), {1.0F, -2.5F}}};
+    for (const auto& c : cases) {
+        const auto archive =
+            format_zip({{"x/data.pkl", bytes_of(pickled(c.storage))}, {"x/data/0", bytes_of(c.data)}});
+        EXPECT_EQ(parse_torch(archive, "x.pth").tensors.at("a").values, c.values) << c.storage;
+        const auto cut = format_zip(
+            {{"x/data.pkl", bytes_of(pickled(c.storage))}, {"x/data/0", bytes_of(c.data.substr(0, 3))}});
+        EXPECT_THROW(parse_torch(cut, "x.pth"), Error) << c.storage;
+    }
 }
 
 } // namespace
