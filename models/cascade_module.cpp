@@ -50,10 +50,13 @@ at::Tensor CascadeModule::mean_of(const at::Tensor& start, Past* past) const {
 }
 
 /// 3x3x3 over x, y and the frames around, or of a causal cascade the two before.
-at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, at::ScalarType type,
-                                   Past* past) const {
+at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, at::ScalarType type, Past* past,
+                                   bool cycle) const {
     const at::Tensor weight =
         parameters().at(name_of(block, "conv." + std::to_string(layer) + ".weight")).to(type);
+    if (cycle)
+        return at::conv3d(at::cat({f.narrow(2, f.size(2) - 1, 1), f, f.narrow(2, 0, 1)}, 2), weight, {}, 1,
+                          {0, 1, 1});
     if (!options_.causal)
         return at::conv3d(f, weight, {}, 1, 1);
     at::Tensor before;
@@ -71,7 +74,7 @@ at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, at
 }
 
 at::Tensor CascadeModule::reconstruct(const at::Tensor& start, const RadialConsistency& data,
-                                      at::ScalarType type, Past* past) const {
+                                      at::ScalarType type, Past* past, bool cycle) const {
     at::Tensor x = start;
     const at::Tensor mean = mean_of(start, past);
     at::Tensor misfit = data.misfit(x);
@@ -79,7 +82,7 @@ at::Tensor CascadeModule::reconstruct(const at::Tensor& start, const RadialConsi
         // [T, H, W, C] in memory is [1, C, T, H, W] with the channels innermost.
         at::Tensor f = at::cat({x - mean, mean, misfit}, 3).to(type).permute({3, 0, 1, 2}).unsqueeze(0);
         for (int layer = 0; layer < options_.layers; ++layer)
-            f = convolve(layer > 0 ? at::relu_(f) : f, block, layer, type, past);
+            f = convolve(layer > 0 ? at::relu_(f) : f, block, layer, type, past, cycle);
         x = x + f.squeeze(0).permute({1, 2, 3, 0}).to(at::kFloat);
         misfit = data.misfit(x);
         x = x + parameters().at(name_of(block, "eta")) * misfit;

@@ -25,15 +25,17 @@ class CascadeModule : public TrainedModule {
     };
 
     /// `start` is [T, H, W, 2] in float32; convolutions are computed in `type`. Returns the images, likewise.
-    /// With `past`, which a causal cascade alone can use, the frames follow those before.
+    /// With `past`, which a causal cascade alone can use, the frames follow those before. With `cycle`, which
+    /// a causal one cannot use, the first frame follows upon the last.
     at::Tensor reconstruct(const at::Tensor& start, const RadialConsistency& data, at::ScalarType type,
-                           Past* past = nullptr) const;
+                           Past* past = nullptr, bool cycle = false) const;
 
     const CascadeOptions& options() const { return options_; }
 
   private:
     at::Tensor mean_of(const at::Tensor& start, Past* past) const;
-    at::Tensor convolve(const at::Tensor& f, int block, int layer, at::ScalarType type, Past* past) const;
+    at::Tensor convolve(const at::Tensor& f, int block, int layer, at::ScalarType type, Past* past,
+                        bool cycle) const;
 
     CascadeOptions options_;
 };

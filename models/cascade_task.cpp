@@ -67,6 +67,22 @@ void fold_time(NamedTensor& kernels) {
         }
 }
 
+/// Whether the first frame could follow upon the last, as in a gated cine of one beat: the step between them
+/// is no larger than the largest between neighbours.
+bool is_cycle(std::span<const float> series, const WindowShape& shape) {
+    const auto step = [&](int from, int to) {
+        double sum = 0;
+        for (std::size_t p = 0; p < shape.pixels(); ++p)
+            sum += std::abs(series[static_cast<std::size_t>(to) * shape.pixels() + p] -
+                            series[static_cast<std::size_t>(from) * shape.pixels() + p]);
+        return sum;
+    };
+    double largest = 0;
+    for (int t = 1; t < shape.frames; ++t)
+        largest = std::max(largest, step(t - 1, t));
+    return step(shape.frames - 1, 0) <= largest;
+}
+
 class CascadeTask : public TrainingTask {
   public:
     CascadeTask(const TrainOptions& options, const at::Device& device, at::ScalarType type)
@@ -93,7 +109,8 @@ class CascadeTask : public TrainingTask {
         s.motion = random.chance(0.5);
         s.coils = options_.scan.coils > 1 && random.chance(0.25) ? options_.scan.coils : 1;
         s.seed = random.seed();
-        return loss_of_scan(scan(truth, shape, s), shape, s.coils, nullptr);
+        const bool cycle = !options_.cascade.causal && is_cycle(truth, shape) && random.chance(0.7);
+        return loss_of_scan(scan(truth, shape, s), shape, s.coils, cycle, nullptr);
     }
 
     Judged judge(const TrainingWindow& window, int view, bool input_only) override {
@@ -107,7 +124,7 @@ class CascadeTask : public TrainingTask {
         Judged out;
         out.shape = shape;
         std::vector<cfloat> images = data.start;
-        out.loss = loss_of_scan(data, shape, 1, input_only ? nullptr : &images).item<double>();
+        out.loss = loss_of_scan(data, shape, 1, false, input_only ? nullptr : &images).item<double>();
         out.output.resize(images.size());
         std::transform(images.begin(), images.end(), out.output.begin(),
                        [&](cfloat v) { return std::abs(v) * data.scale; });
@@ -257,7 +274,7 @@ class CascadeTask : public TrainingTask {
 
     /// Of the cascade's images, which `images` receives, or of the start where `images` is null and gradients
     /// are off.
-    at::Tensor loss_of_scan(const Scan& data, const WindowShape& shape, int coils,
+    at::Tensor loss_of_scan(const Scan& data, const WindowShape& shape, int coils, bool cycle,
                             std::vector<cfloat>* images) {
         at::Tensor x = series(data.start, shape);
         if (images || at::GradMode::is_enabled()) {
@@ -266,7 +283,7 @@ class CascadeTask : public TrainingTask {
                 frames.push_back({data.data[t].trajectory, data.data[t].data, data.areas[t]});
             const auto window = window_operator(nullptr, shape, options_.run.threads, device_);
             window->set_window(frames, coils, data.maps);
-            x = module_.reconstruct(x, RadialConsistency(window, device_), type_);
+            x = module_.reconstruct(x, RadialConsistency(window, device_), type_, nullptr, cycle);
         }
         if (images) {
             const at::Tensor host = x.detach().to(at::kCPU).contiguous();
