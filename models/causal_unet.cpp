@@ -2,6 +2,7 @@
 #include "causal_unet.hpp"
 
 #include "causal_unet_module.hpp"
+#include "plane_networks.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "torch_file.hpp"
@@ -11,6 +12,7 @@
 #include <c10/core/InferenceMode.h>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 namespace mri {
 
@@ -113,11 +115,16 @@ struct CausalUnet::State {
           device(open_device(r.device)),
           type(compute_type(r.precision, device)),
           metadata(file.metadata),
-          module(causal_unet_options_of(file, name), file),
-          mean(module.options().mean_frames) {
+          unet(causal_unet_options_of(file, name)),
+          mean(unet.mean_frames) {
         check_finite(file, name);
+        if (device.is_cpu() && planes::kernels(plane_type(type))) {
+            planes.emplace(unet, file, plane_type(type), r.threads);
+            return;
+        }
         const c10::InferenceMode inference;
-        module.to(device, type);
+        module.emplace(unet, file);
+        module->to(device, type);
     }
 
     /// Edges repeated up to multiples of 4, as [1][T][H][W][difference, mean] in memory.
@@ -146,6 +153,8 @@ struct CausalUnet::State {
     void reset() {
         mean.reset();
         memory.layers.clear();
+        if (planes)
+            planes->reset();
         height = width = 0;
     }
 
@@ -153,9 +162,11 @@ struct CausalUnet::State {
     at::Device device;
     at::ScalarType type;
     std::map<std::string, std::string> metadata;
-    CausalUnetModule module;
+    CausalUnetOptions unet;
     RunningMean mean;
+    std::optional<CausalUnetModule> module; // where there are no planes
     CausalMemory memory;
+    std::optional<PlaneCausalUnet> planes;
     int height = 0; // of the frames so far; 0: there were none
     int width = 0;
 };
@@ -173,7 +184,7 @@ CausalUnet& CausalUnet::operator=(CausalUnet&&) noexcept = default;
 CausalUnet::~CausalUnet() = default;
 
 const CausalUnetOptions& CausalUnet::options() const {
-    return state_->module.options();
+    return state_->unet;
 }
 
 const std::map<std::string, std::string>& CausalUnet::metadata() const {
@@ -211,14 +222,16 @@ void CausalUnet::run(std::span<const float> input, std::span<float> output, cons
         torch_call("the network", [&] {
             set_torch_threads(s.run.threads);
             const c10::InferenceMode inference;
-            const at::Tensor y =
-                s.module.forward(s.network_input(input, shape).to(s.device), s.type, &s.memory)
-                    .to(at::kCPU)
-                    .squeeze(0)
-                    .squeeze(0)
-                    .narrow(1, 0, shape.height)
-                    .narrow(2, 0, shape.width)
-                    .contiguous();
+            const at::Tensor x = s.network_input(input, shape);
+            at::Tensor y;
+            if (s.planes) {
+                y = at::empty({1, 1, x.size(2), x.size(3), x.size(4)}, at::kFloat);
+                s.planes->run(values_of(x), values_of(y), shape.frames, static_cast<int>(x.size(3)),
+                              static_cast<int>(x.size(4)));
+            } else {
+                y = s.module->forward(x.to(s.device), s.type, &s.memory).to(at::kCPU);
+            }
+            y = y.squeeze(0).squeeze(0).narrow(1, 0, shape.height).narrow(2, 0, shape.width).contiguous();
             std::copy_n(y.data_ptr<float>(), shape.count(), output.begin());
         });
     } catch (...) {

@@ -2,6 +2,7 @@
 #include "network.hpp"
 
 #include "intensity.hpp"
+#include "plane_networks.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "torch_file.hpp"
@@ -80,16 +81,23 @@ struct Network::State {
           device(open_device(run.device)),
           type(compute_type(run.precision, device)),
           metadata(file.metadata),
-          module(unet_options_of(file, name), file) {
+          unet(unet_options_of(file, name)) {
+        if (device.is_cpu() && planes::kernels(plane_type(type))) {
+            planes.emplace(unet, file, plane_type(type), run.threads);
+            return;
+        }
         const c10::InferenceMode inference;
-        module.to(device, type);
+        module.emplace(unet, file);
+        module->to(device, type);
     }
 
     RunOptions options;
     at::Device device;
     at::ScalarType type;
     std::map<std::string, std::string> metadata;
-    UnetModule module;
+    UnetOptions unet;
+    std::optional<UnetModule> module; // where there are no planes
+    std::optional<PlaneUnet> planes;
 };
 
 Network Network::load(const std::string& path, const RunOptions& options) {
@@ -111,7 +119,7 @@ Network& Network::operator=(Network&&) noexcept = default;
 Network::~Network() = default;
 
 const UnetOptions& Network::unet() const {
-    return state_->module.options();
+    return state_->unet;
 }
 
 const std::map<std::string, std::string>& Network::metadata() const {
@@ -150,16 +158,21 @@ void Network::run(std::span<const float> input, std::span<float> output, const W
     torch_call("the network", [&] {
         set_torch_threads(state_->options.threads);
         const c10::InferenceMode inference;
-        const at::Tensor x =
-            network_input(input, shape, *scale, state_->module.options().mean_input).to(state_->device);
-        const at::Tensor y = state_->module.forward(x, state_->type)
-                                 .to(at::kCPU)
-                                 .squeeze(0)
-                                 .squeeze(0)
-                                 .narrow(0, 0, shape.frames)
-                                 .narrow(1, 0, shape.height)
-                                 .narrow(2, 0, shape.width)
-                                 .contiguous();
+        const at::Tensor x = network_input(input, shape, *scale, unet().mean_input);
+        at::Tensor y;
+        if (state_->planes) {
+            y = at::empty({1, 1, x.size(2), x.size(3), x.size(4)}, at::kFloat);
+            state_->planes->run(values_of(x), values_of(y), static_cast<int>(x.size(2)),
+                                static_cast<int>(x.size(3)), static_cast<int>(x.size(4)));
+        } else {
+            y = state_->module->forward(x.to(state_->device), state_->type).to(at::kCPU);
+        }
+        y = y.squeeze(0)
+                .squeeze(0)
+                .narrow(0, 0, shape.frames)
+                .narrow(1, 0, shape.height)
+                .narrow(2, 0, shape.width)
+                .contiguous();
         const float* from = y.data_ptr<float>();
         std::transform(from, from + shape.count(), output.begin(), [s = *scale](float v) { return v * s; });
     });

@@ -3,10 +3,12 @@
 #pragma once
 
 #include "network.hpp"
+#include "plane_convolution.hpp"
 #include "plugins/common/error.hpp"
 
 #include <ATen/ATen.h>
 #include <new>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -38,6 +40,16 @@ at::Device open_device(const std::string& name);
 /// What `precision` means on `device`: automatic is bfloat16 where the processor multiplies in it
 /// (AVX512_BF16) or on CUDA.
 at::ScalarType compute_type(Precision precision, const at::Device& device);
+
+/// A compute_type() on the processor, as planes::kernels() counts them.
+inline planes::Type plane_type(at::ScalarType type) {
+    return type == at::kBFloat16 ? planes::Type::bfloat16 : planes::Type::float32;
+}
+
+/// The values of a dense float32 tensor in memory, in the order in which they lie there.
+inline std::span<float> values_of(const at::Tensor& dense) {
+    return {static_cast<float*>(dense.data_ptr()), static_cast<std::size_t>(dense.numel())};
+}
 
 /// Sets the number of threads that LibTorch uses from the calling thread; 0 means one per core.
 void set_torch_threads(int threads);

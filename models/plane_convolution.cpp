@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "plane_convolution.hpp"
+
+#include "convolution3d.hpp"
+#include "plugins/common/error.hpp"
+#include "plugins/common/sizes.hpp"
+#include "plugins/gridding/simd.hpp"
+#include "plugins/gridding/threads.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#ifdef MRI_HAVE_PLANE_CONVOLUTION
+#include <cpuid.h>
+#endif
+
+namespace mri::planes {
+
+namespace {
+
+constexpr int lanes = 16;
+constexpr int reach = 15; // pixels that a tap may lie aside: the zeros before a row
+constexpr std::size_t max_words = std::size_t{1} << 32;
+
+int channels_per_word(Type type) {
+    return type == Type::bfloat16 ? 2 : 1;
+}
+
+int words_of(Type type, int channels) {
+    return (channels + channels_per_word(type) - 1) / channels_per_word(type);
+}
+
+Word word_of(Type type, float even, float odd) {
+    if (type == Type::float32)
+        return std::bit_cast<Word>(even);
+    return static_cast<Word>(convolution3d::to_bfloat16(even)) |
+           static_cast<Word>(convolution3d::to_bfloat16(odd)) << 16;
+}
+
+#ifdef MRI_HAVE_PLANE_CONVOLUTION
+bool multiplies_matrices() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1U) != 0; // AMX-BF16
+}
+#endif
+
+/// Even numbers of channels, as equal as they can be: pairs share a word.
+std::vector<int> blocks_of(int outputs, int most) {
+    std::vector<int> out;
+    for (int left = outputs, count = (outputs + most - 1) / most; left > 0; --count) {
+        const int share = (left + count - 1) / count;
+        const int size = left == 1 ? 1 : std::min(share + share % 2, left - left % 2);
+        out.push_back(size);
+        left -= size;
+        count = std::max(count, 2); // an odd one is left over
+    }
+    return out;
+}
+
+/// Vectors of pixels in a row's tiles: as many as a tile may hold, as equal as they can be.
+int pixels_of(int width) {
+    const int vectors = (width + lanes - 1) / lanes;
+    const int tiles = (vectors + 3) / 4;
+    return (vectors + tiles - 1) / tiles;
+}
+
+/// Calls body(begin, end) for pieces of 0..count-1.
+void in_pieces(ThreadPool& pool, int count, const std::function<void(int, int)>& body) {
+    const int pieces = std::min(count, 8 * pool.threads());
+    pool.parallel_for(pieces, [&](int piece, int) {
+        const auto bound = [&](int i) {
+            return static_cast<int>(static_cast<std::int64_t>(count) * i / pieces);
+        };
+        body(bound(piece), bound(piece + 1));
+    });
+}
+
+} // namespace
+
+const Kernels* kernels([[maybe_unused]] Type type) {
+#ifdef MRI_HAVE_PLANE_CONVOLUTION
+    __builtin_cpu_init();
+    if (simd::selected() != simd::Isa::avx512 || !__builtin_cpu_supports("bmi2"))
+        return nullptr;
+    if (type == Type::float32)
+        return &kernels_avx512_float32;
+    if (__builtin_cpu_supports("avx512bf16") && !multiplies_matrices())
+        return &kernels_avx512_bfloat16;
+#endif
+    return nullptr;
+}
+
+Layout::Layout(Type t, int c, int h, int w)
+    : type(t), channels(c), words(words_of(t, c)), height(h), width(w) {
+    if (c < 1 || h < 1 || w < 1)
+        throw Error(Errc::format, "frames without pixels or channels cannot be computed");
+    const auto vectors = (static_cast<std::size_t>(w) + lanes - 1) / lanes + 1;
+    // An odd number of cache lines, so that the planes of a row do not compete for the same places.
+    plane = static_cast<std::ptrdiff_t>((vectors | 1U) * lanes);
+    frame = static_cast<std::ptrdiff_t>(checked_product(
+        {static_cast<std::size_t>(plane), static_cast<std::size_t>(words), static_cast<std::size_t>(h)},
+        max_words, "a frame of a network"));
+    row = plane * words;
+}
+
+Frames::Frames(int count, const Layout& layout) : layout_(layout), count_(count) {
+    const std::size_t words =
+        checked_product({static_cast<std::size_t>(count), static_cast<std::size_t>(layout.frame)}, max_words,
+                        "the features of a network") +
+        2 * lanes;
+    data_.reset(static_cast<Word*>(::operator new(words * sizeof(Word), std::align_val_t(64))));
+    std::memset(data_.get(), 0, words * sizeof(Word));
+}
+
+std::vector<const Word*> Frames::inputs() const {
+    std::vector<const Word*> out;
+    for (int t = 0; t < count_; ++t)
+        out.push_back(frame(t));
+    return out;
+}
+
+std::vector<Word*> Frames::outputs(int first, int step) {
+    std::vector<Word*> out;
+    for (int t = first; t < count_; t += step)
+        out.push_back(frame(t));
+    return out;
+}
+
+void Frames::set(int t, std::span<const float> values) {
+    const Layout& l = layout_;
+    const int per_word = channels_per_word(l.type);
+    const float* pixel = values.data();
+    for (int y = 0; y < l.height; ++y)
+        for (int x = 0; x < l.width; ++x, pixel += l.channels)
+            for (int word = 0; word < l.words; ++word) {
+                const int c = word * per_word;
+                const bool two = per_word == 2 && c + 1 < l.channels;
+                frame(t)[y * l.row + word * l.plane + x] =
+                    word_of(l.type, pixel[c], two ? pixel[c + 1] : 0.0F);
+            }
+}
+
+void Frames::get(int t, int channel, std::span<float> out) const {
+    for (int y = 0; y < layout_.height; ++y)
+        std::memcpy(out.data() + static_cast<std::ptrdiff_t>(y) * layout_.width,
+                    frame(t) + y * layout_.row + channel * layout_.plane,
+                    static_cast<std::size_t>(layout_.width) * sizeof(float));
+}
+
+Convolution::Convolution(Type type, std::vector<int> inputs, int outputs, std::vector<Tap> taps,
+                         const Weight& weight, std::vector<float> bias, float slope)
+    : type_(type),
+      inputs_(std::move(inputs)),
+      outputs_(outputs),
+      taps_(std::move(taps)),
+      bias_(std::move(bias)),
+      slope_(slope) {
+    bias_.resize(static_cast<std::size_t>(outputs), 0.0F);
+    for (const Tap& tap : taps_) {
+        if (std::abs(tap.dx) > reach)
+            throw Error(Errc::settings, "a kernel of a network reaches at most 15 pixels");
+        first_.push_back(per_output_);
+        per_output_ +=
+            static_cast<std::size_t>(words_of(type_, inputs_[static_cast<std::size_t>(tap.source)]));
+    }
+    const int per_word = channels_per_word(type_);
+    for (int o = 0; o < outputs_; ++o)
+        for (int k = 0; k < static_cast<int>(taps_.size()); ++k) {
+            const int channels = inputs_[static_cast<std::size_t>(taps_[static_cast<std::size_t>(k)].source)];
+            for (int i = 0; i < channels; i += per_word)
+                weights_.push_back(word_of(type_, weight(k, o, i),
+                                           per_word == 2 && i + 1 < channels ? weight(k, o, i + 1) : 0.0F));
+        }
+}
+
+void Convolution::pack(int pixels) {
+    if (packed_for_ == pixels)
+        return;
+    blocks_ = blocks_of(outputs_, most_channels[pixels]);
+    packed_.clear();
+    packed_.reserve(weights_.size());
+    std::size_t first = 0;
+    for (const int block : blocks_) {
+        for (std::size_t word = 0; word < per_output_; ++word)
+            for (std::size_t o = 0; o < static_cast<std::size_t>(block); ++o)
+                packed_.push_back(weights_[(first + o) * per_output_ + word]);
+        first += static_cast<std::size_t>(block);
+    }
+    packed_for_ = pixels;
+}
+
+void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const Target& target,
+                      const std::vector<const Word*>* add) {
+    const Kernels* kernel = kernels(type_);
+    if (!kernel)
+        throw Error(Errc::failed, "this processor has no kernels for such convolutions");
+    const Layout& in = sources[0].layout;
+    const Layout& out = target.layout;
+    const bool out_float = type_ != Type::float32 && out.type == Type::float32;
+    bool fits = sources.size() == inputs_.size() && out.channels == outputs_ &&
+                out.height == in.height * target.step && out.width == in.width * target.step &&
+                (!add || add->size() == target.frames.size());
+    for (std::size_t s = 0; s < sources.size(); ++s)
+        fits = fits && sources[s].layout == Layout(type_, inputs_[s], in.height, in.width);
+    if (!fits)
+        throw Error(Errc::failed, "a convolution was given frames of another shape");
+    const int pixels = pixels_of(in.width);
+    pack(pixels);
+
+    const int rows = static_cast<int>(target.frames.size()) * in.height;
+    in_pieces(pool, rows, [&](int begin, int end) {
+        std::vector<TapRow> taps;
+        taps.reserve(taps_.size());
+        for (int r = begin; r < end; ++r) {
+            const int t = r / in.height;
+            const int y = r % in.height;
+            taps.clear();
+            for (std::size_t k = 0; k < taps_.size(); ++k) {
+                const Tap& tap = taps_[k];
+                const Source& source = sources[static_cast<std::size_t>(tap.source)];
+                const int frame = t + source.lead + tap.dt;
+                const int row = y + tap.dy;
+                if (row < 0 || row >= in.height || frame < 0 ||
+                    frame >= static_cast<int>(source.frames.size()) ||
+                    !source.frames[static_cast<std::size_t>(frame)])
+                    continue;
+                taps.push_back(
+                    {source.frames[static_cast<std::size_t>(frame)] + row * source.layout.row + tap.dx,
+                     source.layout.words, first_[k]});
+            }
+            const std::ptrdiff_t at = (y * target.step + target.y0) * out.row;
+            Word* to = target.frames[static_cast<std::size_t>(t)] + at + target.x0;
+            const Word* from = add ? (*add)[static_cast<std::size_t>(t)] + at : nullptr;
+            for (int x = 0; x < in.width; x += lanes * pixels) {
+                const int vectors = std::min(pixels, (in.width - x + lanes - 1) / lanes);
+                int first = 0;
+                for (const int block : blocks_) {
+                    const std::ptrdiff_t plane =
+                        (out_float ? first : first / channels_per_word(type_)) * out.plane;
+                    kernel->tile(vectors, block,
+                                 {taps.data(), taps.size(), in.plane,
+                                  packed_.data() + static_cast<std::size_t>(first) * per_output_,
+                                  bias_.data() + first, slope_, from ? from + plane : nullptr, to + plane,
+                                  out.plane, target.step, out_float, x, in.width});
+                    first += block;
+                }
+            }
+        }
+    });
+}
+
+void max_pool(ThreadPool& pool, const std::vector<const Word*>& in, const Layout& in_layout,
+              const std::vector<Word*>& out, const Layout& out_layout, bool over_time) {
+    const Kernels* kernel = kernels(in_layout.type);
+    const std::size_t frames = over_time ? 2 : 1;
+    if (!kernel || in.size() != frames * out.size() || in_layout.words != out_layout.words ||
+        in_layout.height != 2 * out_layout.height || in_layout.width != 2 * out_layout.width)
+        throw Error(Errc::failed, "a pooling was given frames of another shape");
+    in_pieces(pool, static_cast<int>(out.size()) * out_layout.height, [&](int begin, int end) {
+        for (int r = begin; r < end; ++r) {
+            const auto t = static_cast<std::size_t>(r / out_layout.height);
+            const int y = r % out_layout.height;
+            const Word* rows[4];
+            int count = 0;
+            for (std::size_t f = 0; f < frames; ++f)
+                for (int dy = 0; dy < 2; ++dy)
+                    rows[count++] = in[frames * t + f] + (2 * y + dy) * in_layout.row;
+            kernel->pool(rows, count, in_layout.words, in_layout.plane, out[t] + y * out_layout.row,
+                         out_layout.plane, out_layout.width);
+        }
+    });
+}
+
+void add(ThreadPool& pool, Word* a, const Word* b, const Layout& layout) {
+    const Kernels* kernel = kernels(layout.type);
+    if (!kernel)
+        throw Error(Errc::failed, "this processor has no kernels for such convolutions");
+    in_pieces(pool, layout.height, [&](int begin, int end) {
+        // Zeros between the rows stay zeros; the ones before the first belong to the frame before.
+        for (int y = begin; y < end; ++y)
+            kernel->add(a + y * layout.row, b + y * layout.row, static_cast<int>(layout.row) - lanes);
+    });
+}
+
+} // namespace mri::planes
