@@ -242,9 +242,10 @@ class CascadeTask : public TrainingTask {
         space.strip_limit = start_strip_limit;
         out.start.resize(shape.count());
         if (options_.cascade.causal) {
-            RunningBackground start(space, Combine::none, options_.cascade.mean_frames);
+            RunningBackground start(space, Combine::adaptive, options_.cascade.mean_frames);
             for (std::size_t t = 0; t < views.size(); ++t)
                 start.reconstruct(views[t], out.start.data() + t * pixels);
+            out.maps.assign(start.sensitivities().begin(), start.sensitivities().end());
         } else {
             WindowReconstruction start(space, Density::clipped, Combine::adaptive, {});
             start.solve(views);

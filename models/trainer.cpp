@@ -476,8 +476,6 @@ TrainResult Trainer::State::run(const Callback& callback) {
 Trainer::Trainer(const TrainOptions& options) {
     if (options.kind == NetworkKind::cascade) {
         check_cascade_options(options.cascade);
-        check(!options.cascade.causal || options.scan.coils == 1,
-              "a causal cascade is trained on one coil: its start has no sensitivities");
         check(options.loss != Loss::ssim, "SSIM is of magnitudes, and a cascade's images are complex");
         check(options.scan.spokes_min >= 1 && options.scan.spokes_max >= options.scan.spokes_min &&
                   options.scan.spokes_max <= 4096,

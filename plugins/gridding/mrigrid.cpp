@@ -17,8 +17,9 @@
  *
  * background=N, for trajectories that rotate, keeps a running mean of the last N frames and adds to it what
  * each frame measures beyond it: still parts lose their streaks at once, and nothing waits for later frames.
- * Not with combine=adaptive. The mean starts anew with a series, where data were lost, and when the imaged
- * plane moves; density is not asked then. See mrirecon for what whole windows of frames give.
+ * The mean starts anew with a series, where data were lost, and when the imaged plane moves; density is not
+ * asked then. With combine=adaptive sensitivities come from it. See mrirecon for what whole windows of frames
+ * give.
  *
  * attach-kspace puts the frame onto the image as side data (role kspace), for networks that keep to the data.
  * With combine=adaptive attach-sensitivities puts the coils' sensitivities there too (role sensitivities): a
@@ -98,8 +99,6 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     bool start() override {
         settings_ = settings();
         check_attached(settings_.attach_sensitivities, settings_.combine);
-        if (settings_.background > 0)
-            RunningBackground::check(settings_.combine);
         device_ = device_for(*this, settings_.device);
         return true;
     }
@@ -181,9 +180,11 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
 
   private:
     void attach_sensitivities(GstBuffer* out) {
-        const std::size_t version = reconstruction_->sensitivities_version();
+        const std::size_t version =
+            background_ ? background_->sensitivities_version() : reconstruction_->sensitivities_version();
         if (!sensitivities_ || version != version_)
-            sensitivities_ = sensitivity_sample(reconstruction_->sensitivities(), in_);
+            sensitivities_ = sensitivity_sample(
+                background_ ? background_->sensitivities() : reconstruction_->sensitivities(), in_);
         version_ = version;
         add_side(out, Role::sensitivities, sensitivities_.get());
     }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 #include <string>
 #include <vector>
 
@@ -30,11 +31,42 @@ struct RunningBackground::State {
     std::size_t pixels;
     std::size_t coils;
     DeviceNufft nufft;
-    int count = 0;                  ///< frames in the background
-    std::vector<cfloat> background; ///< M: [coil][y][x]
-    std::vector<cfloat> image;      ///< of the frame, likewise
-    std::vector<cfloat> step;       ///< likewise
-    std::vector<cfloat> rest;       ///< [coil][point]
+    int count = 0;                         ///< frames in the background
+    std::vector<cfloat> background;        ///< M: [coil][y][x]
+    std::vector<cfloat> image;             ///< of the frame, likewise
+    std::vector<cfloat> step;              ///< likewise
+    std::vector<cfloat> rest;              ///< [coil][point]
+    std::vector<cfloat> maps;              ///< sensitivities: [coil][y][x]
+    std::size_t version = 0;               ///< of them
+    std::size_t seen = 0;                  ///< frames since forget()
+    std::future<std::vector<cfloat>> next; ///< maps that are being made
+
+    bool adaptive() const { return combine == Combine::adaptive && space.coils > 1; }
+
+    /// The maps of this frame.
+    void update_maps() {
+        constexpr std::size_t each = 16, delay = 8; // frames
+        ++seen;
+        const auto estimate = [this](const std::vector<cfloat>& images) {
+            std::vector<cfloat> out(images.size());
+            estimate_sensitivities(images.data(), space.coils, space.width, space.height, out.data());
+            return out;
+        };
+        const auto take = [this](std::vector<cfloat> made) {
+            maps = std::move(made);
+            ++version;
+            nufft.set_sensitivities(maps.data(), space.coils);
+        };
+        if (seen <= each) {
+            if ((seen & (seen - 1)) == 0)
+                take(estimate(background));
+        } else if (seen % each == 0) {
+            next =
+                std::async(std::launch::async, [estimate, images = background] { return estimate(images); });
+        } else if (seen % each == delay && next.valid()) {
+            take(next.get());
+        }
+    }
 
     /// Areas of the clipped ramp, times `share`, for adjoints of the image's scale.
     std::vector<float> areas(const FrameView& frame, double strip_limit, double share) const {
@@ -46,12 +78,17 @@ struct RunningBackground::State {
         return out;
     }
 
-    /// x += A^H areas (y - A x).
-    void add_misfit(const FrameView& frame, std::vector<cfloat>& x, std::span<const float> areas) {
+    /// rest = y - A x.
+    void find_rest(const FrameView& frame, const std::vector<cfloat>& x) {
         rest.resize(frame.samples.size());
         nufft.forward(x.data(), rest.data(), space.coils);
         for (std::size_t i = 0; i < rest.size(); ++i)
             rest[i] = frame.samples[i] - rest[i];
+    }
+
+    /// x += A^H areas (y - A x).
+    void add_misfit(const FrameView& frame, std::vector<cfloat>& x, std::span<const float> areas) {
+        find_rest(frame, x);
         nufft.adjoint(rest.data(), areas, step.data(), space.coils);
         arrays::add_scaled(x.data(), 1, step.data(), x.size());
     }
@@ -63,17 +100,9 @@ RunningBackground::RunningBackground(const ReconstructionSpace& space, Combine c
     if (space.sampling == KspaceSampling::cartesian)
         throw Error(Errc::settings,
                     "a running background is for trajectories that rotate, not for Cartesian ones");
-    check(combine);
     if (space.width < 1 || space.height < 1 || space.coils < 1)
         throw Error(Errc::format, "a reconstruction needs a size and at least one coil");
     state_ = std::make_unique<State>(space, combine, frames);
-}
-
-void RunningBackground::check(Combine combine) {
-    if (combine == Combine::adaptive)
-        throw Error(Errc::settings,
-                    "a running background leaves no time for sensitivities: set combine to rss "
-                    "or none");
 }
 
 RunningBackground::~RunningBackground() = default;
@@ -82,6 +111,16 @@ RunningBackground& RunningBackground::operator=(RunningBackground&&) noexcept = 
 
 void RunningBackground::forget() {
     state_->count = 0;
+    state_->seen = 0;
+    state_->next = {}; // waits for it
+}
+
+std::span<const cfloat> RunningBackground::sensitivities() const {
+    return state_->maps;
+}
+
+std::size_t RunningBackground::sensitivities_version() const {
+    return state_->version;
 }
 
 void RunningBackground::reconstruct(const FrameView& frame, cfloat* images) {
@@ -105,8 +144,17 @@ void RunningBackground::reconstruct(const FrameView& frame, cfloat* images) {
         std::fill(s.background.begin(), s.background.end(), cfloat{});
     s.count = std::min(s.count + 1, s.frames);
     s.add_misfit(frame, s.background, s.areas(frame, s.count, 1.0 / s.count));
+    const std::vector<float> areas = s.areas(frame, s.space.strip_limit, 1.0);
+    if (s.adaptive()) {
+        s.update_maps();
+        s.find_rest(frame, s.background);
+        s.nufft.adjoint_sense(s.rest.data(), areas, images);
+        combine_coils(s.background.data(), s.maps.data(), s.space.coils, s.pixels, s.step.data());
+        arrays::add_scaled(images, 1, s.step.data(), s.pixels);
+        return;
+    }
     s.image = s.background;
-    s.add_misfit(frame, s.image, s.areas(frame, s.space.strip_limit, 1.0));
+    s.add_misfit(frame, s.image, areas);
     if (s.combine == Combine::rss)
         root_sum_of_squares(s.image.data(), s.space.coils, s.pixels, images);
     else

@@ -20,12 +20,9 @@ namespace mri {
 /// forward and two back.
 class RunningBackground {
   public:
-    /// `frames`: how many the background averages. Throws Errc::settings unless `frames` is above 0, for
-    /// Cartesian frames, which need no background, and for Combine::adaptive: sensitivities take longer than
-    /// a frame.
+    /// `frames`: how many the background averages. Throws Errc::settings unless `frames` is above 0, and for
+    /// Cartesian frames, which need no background.
     RunningBackground(const ReconstructionSpace& space, Combine combine, int frames);
-    /// Throws Errc::settings for a combination that cannot be.
-    static void check(Combine combine);
     ~RunningBackground();
     RunningBackground(RunningBackground&&) noexcept;
     RunningBackground& operator=(RunningBackground&&) noexcept;
@@ -35,6 +32,13 @@ class RunningBackground {
     void reconstruct(const FrameView& frame, cfloat* images);
     /// The next frame is the first.
     void forget();
+    /// Combine::adaptive of several coils: what the last image was combined with, [coil][height][width], root
+    /// sum of squares 1; else empty. They come from the background: after 1, 2, 4, 8 and 16 frames, and then
+    /// every 16 frames in a thread of their own, since they take longer than a frame; each such set counts
+    /// from 8 frames later on, however fast the thread was.
+    std::span<const cfloat> sensitivities() const;
+    /// Another number whenever they have other values.
+    std::size_t sensitivities_version() const;
 
   private:
     struct State;

@@ -95,7 +95,7 @@ class WindowSamples {
             throw Error(Errc::format,
                         "An image of " + std::to_string(coils) +
                             " coils came without their sensitivities, which data consistency needs "
-                            "(mrirecon attach-sensitivities=true attaches them)");
+                            "(mrigrid and mrirecon combine=adaptive attach-sensitivities=true attach them)");
         const ImageInfo maps = ImageInfo::from_caps(gst_sample_get_caps(side));
         if (maps.format != SampleFormat::c64 || maps.channels != coils || maps.width != info.width ||
             maps.height != info.height)
