@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // mri-weights: what a weights file holds, and the same weights in another format.
+#include "network.hpp"
 #include "plugins/common/error.hpp"
+#include "torch_export.hpp"
 #include "torch_file.hpp"
-#include "torch_module.hpp"
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -34,11 +35,11 @@ int convert(const std::string& from, const std::string& to) {
     else if (kind == ".pth")
         write_weights_bytes(to, format_torch(file));
     else if (kind == ".pt")
-        write_torchscript_unet(to, file, path);
+        write_torchscript(to, file, path);
     else
         throw Error(Errc::settings, "'" + to +
                                         "' must end in .safetensors, .pth (PyTorch state dict) or .pt "
-                                        "(TorchScript module of a U-Net)");
+                                        "(TorchScript module)");
     return 0;
 }
 
@@ -54,10 +55,10 @@ int main(int argc, char** argv) {
     std::string to;
     auto* list = app.add_subcommand("show", "Print metadata, names and shapes");
     list->add_option("FILE", from, "Weights file, or the name of an installed one")->required();
-    auto* conversion = app.add_subcommand(
-        "convert",
-        "Write the weights as .safetensors, .pth (state dict) or .pt (TorchScript, U-Net only, with "
-        "a description that mritorch reads beside it)");
+    auto* conversion =
+        app.add_subcommand("convert", "Write the weights as .safetensors, .pth (state dict) or .pt "
+                                      "(TorchScript module, not of a cascade; with "
+                                      "a description for mritorch beside it where that runs the module)");
     conversion->add_option("FROM", from, "Weights file, or the name of an installed one")->required();
     conversion->add_option("TO", to, "File to write; its ending says the format")->required();
     try {

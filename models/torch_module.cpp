@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "torch_module.hpp"
 
-#include "intensity.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "torch_file.hpp"
 #include "torch_runtime.hpp"
-#include "unet_module.hpp"
 #include "zip_file.hpp"
 
 #include <algorithm>
 #include <array>
 #include <c10/core/InferenceMode.h>
 #include <chrono>
-#include <cstdio>
 #include <cstring>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/csrc/jit/api/module.h>
@@ -257,74 +254,6 @@ double TorchModule::warm_up(const WindowShape& shape) {
         seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
     return seconds;
-}
-
-void write_torchscript_unet(const std::string& path, const TensorFile& weights, const std::string& name) {
-    const UnetOptions options = unet_options_of(weights, name);
-    const std::string activation =
-        options.leak > 0 ? "torch.leaky_relu(x, " + std::to_string(options.leak) + ")" : "torch.relu(x)";
-    std::string code = "def act(self, x):\n    return " + activation + "\n";
-    code += "def forward(self, x):\n    magnitude = x\n";
-    if (options.mean_input)
-        code += "    mean = torch.mean(x, [2], True)\n    x = torch.cat([x - mean, mean.expand_as(x)], 1)\n";
-    const auto convolve = [&](const std::string& layer, bool active) {
-        const std::string call =
-            "torch.conv3d(x, self." + layer + ".weight, self." + layer + ".bias, [1, 1, 1], [1, 1, 1])";
-        code += "    x = " + (active ? "self.act(" + call + ")" : call) + "\n";
-    };
-    const auto pair = [&](const std::string& first, const std::string& second) {
-        convolve(first, true);
-        convolve(second, true);
-    };
-    const auto up = [&](const std::string& layer, const std::string& skip) {
-        const std::string call = "torch.conv_transpose3d(x, self." + layer + ".weight, self." + layer +
-                                 ".bias, [2, 2, 2], [1, 1, 1], [1, 1, 1])";
-        code += "    x = torch.cat([" + (options.up_relu ? "self.act(" + call + ")" : call) + ", " + skip +
-                "], 1)\n";
-    };
-    pair("conv1", "conv1_1");
-    code += "    level1 = x\n    x = torch.max_pool3d(x, [2, 2, 2])\n";
-    pair("conv2", "conv2_2");
-    code += "    level2 = x\n    x = torch.max_pool3d(x, [2, 2, 2])\n";
-    pair("conv3", "conv3_3");
-    up("convT1", "level2");
-    pair("conv4", "conv4_4");
-    up("convT2", "level1");
-    pair("conv5", "conv5_5");
-    convolve("conv6", false);
-    code += "    return torch.relu(x + magnitude)\n";
-
-    const std::string temporary = path + ".part";
-    torch_call("writing the module", [&] {
-        const auto unit = std::make_shared<torch::jit::CompilationUnit>();
-        torch::jit::Module module("__torch__.gst_mri.UNet", unit);
-        std::string layer;
-        std::optional<torch::jit::Module> part;
-        for (const auto& [tensor, shape] : unet_tensors(options)) { // layer.weight, layer.bias, next layer
-            const std::size_t dot = tensor.rfind('.');
-            if (tensor.substr(0, dot) != layer) {
-                layer = tensor.substr(0, dot);
-                part.emplace(c10::QualifiedName("__torch__.gst_mri." + layer), unit);
-            }
-            part->register_parameter(tensor.substr(dot + 1), to_torch(weights.tensors.at(tensor)), false);
-            if (tensor.ends_with(".bias"))
-                module.register_module(layer, *part);
-        }
-        module.define(code);
-        module.eval();
-        module.save(temporary);
-    });
-    const std::vector<std::byte> bytes = read_weights_bytes(temporary);
-    std::remove(temporary.c_str());
-    write_weights_bytes(path, bytes);
-
-    const auto frames = trained_frames(weights.metadata);
-    const std::string dims = "dims=1,1," + (frames ? std::to_string(*frames) : "-1") + ",-1,-1\n";
-    const std::string info =
-        "[modelinfo]\nversion=1.0\ngroup-id=gst-mri-unet\n\n[x]\ndir=input\ntype=float32\n" + dims +
-        "mri-axes=NCTHW\nmri-scale=" + intensity_name + "\n\n[y]\ndir=output\ntype=float32\n" + dims +
-        "mri-axes=NCTHW\n";
-    write_weights_bytes(path + ".modelinfo", std::as_bytes(std::span(info)));
 }
 
 } // namespace mri

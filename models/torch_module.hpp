@@ -58,9 +58,4 @@ class TorchModule {
     std::unique_ptr<State> state_;
 };
 
-/// Writes the U-Net of a weights file as a TorchScript module: magnitude [1, 1, T, H, W] in and out, T, H and
-/// W multiples of 4, already divided by the intensity scale; and its description beside it (path +
-/// ".modelinfo"). Throws what unet_options_of() throws, Errc::open_write and Errc::write.
-void write_torchscript_unet(const std::string& path, const TensorFile& weights, const std::string& name);
-
 } // namespace mri

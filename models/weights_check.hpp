@@ -48,6 +48,10 @@ class Metadata {
     const std::string& name_;
 };
 
+/// The shortest text that reads back as the same number.
+std::string number_text(float value);
+std::string number_text(double value);
+
 /// Which network a weights file says it holds; empty where it says nothing (a state dict from elsewhere).
 std::string network_of(const TensorFile& file);
 

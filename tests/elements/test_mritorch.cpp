@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The modules are PyTorch's own: without a python with torch these tests skip, but for the exported U-Net.
 #include "models/intensity.hpp"
+#include "models/torch_export.hpp"
 #include "models/torch_module.hpp"
 #include "network_support.hpp"
 #include "tests/support/torch_python.hpp"
@@ -222,7 +223,7 @@ TEST_F(MriTorch, ACompiledPackageRunsOnlyWhenTrusted) {
 TEST(MriTorchUnet, RunsTheExportedUnet) {
     const TempDir folder;
     const std::string module = folder.path("net.pt");
-    write_torchscript_unet(module, small_network(), "small");
+    write_torchscript(module, small_network(), "small");
     auto h = harness("mritorch threads=1 weights=" + module);
     gst_harness_set_src_caps(h.get(), image_info(width, height).to_caps().release());
     auto unet = harness("mriunet threads=1 precision=float32 weights=" + [&] {

@@ -7,6 +7,8 @@
     torch_files.py compiled FOLDER     a package that AOTInductor compiled (exit status 3: it cannot here)
     torch_files.py same A.pth B.safetensors     tensors by name, bit for bit
     torch_files.py runs MODULE.pt T H W         loads and runs a TorchScript module of one image channel
+    torch_files.py evaluate MODULE.pt IN.safetensors OUT.safetensors   runs it on the tensors, in order of names;
+                                       its output as "y", beside its parameters
 """
 import collections
 import pathlib
@@ -132,5 +134,16 @@ def runs(path, t, h, w):
     assert "conv1.weight" in module.state_dict(), list(module.state_dict())
 
 
+def evaluate(path, inputs, output):
+    from safetensors.torch import load_file, save_file
+
+    module = torch.jit.load(path)
+    tensors = load_file(inputs)
+    with torch.no_grad():
+        y = module(*(tensors[name] for name in sorted(tensors)))
+    save_file({"y": y.contiguous(), **{k: v.contiguous() for k, v in module.state_dict().items()}}, output)
+
+
 if __name__ == "__main__":
-    {"modules": modules, "floats": floats, "compiled": compiled, "same": same, "runs": runs}[sys.argv[1]](*sys.argv[2:])
+    {"modules": modules, "floats": floats, "compiled": compiled, "same": same, "runs": runs,
+     "evaluate": evaluate}[sys.argv[1]](*sys.argv[2:])
