@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cascade.hpp"
 
+#include "cascade_inference.hpp"
 #include "cascade_module.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
@@ -13,6 +14,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 namespace mri {
 
@@ -103,6 +105,8 @@ struct Cascade::State {
         for (auto& [tensor, parameter] : module.parameters())
             if (parameter.dim() == 5) // eta stays exact
                 parameter = parameter.to(type);
+        if (device.is_cpu() && type == at::kBFloat16 && CascadeInference::covers(module.options()))
+            own.emplace(module.options(), file, run.threads);
     }
 
     RunOptions run;
@@ -110,6 +114,7 @@ struct Cascade::State {
     at::ScalarType type;
     std::map<std::string, std::string> metadata;
     CascadeModule module;
+    std::optional<CascadeInference> own; // in place of the module, where it can be
     std::shared_ptr<WindowOperator> data;
     CascadeModule::Past past; // of stream()
     std::pair<int, int> past_shape{0, 0};
@@ -141,6 +146,10 @@ std::string Cascade::precision() const {
     return state_->type == at::kBFloat16 ? "bfloat16" : "float32";
 }
 
+std::string Cascade::convolutions() const {
+    return state_->own ? state_->own->instruction_set() : "LibTorch";
+}
+
 std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledWindow& window,
                                                                   std::span<std::complex<float>> output,
                                                                   const WindowShape& shape,
@@ -152,6 +161,8 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
                     max_window_values, "a network's window");
     data = take_samples(data, window, output.size(), shape, run.threads, device);
     return torch_call("the network", [&] {
+        if (own)
+            return own->run(*data, window.start, output, shape, history != nullptr);
         set_torch_threads(run.threads);
         const c10::InferenceMode inference;
         const RadialConsistency consistency(data, device);
@@ -191,6 +202,8 @@ std::vector<WindowOperator::Residual> Cascade::stream(const SampledWindow& frame
 
 void Cascade::reset() {
     state_->past = {};
+    if (state_->own)
+        state_->own->reset();
 }
 
 double Cascade::warm_up(const WindowShape& shape) {

@@ -84,6 +84,8 @@ class Cascade {
     const CascadeOptions& options() const;
     const std::map<std::string, std::string>& metadata() const;
     std::string precision() const;
+    /// Whose convolutions: "avx512_bf16", our own (cascade_inference.hpp), or "LibTorch".
+    std::string convolutions() const;
 
   private:
     struct State;

@@ -105,40 +105,58 @@ void WindowOperator::set_window(std::span<const SampledFrame> frames, int coils,
     });
 }
 
+void WindowOperator::apply(std::size_t t, const cfloat* x, Scratch& s, cfloat* out) {
+    const cfloat* images = x;
+    if (!maps_.empty()) {
+        for (std::size_t c = 0; c * pixels_ < maps_.size(); ++c)
+            arrays::multiply(s.images.data() + c * pixels_, maps_.data() + c * pixels_, x, pixels_);
+        images = s.images.data();
+    }
+    s.samples.resize(weights_[t].size() * static_cast<std::size_t>(coils_));
+    nuffts_[t].forward(images, s.samples.data(), coils_);
+    nuffts_[t].adjoint(s.samples.data(), weights_[t], s.images.data(), coils_);
+    combine(s.images.data(), out);
+}
+
 void WindowOperator::normal(std::span<const cfloat> x, std::span<cfloat> out) {
     check_size(x.size(), "an image series");
     check_size(out.size(), "a result");
     pool_.parallel_for(static_cast<int>(frames()), [&](int index, int worker) {
         const auto t = static_cast<std::size_t>(index);
-        Scratch& s = scratch_[static_cast<std::size_t>(worker)];
-        const cfloat* images = x.data() + t * pixels_;
-        if (!maps_.empty()) {
-            for (std::size_t c = 0; c * pixels_ < maps_.size(); ++c)
-                arrays::multiply(s.images.data() + c * pixels_, maps_.data() + c * pixels_,
-                                 x.data() + t * pixels_, pixels_);
-            images = s.images.data();
-        }
-        s.samples.resize(weights_[t].size() * static_cast<std::size_t>(coils_));
-        nuffts_[t].forward(images, s.samples.data(), coils_);
-        nuffts_[t].adjoint(s.samples.data(), weights_[t], s.images.data(), coils_);
-        combine(s.images.data(), out.data() + t * pixels_);
+        apply(t, x.data() + t * pixels_, scratch_[static_cast<std::size_t>(worker)],
+              out.data() + t * pixels_);
     });
+}
+
+void WindowOperator::normal(std::span<const cfloat> x,
+                            const std::function<void(std::size_t t, std::span<const cfloat> normal)>& take) {
+    check_size(x.size(), "an image series");
+    pool_.parallel_for(static_cast<int>(frames()), [&](int index, int worker) {
+        const auto t = static_cast<std::size_t>(index);
+        Scratch& s = scratch_[static_cast<std::size_t>(worker)];
+        s.normal.resize(pixels_);
+        apply(t, x.data() + t * pixels_, s, s.normal.data());
+        take(t, s.normal);
+    });
+}
+
+WindowOperator::Residual WindowOperator::residual(std::size_t t, std::span<const cfloat> x,
+                                                  std::span<const cfloat> normal_x) const {
+    const double power = arrays::dot(x.data(), normal_x.data(), pixels_) -
+                         2 * arrays::dot(x.data(), right_.data() + t * pixels_, pixels_) + power_[t];
+    // Rounding may leave a little below nothing of a perfect fit.
+    const double rest = std::max(0.0, power);
+    return {.relative = power_[t] > 0 ? std::sqrt(rest / power_[t]) : 0.0,
+            .rms = area_[t] > 0 ? std::sqrt(rest / area_[t]) : 0.0};
 }
 
 std::vector<WindowOperator::Residual> WindowOperator::residual(std::span<const cfloat> x,
                                                                std::span<const cfloat> normal_x) const {
     check_size(x.size(), "an image series");
     check_size(normal_x.size(), "a result");
-    std::vector<Residual> out(frames());
-    for (std::size_t t = 0; t < frames(); ++t) {
-        const cfloat* image = x.data() + t * pixels_;
-        const double power = arrays::dot(image, normal_x.data() + t * pixels_, pixels_) -
-                             2 * arrays::dot(image, right_.data() + t * pixels_, pixels_) + power_[t];
-        // Rounding may leave a little below nothing of a perfect fit.
-        const double rest = std::max(0.0, power);
-        out[t].relative = power_[t] > 0 ? std::sqrt(rest / power_[t]) : 0.0;
-        out[t].rms = area_[t] > 0 ? std::sqrt(rest / area_[t]) : 0.0;
-    }
+    std::vector<Residual> out;
+    for (std::size_t t = 0; t < frames(); ++t)
+        out.push_back(residual(t, x.subspan(t * pixels_, pixels_), normal_x.subspan(t * pixels_, pixels_)));
     return out;
 }
 

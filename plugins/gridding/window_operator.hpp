@@ -9,6 +9,7 @@
 
 #include <complex>
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -51,6 +52,10 @@ class WindowOperator {
 
     /// out = N x, both [frame][y][x]. Throws Errc::format for other sizes.
     void normal(std::span<const cfloat> x, std::span<cfloat> out);
+    /// Calls take(t, N x_t) for each frame, on the thread that computed it: what comes next finds it in the
+    /// cache, and may change x_t. Throws as above, and what `take` throws.
+    void normal(std::span<const cfloat> x,
+                const std::function<void(std::size_t t, std::span<const cfloat> normal)>& take);
 
     /// How far images are from the samples of their frame.
     struct Residual {
@@ -60,10 +65,18 @@ class WindowOperator {
     /// Of each frame, from x and N x alone: sum W |A S x - y|^2 / (W H) = <x, N x> - 2 Re <x, b> + <y, W y> /
     /// (W H). `normal_x` is what normal() made of x.
     std::vector<Residual> residual(std::span<const cfloat> x, std::span<const cfloat> normal_x) const;
+    /// The same of frame t alone: x and N x are [y][x].
+    Residual residual(std::size_t t, std::span<const cfloat> x, std::span<const cfloat> normal_x) const;
 
   private:
+    struct Scratch {
+        std::vector<cfloat> images, samples, normal;
+    };
+
     void check_size(std::size_t size, const char* what) const;
     void combine(const cfloat* coil_images, cfloat* out) const;
+    /// N x_t
+    void apply(std::size_t t, const cfloat* x, Scratch& scratch, cfloat* out);
 
     Options options_;
     std::size_t pixels_;
@@ -74,11 +87,8 @@ class WindowOperator {
     std::vector<std::vector<float>> weights_;
     std::vector<cfloat> maps_;
     std::vector<cfloat> right_;
-    std::vector<double> power_; ///< <y, W y> / (W H) of each frame
-    std::vector<double> area_;  ///< sum of W over a frame, times coils / (W H)
-    struct Scratch {
-        std::vector<cfloat> images, samples;
-    };
+    std::vector<double> power_;    ///< <y, W y> / (W H) of each frame
+    std::vector<double> area_;     ///< sum of W over a frame, times coils / (W H)
     std::vector<Scratch> scratch_; ///< of each thread
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/cascade_module.hpp"
+#include "models/convolution3d.hpp"
 #include "models/radial_consistency.hpp"
 #include "models/torch_file.hpp"
 #include "models/trainer.hpp"
@@ -7,6 +8,7 @@
 #include "plugins/gridding/coils.hpp"
 #include "plugins/gridding/density.hpp"
 #include "plugins/gridding/nufft.hpp"
+#include "plugins/gridding/simd.hpp"
 #include "plugins/gridding/trajectory.hpp"
 
 #include <ATen/core/grad_mode.h>
@@ -232,52 +234,151 @@ TEST(Cascade, RunsFromAFileAndCommutesWithTheGain) {
     }
 }
 
-TEST(Cascade, ACausalStreamIsTheSeriesAtOnce) {
-    const CascadeOptions options{.blocks = 2, .filters = 4, .layers = 3, .causal = true, .mean_frames = 3};
-    const Scene scene;
+/// How a causal stream is cut into calls, and what of it may differ from all frames at once.
+void expect_stream_is_series(Cascade& network, const Scene& scene, double tolerance) {
     const auto views = scene.frames();
+    std::vector<cfloat> whole(scene.truth.size()), parts(whole.size()), unused(whole.size());
+    network.run(scene.window(views), whole, scene.shape);
+    const std::size_t pixels = scene.shape.pixels();
+    const auto stream = [&](std::size_t first, std::size_t count) {
+        SampledWindow window = scene.window(views);
+        window.start = window.start.subspan(first * pixels, count * pixels);
+        window.frames = window.frames.subspan(first, count);
+        network.stream(window, std::span(parts).subspan(first * pixels, count * pixels),
+                       {static_cast<int>(count), scene.shape.height, scene.shape.width});
+    };
+    for (int round = 0; round < 2; ++round) { // the second after a reset
+        const std::size_t split[] = {0, 1, 2, 4, 5, 6};
+        for (std::size_t i = 0; i < 5; ++i) {
+            stream(split[i], split[i + 1] - split[i]);
+            if (i == 2) // a series at once is none of the stream's business
+                network.run(scene.window(views), unused, scene.shape);
+        }
+        EXPECT_LE(distance(parts, whole), tolerance) << round;
+        network.reset();
+    }
+    // Without the frames before, a frame is another: the past counts.
+    stream(4, 1);
+    EXPECT_GT(
+        distance(std::span(parts).subspan(4 * pixels, pixels), std::span(whole).subspan(4 * pixels, pixels)),
+        0.01);
+
+    // The future does not: a later frame changes nothing before it.
+    Scene other;
+    for (cfloat& v : other.samples[5])
+        v *= 3;
+    for (std::size_t i = 5 * pixels; i < 6 * pixels; ++i)
+        other.start[i] *= 3;
+    const auto other_views = other.frames();
+    network.run(other.window(other_views), parts, scene.shape);
+    EXPECT_EQ(distance(std::span(parts).first(5 * pixels), std::span(whole).first(5 * pixels)), 0.0);
+    EXPECT_GT(distance(std::span(parts).last(pixels), std::span(whole).last(pixels)), 0.1);
+}
+
+TEST(Cascade, ACausalStreamIsTheSeriesAtOnce) {
+    CascadeOptions options{.blocks = 2, .filters = 4, .layers = 3, .causal = true, .mean_frames = 3};
+    const Scene scene;
     for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
         Cascade network(random_weights(options), "test", {"cpu", precision, 1});
         EXPECT_EQ(network.options(), options);
-        std::vector<cfloat> whole(scene.truth.size()), parts(whole.size());
-        network.run(scene.window(views), whole, scene.shape);
-        const std::size_t pixels = scene.shape.pixels();
-        const auto stream = [&](std::size_t first, std::size_t count) {
-            SampledWindow window = scene.window(views);
-            window.start = window.start.subspan(first * pixels, count * pixels);
-            window.frames = window.frames.subspan(first, count);
-            network.stream(window, std::span(parts).subspan(first * pixels, count * pixels),
-                           {static_cast<int>(count), scene.shape.height, scene.shape.width});
-        };
-        for (int round = 0; round < 2; ++round) { // the second after a reset
-            const std::size_t split[] = {0, 1, 2, 4, 5, 6};
-            for (std::size_t i = 0; i < 5; ++i)
-                stream(split[i], split[i + 1] - split[i]);
-            // The sums' order may differ with the number of frames. Values are of order 1 and each step adds
-            // a few tenths: float32 keeps 1e-7 of that, bfloat16 4e-3.
-            EXPECT_LT(distance(parts, whole), precision == Precision::float32 ? 1e-5 : 5e-3) << round;
-            network.reset();
-        }
-        // Without the frames before, a frame is another: the past counts.
-        stream(4, 1);
-        EXPECT_GT(distance(std::span(parts).subspan(4 * pixels, pixels),
-                           std::span(whole).subspan(4 * pixels, pixels)),
-                  0.01);
-
-        // The future does not: a later frame changes nothing before it.
-        Scene other;
-        for (cfloat& v : other.samples[5])
-            v *= 3;
-        for (std::size_t i = 5 * pixels; i < 6 * pixels; ++i)
-            other.start[i] *= 3;
-        const auto other_views = other.frames();
-        network.run(other.window(other_views), parts, scene.shape);
-        EXPECT_EQ(distance(std::span(parts).first(5 * pixels), std::span(whole).first(5 * pixels)), 0.0);
-        EXPECT_GT(distance(std::span(parts).last(pixels), std::span(whole).last(pixels)), 0.1);
+        // The sums' order may differ with the number of frames. Values are of order 1 and each step adds
+        // a few tenths: float32 keeps 1e-7 of that, bfloat16 4e-3.
+        expect_stream_is_series(network, scene, precision == Precision::float32 ? 1e-5 : 5e-3);
     }
+    if (convolution3d::kernels())
+        for (const int layers : {2, 3, 4}) {
+            options.filters = 16;
+            options.layers = layers;
+            Cascade network(random_weights(options), "test", {"cpu", Precision::bfloat16, 2});
+            EXPECT_EQ(network.convolutions(), "avx512_bf16");
+            expect_stream_is_series(network, scene, 0); // its sums have one order
+        }
     Cascade windows(random_weights({.blocks = 2, .filters = 4, .layers = 3}), "test", plain);
+    const auto views = scene.frames();
     std::vector<cfloat> output(scene.truth.size());
     EXPECT_THROW(windows.stream(scene.window(views), output, scene.shape), Error);
+}
+
+/// A cascade whose convolutions are LibTorch's, as on a processor without AVX-512. Gridding is not touched:
+/// it is planned by the first window.
+Cascade torch_cascade(const TensorFile& file, Precision precision) {
+    const simd::Isa best = simd::selected();
+    simd::select(simd::Isa::portable);
+    Cascade network(file, "test", {"cpu", precision, 1});
+    simd::select(best);
+    EXPECT_EQ(network.convolutions(), "LibTorch");
+    return network;
+}
+
+/// Images by float32, by LibTorch in bfloat16 and by our own convolutions.
+struct ThreeWays {
+    ThreeWays(const TensorFile& file, const Scene& scene) {
+        const auto views = scene.frames();
+        const auto run = [&](Cascade network, std::vector<cfloat>& out) {
+            out.resize(scene.truth.size());
+            return network.run(scene.window(views), out, scene.shape);
+        };
+        const auto exact_residual = run(torch_cascade(file, Precision::float32), exact);
+        run(torch_cascade(file, Precision::bfloat16), torch);
+        std::vector<cfloat> one_thread;
+        run(Cascade(file, "test", {"cpu", Precision::bfloat16, 1}), one_thread);
+        Cascade network(file, "test", {"cpu", Precision::bfloat16, 3});
+        EXPECT_EQ(network.convolutions(), "avx512_bf16");
+        const auto residual = run(std::move(network), own);
+        EXPECT_EQ(one_thread, own) << "the number of threads counts";
+        // A residual follows the images: bfloat16 keeps 8 bits of what the blocks add.
+        for (std::size_t t = 0; t < residual.size(); ++t)
+            EXPECT_NEAR(residual[t].relative, exact_residual[t].relative,
+                        0.02 * exact_residual[t].relative + 1e-3);
+    }
+    std::vector<cfloat> exact, torch, own;
+};
+
+TEST(Cascade, OwnConvolutionsRoundAsLibTorchsDo) {
+    if (!convolution3d::kernels())
+        GTEST_SKIP() << "this processor has no AVX512_BF16";
+    for (const CascadeOptions& options :
+         {CascadeOptions{.blocks = 3}, CascadeOptions{.blocks = 2, .filters = 32, .layers = 2},
+          CascadeOptions{.blocks = 2, .layers = 4, .causal = true, .mean_frames = 3},
+          CascadeOptions{.blocks = 1, .filters = 48, .layers = 5}})
+        for (const int coils : {1, 3}) {
+            // More rows and frames than a thread computes at a time, and no multiple of a tile.
+            const Scene scene(coils, coils > 1 ? 3 : 9, 37);
+            const ThreeWays images(random_weights(options), scene);
+            const double rounding = distance(images.torch, images.exact);
+            EXPECT_GT(rounding, 0.0);
+            // Both round weights and features to bfloat16, at the same places: their errors are of one size,
+            // as root mean squares of 10,000 pixels and more, but not the same errors.
+            EXPECT_LT(distance(images.own, images.exact), 1.3 * rounding)
+                << options.filters << " filters, " << options.layers << " layers, " << coils << " coils";
+            EXPECT_GT(distance(images.exact, scene.start), 20 * rounding) << "the layers do nothing";
+        }
+}
+
+double psnr(const std::vector<cfloat>& images, const std::vector<cfloat>& truth) {
+    double peak = 0, error = 0;
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+        const double value = std::abs(truth[i]), difference = std::abs(images[i]) - value;
+        peak = std::max(peak, value);
+        error += difference * difference;
+    }
+    return 10 * std::log10(peak * peak * static_cast<double>(truth.size()) / error);
+}
+
+TEST(Cascade, OwnConvolutionsKeepTheQualityOfTheShippedOne) {
+    if (!convolution3d::kernels())
+        GTEST_SKIP() << "this processor has no AVX512_BF16";
+    std::string path;
+    try {
+        path = find_weights("cascade.safetensors");
+    } catch (const Error& e) {
+        GTEST_SKIP() << e.what();
+    }
+    const Scene scene(1, 10, 64, 7);
+    const ThreeWays images(read_weights(path), scene);
+    const double exact = psnr(images.exact, scene.truth);
+    EXPECT_NEAR(psnr(images.own, scene.truth), exact, 0.05);
+    EXPECT_GT(exact, psnr(scene.start, scene.truth) + 1) << "the network does nothing here";
 }
 
 TEST(Cascade, OneErrorForWhatItCannotUse) {
