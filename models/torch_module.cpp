@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "torch_module.hpp"
 
+#include "libtorch_name/libtorch_name.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "torch_file.hpp"
@@ -173,6 +174,7 @@ TorchModule TorchModule::load(const std::string& path, const std::string& info, 
     torch_call("loading the module", [&] {
         const c10::InferenceMode inference;
         if (kind == Kind::compiled) {
+            provide_libtorch_name(state->device.is_cuda());
             state->package = std::make_unique<torch::inductor::AOTIModelPackageLoader>(
                 path, "model", false, 1, state->device.is_cuda() ? state->device.index() : -1);
             return;
