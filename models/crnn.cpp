@@ -2,6 +2,7 @@
 #include "crnn.hpp"
 
 #include "crnn_layout.hpp"
+#include "plane_networks.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "radial_consistency.hpp"
@@ -15,6 +16,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -36,6 +38,11 @@ at::Tensor complex_tensor(std::span<const std::complex<float>> values, const Win
     return out;
 }
 
+std::span<std::complex<float>> complex_values(const at::Tensor& contiguous) {
+    return {static_cast<std::complex<float>*>(contiguous.data_ptr()),
+            static_cast<std::size_t>(contiguous.numel())};
+}
+
 } // namespace
 
 struct Crnn::State {
@@ -55,6 +62,12 @@ struct Crnn::State {
             options.iterations = seed ? 10 : 5;
         if (options.tau < 0)
             options.tau = seed ? 0.2F : std::numeric_limits<float>::infinity();
+        if (device.is_cpu() && layout.cell_norm.empty() && layout.shared_norm.empty() &&
+            planes::kernels(plane_type(type))) {
+            planes.emplace(file, layout.input, layout.hidden, layout.iteration, layout.units,
+                           plane_type(type), r.threads);
+            return;
+        }
         const c10::InferenceMode inference;
         for (const auto& [tensor, content] : file.tensors) {
             // Normalisations stay in float32: so do the statistics they belong to.
@@ -124,7 +137,18 @@ struct Crnn::State {
 
     /// `image` is complex [T, H, W]; `consistent` makes its data step.
     template <typename Consistent>
-    at::Tensor forward(at::Tensor image, const Consistent& consistent) const {
+    at::Tensor forward(at::Tensor image, const Consistent& consistent) {
+        if (planes) {
+            planes->begin(static_cast<int>(image.size(0)), static_cast<int>(image.size(1)),
+                          static_cast<int>(image.size(2)));
+            for (int i = 0; i < options.iterations; ++i) {
+                image = image.contiguous();
+                at::Tensor change = at::empty_like(image);
+                planes->step(complex_values(image), complex_values(change));
+                image = consistent(change.add_(image));
+            }
+            return image;
+        }
         const auto units = static_cast<std::size_t>(layout.units);
         std::vector<at::Tensor> hidden(units + 1); // undefined: zeros, before the first iteration
         for (int i = 0; i < options.iterations; ++i) {
@@ -152,7 +176,8 @@ struct Crnn::State {
     at::ScalarType type;
     std::map<std::string, std::string> metadata;
     CrnnLayout layout;
-    Parameters parameters;
+    Parameters parameters; // where there are no planes
+    std::optional<PlaneCrnn> planes;
     std::shared_ptr<WindowOperator> data; // of samples that are on no grid
 };
 

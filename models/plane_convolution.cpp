@@ -209,13 +209,14 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
     const int pixels = pixels_of(in.width);
     pack(pixels);
 
-    const int rows = static_cast<int>(target.frames.size()) * in.height;
-    in_pieces(pool, rows, [&](int begin, int end) {
+    // A row's neighbours in time follow one another, so that they are still near for the next row.
+    const int frames = static_cast<int>(target.frames.size());
+    in_pieces(pool, frames * in.height, [&](int begin, int end) {
         std::vector<TapRow> taps;
         taps.reserve(taps_.size());
         for (int r = begin; r < end; ++r) {
-            const int t = r / in.height;
-            const int y = r % in.height;
+            const int y = r / frames;
+            const int t = r % frames;
             taps.clear();
             for (std::size_t k = 0; k < taps_.size(); ++k) {
                 const Tap& tap = taps_[k];

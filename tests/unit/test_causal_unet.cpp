@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/causal_unet.hpp"
 #include "plugins/common/error.hpp"
+#include "plugins/gridding/simd.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -177,7 +178,16 @@ class Definition {
     const TensorFile& file_;
 };
 
-TEST(CausalUnet, ComputesItsDefinition) {
+/// With convolutions of our own where this processor has them, and with LibTorch's.
+struct EveryCausalUnet : testing::TestWithParam<simd::Isa> {
+    void SetUp() override { simd::select(GetParam()); }
+    void TearDown() override { simd::select(simd::available().back()); }
+};
+INSTANTIATE_TEST_SUITE_P(Convolutions, EveryCausalUnet,
+                         testing::Values(simd::Isa::portable, simd::available().back()),
+                         [](const auto& info) { return std::string(info.index == 0 ? "LibTorch" : "Own"); });
+
+TEST_P(EveryCausalUnet, ComputesItsDefinition) {
     const CausalUnetOptions options{2, 3};
     const WindowShape shape{5, 8, 12};
     const TensorFile file = random_network(options);
@@ -194,7 +204,7 @@ TEST(CausalUnet, ComputesItsDefinition) {
     EXPECT_GT(largest_difference(output, input), 0.1) << "the network does nothing: no test at all";
 }
 
-TEST(CausalUnet, AStreamIsTheSeries) {
+TEST_P(EveryCausalUnet, AStreamIsTheSeries) {
     const WindowShape shape{14, 18, 27}; // no multiples of 4
     const TensorFile file = random_network({8, 6});
     const auto input = random_series(shape);

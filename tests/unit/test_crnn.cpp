@@ -3,6 +3,7 @@
 #include "models/crnn.hpp"
 #include "models/torch_file.hpp"
 #include "plugins/common/error.hpp"
+#include "plugins/gridding/simd.hpp"
 
 #include <cmath>
 #include <complex>
@@ -90,7 +91,16 @@ std::vector<float> npz(const std::vector<std::byte>& file, const std::string& na
     return out;
 }
 
-TEST(Crnn, AgreesWithTheReference) {
+/// With convolutions of our own where this processor has them, and with LibTorch's.
+struct EveryCrnn : testing::TestWithParam<simd::Isa> {
+    void SetUp() override { simd::select(GetParam()); }
+    void TearDown() override { simd::select(simd::available().back()); }
+};
+INSTANTIATE_TEST_SUITE_P(Convolutions, EveryCrnn,
+                         testing::Values(simd::Isa::portable, simd::available().back()),
+                         [](const auto& info) { return std::string(info.index == 0 ? "LibTorch" : "Own"); });
+
+TEST_P(EveryCrnn, AgreesWithTheReference) {
     const Case c = small_case();
     std::vector<cfloat> output(c.image.size());
     for (const bool soft : {false, true}) {
@@ -180,7 +190,7 @@ TEST(Crnn, SamplesAnywhereAreThoseOnTheGridWhereTheyLieThere) {
     }
 }
 
-TEST(Crnn, AgreesWithThePublishedWeights) {
+TEST_P(EveryCrnn, AgreesWithThePublishedWeights) {
     const char* data = std::getenv("GST_MRI_DATA");
     if (!data || !*data)
         GTEST_SKIP() << "GST_MRI_DATA is not set";

@@ -3,6 +3,7 @@
 #include "models/network.hpp"
 #include "models/unet.hpp"
 #include "plugins/common/error.hpp"
+#include "plugins/gridding/simd.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -52,7 +53,16 @@ double largest_difference(const std::vector<float>& a, const std::vector<float>&
 
 const RunOptions plain{"cpu", Precision::float32, 1};
 
-TEST(Unet, AgreesWithTheReference) {
+/// With convolutions of our own where this processor has them, and with LibTorch's.
+struct EveryUnet : testing::TestWithParam<simd::Isa> {
+    void SetUp() override { simd::select(GetParam()); }
+    void TearDown() override { simd::select(simd::available().back()); }
+};
+INSTANTIATE_TEST_SUITE_P(Convolutions, EveryUnet,
+                         testing::Values(simd::Isa::portable, simd::available().back()),
+                         [](const auto& info) { return std::string(info.index == 0 ? "LibTorch" : "Own"); });
+
+TEST_P(EveryUnet, AgreesWithTheReference) {
     for (const char* name : {"seed.safetensors", "figure.safetensors"}) {
         const Case c = load(name);
         Network network(c.weights, name, plain);
@@ -83,7 +93,7 @@ TEST(Unet, HasThePublishedNumberOfParameters) {
     EXPECT_EQ(count, 1550753U); // at 32 filters, one input channel
 }
 
-TEST(Unet, Bfloat16StaysClose) {
+TEST_P(EveryUnet, Bfloat16StaysClose) {
     const Case c = load("seed.safetensors");
     Network network(c.weights, "seed", {"cpu", Precision::bfloat16, 1});
     EXPECT_EQ(network.precision(), "bfloat16");
