@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Times the networks beside python's PyTorch of the same version with the same weights (networks_peer.py:
-// eager, and torch.compile with freezing). Leaves networks.json in the current folder.
+// eager, and torch.compile with freezing). Leaves networks.json in the current folder. Seconds are of the
+// clock, cpu_seconds those of the processor, which count on a machine that others use too.
 //
-//     bench_networks [--network unet|crnn] [--precision float32|bfloat16] [--seconds S] [--threads N]
+//     bench_networks [--network unet|causal-unet|crnn] [--precision float32|bfloat16] [--seconds S]
+//     [--threads N]
 //                    [--frames T] [--side N] [--filters F] [--iterations I]
+#include "models/causal_unet.hpp"
 #include "models/crnn.hpp"
 #include "models/network.hpp"
 #include "tests/bench/race.hpp"
@@ -15,6 +18,7 @@
 #include <complex>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <limits>
@@ -38,7 +42,7 @@ struct Options {
 
 struct Row {
     std::string network, who, precision;
-    double seconds = NAN, peak_mb = NAN, difference = NAN, ratio = NAN;
+    double seconds = NAN, cpu_seconds = NAN, peak_mb = NAN, difference = NAN, ratio = NAN, cpu_ratio = NAN;
     std::string skipped = {};
 };
 
@@ -89,6 +93,19 @@ TensorFile unet_weights(int filters) {
     return file;
 }
 
+TensorFile causal_unet_weights(int filters) {
+    Random random;
+    CausalUnetOptions options;
+    options.filters = filters;
+    TensorFile file;
+    file.metadata = causal_unet_metadata(options);
+    for (const auto& [name, shape] : causal_unet_tensors(options)) {
+        const std::int64_t inputs = shape[1] * (name.starts_with("convT") ? 1 : shape.size() == 5 ? 27 : 9);
+        file.tensors[name] = random.tensor(shape, std::sqrt(2.0F / static_cast<float>(inputs)));
+    }
+    return file;
+}
+
 TensorFile crnn_weights(std::int64_t f) {
     Random random;
     TensorFile file;
@@ -112,17 +129,27 @@ NamedTensor pairs_of(const std::vector<cfloat>& values, const WindowShape& w) {
     return out;
 }
 
-/// Median seconds of `work` within a time budget, at least one run after a first that is not counted.
-double timed(double seconds, const std::function<void()>& work) {
+/// Of all threads.
+double cpu_seconds() {
+    timespec t = {};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// Runs `work` within a time budget, at least once after a first run that is not counted: medians.
+void time_row(Row& row, double seconds, const std::function<void()>& work) {
     work();
-    std::vector<double> times;
+    std::vector<double> times, cpu_times;
     const double end = now() + 1000 * seconds;
     do {
         const double begin = now();
+        const double cpu_begin = cpu_seconds();
         work();
         times.push_back((now() - begin) / 1000);
-    } while (now() + 1000 * times.back() < end && times.size() < 20);
-    return median(times);
+        cpu_times.push_back(cpu_seconds() - cpu_begin);
+    } while (now() + 1000 * times.back() < end && times.size() < 1000);
+    row.seconds = median(times);
+    row.cpu_seconds = median(cpu_times);
 }
 
 std::vector<Precision> precisions(const Options& o) {
@@ -153,9 +180,37 @@ std::vector<Row> run_ours(const std::string& network, const Options& o, TensorFi
             Network net(weights, "bench", {"cpu", p, o.threads});
             reset_peak();
             rows.push_back({network, "ours", name_of(p)});
-            rows.back().seconds = timed(o.seconds, [&] { net.run(input, output, w, 1.0F); });
+            time_row(rows.back(), o.seconds, [&] { net.run(input, output, w, 1.0F); });
             rows.back().peak_mb = peak_mb();
             file.tensors[std::string("bench.ours.") + name_of(p)] = {{w.frames, w.height, w.width}, output};
+        }
+        file.tensors["bench.input"] = {{w.frames, w.height, w.width}, input};
+        return rows;
+    }
+    if (network == "causal-unet") { // a frame at a time, as it streams
+        const int filters = o.filters > 0 ? o.filters : CausalUnetOptions().filters;
+        file = causal_unet_weights(filters);
+        const TensorFile weights = file;
+        std::vector<float> input = random.values(w.count(), 0.3F);
+        for (float& v : input)
+            v = std::abs(v);
+        std::vector<float> output(w.count());
+        const WindowShape frame{1, w.height, w.width};
+        for (const Precision p : precisions(o)) {
+            CausalUnet net(weights, "bench", {"cpu", p, o.threads});
+            reset_peak();
+            const auto run = [&](int t) {
+                const std::size_t at = static_cast<std::size_t>(t) * frame.count();
+                net.run(std::span(input).subspan(at, frame.count()),
+                        std::span(output).subspan(at, frame.count()), frame);
+            };
+            for (int t = 0; t < w.frames; ++t)
+                run(t);
+            file.tensors[std::string("bench.ours.") + name_of(p)] = {{w.frames, w.height, w.width}, output};
+            rows.push_back({network, "ours", name_of(p)});
+            int t = 0;
+            time_row(rows.back(), o.seconds, [&] { run(t++ % w.frames); });
+            rows.back().peak_mb = peak_mb();
         }
         file.tensors["bench.input"] = {{w.frames, w.height, w.width}, input};
         return rows;
@@ -181,7 +236,7 @@ std::vector<Row> run_ours(const std::string& network, const Options& o, TensorFi
                  {"cpu", p, o.threads});
         reset_peak();
         rows.push_back({network, "ours", name_of(p)});
-        rows.back().seconds = timed(o.seconds, [&] { net.run(image, k0, mask, output, w); });
+        time_row(rows.back(), o.seconds, [&] { net.run(image, k0, mask, output, w); });
         rows.back().peak_mb = peak_mb();
         file.tensors[std::string("bench.ours.") + name_of(p)] = pairs_of(output, w);
     }
@@ -191,12 +246,13 @@ std::vector<Row> run_ours(const std::string& network, const Options& o, TensorFi
     return rows;
 }
 
-/// The peer prints a line for each of its runs: who precision seconds peak_mb difference, or why there is
-/// none.
+/// The peer prints a line for each of its runs: who precision seconds cpu_seconds peak_mb difference, or
+/// why there is none.
 void run_peer(const std::string& network, const Options& o, const std::string& file, std::vector<Row>& rows) {
     const std::string script = std::string(MRI_BENCH_FOLDER) + "/networks_peer.py";
     if (test::torch_python().empty()) {
-        rows.push_back({network, "python", "-", NAN, NAN, NAN, NAN, test::no_torch_python});
+        rows.push_back({network, "python", "-"});
+        rows.back().skipped = test::no_torch_python;
         return;
     }
     std::ostringstream command;
@@ -204,7 +260,8 @@ void run_peer(const std::string& network, const Options& o, const std::string& f
             << network << " " << file << " " << o.threads << " " << o.seconds << " " << o.iterations << " "
             << (o.precision.empty() ? "both" : o.precision) << " > " << file << ".txt";
     if (std::system(command.str().c_str()) != 0) { // NOLINT: the command is the repository's own
-        rows.push_back({network, "python", "-", NAN, NAN, NAN, NAN, "the python peer failed"});
+        rows.push_back({network, "python", "-"});
+        rows.back().skipped = "the python peer failed";
         return;
     }
     std::ifstream in(file + ".txt");
@@ -213,8 +270,8 @@ void run_peer(const std::string& network, const Options& o, const std::string& f
         Row row;
         row.network = network;
         fields >> row.who >> row.precision;
-        if (!(fields >> row.seconds >> row.peak_mb >> row.difference)) {
-            row.seconds = NAN;
+        if (!(fields >> row.seconds >> row.cpu_seconds >> row.peak_mb >> row.difference)) {
+            row.seconds = row.cpu_seconds = NAN;
             fields.clear();
             std::getline(fields >> std::ws, row.skipped);
         }
@@ -224,7 +281,7 @@ void run_peer(const std::string& network, const Options& o, const std::string& f
 
 int run_all(const Options& o) {
     std::vector<Row> all;
-    for (const std::string network : {"unet", "crnn"}) {
+    for (const std::string network : {"unet", "causal-unet", "crnn"}) {
         if (!o.network.empty() && o.network != network)
             continue;
         TensorFile file;
@@ -235,30 +292,36 @@ int run_all(const Options& o) {
         for (Row& row : rows) {
             if (row.who != "ours")
                 continue;
-            double best = NAN;
+            double best = NAN, cpu_best = NAN; // fmin() leaves NaN out
             for (const Row& other : rows)
-                if (other.who != "ours" && other.precision == row.precision && std::isfinite(other.seconds))
-                    best = std::isfinite(best) ? std::min(best, other.seconds) : other.seconds;
+                if (other.who != "ours" && other.precision == row.precision) {
+                    best = std::fmin(best, other.seconds);
+                    cpu_best = std::fmin(cpu_best, other.cpu_seconds);
+                }
             row.ratio = row.seconds / best;
+            row.cpu_ratio = row.cpu_seconds / cpu_best;
         }
         all.insert(all.end(), rows.begin(), rows.end());
     }
-    std::printf("\n%-6s %-16s %-9s %10s %9s %12s %8s\n", "", "", "", "seconds", "peak MB", "difference",
-                "ratio");
+    std::printf("\n%-11s %-16s %-9s %9s %9s %9s %11s %7s %7s\n", "", "", "", "seconds", "cpu s", "peak MB",
+                "difference", "ratio", "cpu");
     std::vector<Fields> rows;
     for (const Row& row : all) {
-        std::printf("%-6s %-16s %-9s %10s %9s %12s %8s %s\n", row.network.c_str(), row.who.c_str(),
-                    row.precision.c_str(), fixed(row.seconds, 3).c_str(), fixed(row.peak_mb, 0).c_str(),
-                    fixed(row.difference, 6).c_str(), fixed(row.ratio, 2).c_str(), row.skipped.c_str());
+        std::printf("%-11s %-16s %-9s %9s %9s %9s %11s %7s %7s %s\n", row.network.c_str(), row.who.c_str(),
+                    row.precision.c_str(), fixed(row.seconds, 4).c_str(), fixed(row.cpu_seconds, 4).c_str(),
+                    fixed(row.peak_mb, 0).c_str(), fixed(row.difference, 6).c_str(),
+                    fixed(row.ratio, 2).c_str(), fixed(row.cpu_ratio, 2).c_str(), row.skipped.c_str());
         Fields fields;
         fields.add("network", row.network)
             .add("ours", row.who == "ours" ? 1.0 : 0.0)
             .add("who", row.who)
             .add("precision", row.precision)
             .add("seconds", row.seconds)
+            .add("cpu_seconds", row.cpu_seconds)
             .add("peak_mb", row.peak_mb)
             .add("difference", row.difference)
-            .add("ratio_to_best_python", row.ratio);
+            .add("ratio_to_best_python", row.ratio)
+            .add("cpu_ratio_to_best_python", row.cpu_ratio);
         if (!row.skipped.empty())
             fields.add("skipped", row.skipped);
         rows.push_back(fields);
@@ -278,14 +341,15 @@ int run_all(const Options& o) {
 int main(int argc, char** argv) {
     Options o;
     CLI::App app("Times the networks beside python's PyTorch.");
-    app.add_option("--network", o.network, "unet or crnn alone")->check(CLI::IsMember({"unet", "crnn"}));
+    app.add_option("--network", o.network, "One alone")
+        ->check(CLI::IsMember({"unet", "causal-unet", "crnn"}));
     app.add_option("--precision", o.precision, "float32 or bfloat16 alone")
         ->check(CLI::IsMember({"float32", "bfloat16"}));
     app.add_option("--seconds", o.seconds, "For each row, at least one run");
     app.add_option("--threads", o.threads, "Of both sides");
     app.add_option("--frames", o.frames, "Of the window")->check(CLI::Range(1, 1000));
     app.add_option("--side", o.side, "Of the images, in pixels")->check(CLI::Range(8, 1024));
-    app.add_option("--filters", o.filters, "0: 32 of the U-Net, 64 of the CRNN");
+    app.add_option("--filters", o.filters, "0: 32 of the U-Net, 16 of the causal one, 64 of the CRNN");
     app.add_option("--iterations", o.iterations, "Of the CRNN");
     CLI11_PARSE(app, argc, argv);
     try {

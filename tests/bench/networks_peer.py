@@ -3,9 +3,9 @@
 """The networks of bench_networks in python's PyTorch, written as fast as is usual there: channels-last, no gradients,
 what does not depend on the CRNN's direction computed once.
 
-    networks_peer.py unet|crnn FILE.safetensors THREADS SECONDS ITERATIONS float32|bfloat16|both
+    networks_peer.py unet|causal-unet|crnn FILE.safetensors THREADS SECONDS ITERATIONS float32|bfloat16|both
 
-Prints a line for each run: who, precision, seconds, peak MB, largest difference from ours over the largest value; or
+Prints a line for each run: who, precision, seconds, processor's seconds, peak MB, largest difference from ours over the largest value; or
 who, precision and the reason why there is none.
 """
 import statistics
@@ -52,6 +52,51 @@ class Unet(torch.nn.Module):
         return F.relu(self.conv6(x).float() + image)
 
 
+class CausalUnet(torch.nn.Module):
+    """A frame [1, 2, H, W] and what the layers over time remember, [2, C, H, W] each, to an image and new memories."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        for name, tensor in weights.items():
+            tensor = tensor.to(dtype)
+            if tensor.dim() == 5 and name.startswith("conv"):
+                # Over three frames it is a convolution of their channels side by side.
+                tensor = tensor.transpose(1, 2).flatten(1, 2)
+            self.register_buffer(name.replace(".", "_"), tensor.to(memory_format=torch.channels_last))
+        self.dtype = dtype
+
+    def frame(self, layer, x):
+        return F.conv2d(x, getattr(self, layer + "_weight"), padding=1)
+
+    def pair(self, first, second, x, memory):
+        x = F.relu(self.frame(first, x))
+        return F.relu(self.frame(second, torch.cat([*memory, x], 1))), [memory[1], x]
+
+    def up(self, layer, x):
+        return F.conv_transpose2d(x, getattr(self, layer + "_weight"), stride=2)
+
+    def forward(self, image, m1, m2, m3, m4, m5):
+        one, m1 = self.pair("conv1", "conv1_1", image.to(self.dtype), m1)
+        two, m2 = self.pair("conv2", "conv2_2", F.max_pool2d(one, 2), m2)
+        x, m3 = self.pair("conv3", "conv3_3", F.max_pool2d(two, 2), m3)
+        x, m4 = self.pair("conv4", "conv4_4", torch.cat([self.up("convT1", x), two], 1), m4)
+        x, m5 = self.pair("conv5", "conv5_5", torch.cat([self.up("convT2", x), one], 1), m5)
+        return F.relu(self.frame("conv6", x).float() + image.sum(1, True)), m1, m2, m3, m4, m5
+
+    def first(self, image):
+        """The memories before a first frame: it is as if that had always been there."""
+        memories = []
+        zeros = lambda channels, level: torch.zeros(
+            1, channels, image.shape[2] >> level, image.shape[3] >> level, dtype=self.dtype
+        ).to(memory_format=torch.channels_last)
+        filters = self.conv1_weight.shape[0]
+        for channels, level in ((1, 0), (2, 1), (4, 2), (2, 1), (1, 0)):
+            memories.append([zeros(channels * filters, level)] * 2)
+        for layer in range(5):  # each layer's first input depends on the memories of those before it
+            memories[layer] = [self.forward(image, *memories)[layer + 1][1]] * 2
+        return memories
+
+
 class CrnnIteration(torch.nn.Module):
     """One iteration without its data consistency: image channels [T, 2, H, W] and hidden states to a step and new ones."""
 
@@ -90,6 +135,28 @@ def runner(dtype, compiled):
             model = torch.compile(model)
         image = bench["input"][None, None].contiguous(memory_format=torch.channels_last_3d)
         return lambda: model(image)[0, 0]
+    if kind == "causal-unet":
+        model = CausalUnet(dtype).eval()
+        step = torch.compile(model) if compiled else model
+        frames = bench["input"]
+        mean = torch.zeros_like(frames[0])
+        images = []
+        for t, frame in enumerate(frames):
+            mean = mean + (frame - mean) / min(t + 1, 20)
+            images.append(torch.stack([frame - mean, mean])[None].contiguous(memory_format=torch.channels_last))
+        memory = model.first(images[0])
+        outputs = []
+        for image in images:
+            y, *memory = step(image, *memory)
+            outputs.append(y[0, 0])
+        state = [0, memory]
+
+        def frame():
+            _, *state[1] = step(images[state[0] % len(images)], *state[1])
+            state[0] += 1
+            return torch.stack(outputs) if state[0] == 1 else None
+
+        return frame
     step = CrnnIteration(dtype).eval()
     filters = len(weights["bcrnn.CRNN_model.i2h.bias"])
     if compiled:
@@ -129,15 +196,16 @@ for name in ("float32", "bfloat16") if precision == "both" else (precision,):
                 refs.write("5")
             output = run()
             run() if who == "python-compiled" else None
-            times = []
+            times, cpu_times = [], []
             end = time.monotonic() + budget
-            while not times or (time.monotonic() + times[-1] < end and len(times) < 20):
-                begin = time.perf_counter()
-                output = run()
+            while not times or (time.monotonic() + times[-1] < end and len(times) < 1000):
+                begin, cpu_begin = time.perf_counter(), time.process_time()
+                run()
                 times.append(time.perf_counter() - begin)
+                cpu_times.append(time.process_time() - cpu_begin)
             ours = bench[f"ours.{name}"]
             difference = ((output - ours).abs().max() / ours.abs().max()).item()
-            print(who, name, statistics.median(times), peak_mb(), difference, flush=True)
+            print(who, name, statistics.median(times), statistics.median(cpu_times), peak_mb(), difference, flush=True)
         except Exception as e:  # no compiler, an operation that it does not know
             if who == "python-eager":
                 raise
