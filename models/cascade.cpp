@@ -121,7 +121,8 @@ struct Cascade::State {
 
     std::vector<WindowOperator::Residual> reconstruct(const SampledWindow& window,
                                                       std::span<std::complex<float>> output,
-                                                      const WindowShape& shape, CascadeModule::Past* history);
+                                                      const WindowShape& shape, CascadeModule::Past* history,
+                                                      bool cycle);
 };
 
 Cascade Cascade::load(const std::string& path, const RunOptions& run) {
@@ -153,7 +154,7 @@ std::string Cascade::convolutions() const {
 std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledWindow& window,
                                                                   std::span<std::complex<float>> output,
                                                                   const WindowShape& shape,
-                                                                  CascadeModule::Past* history) {
+                                                                  CascadeModule::Past* history, bool cycle) {
     if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
         throw Error(Errc::format, "a window without pixels cannot be computed");
     checked_product({static_cast<std::size_t>(shape.frames), shape.pixels(),
@@ -162,13 +163,13 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
     data = take_samples(data, window, output.size(), shape, run.threads, device);
     return torch_call("the network", [&] {
         if (own)
-            return own->run(*data, window.start, output, shape, history != nullptr);
+            return own->run(*data, window.start, output, shape, history != nullptr, cycle);
         set_torch_threads(run.threads);
         const c10::InferenceMode inference;
         const RadialConsistency consistency(data, device);
         at::Tensor start = at::empty({shape.frames, shape.height, shape.width, 2}, at::kFloat);
         std::memcpy(start.data_ptr<float>(), window.start.data(), window.start.size_bytes());
-        const at::Tensor images = module.reconstruct(start.to(device), consistency, type, history);
+        const at::Tensor images = module.reconstruct(start.to(device), consistency, type, history, cycle);
         const at::Tensor normal = consistency.normal(images).to(at::kCPU).contiguous();
         const at::Tensor host = images.to(at::kCPU).contiguous();
         std::memcpy(static_cast<void*>(output.data()), host.const_data_ptr<float>(), output.size_bytes());
@@ -177,9 +178,13 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
     });
 }
 
-std::vector<WindowOperator::Residual>
-Cascade::run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
-    return state_->reconstruct(window, output, shape, nullptr);
+std::vector<WindowOperator::Residual> Cascade::run(const SampledWindow& window,
+                                                   std::span<std::complex<float>> output,
+                                                   const WindowShape& shape, bool cycle) {
+    if (cycle && options().causal)
+        throw Error(Errc::settings,
+                    "a causal cascade knows no cycle: the last frame would be before the first");
+    return state_->reconstruct(window, output, shape, nullptr, cycle);
 }
 
 std::vector<WindowOperator::Residual> Cascade::stream(const SampledWindow& frames,
@@ -193,7 +198,7 @@ std::vector<WindowOperator::Residual> Cascade::stream(const SampledWindow& frame
         reset();
     s.past_shape = {shape.width, shape.height};
     try {
-        return s.reconstruct(frames, output, shape, &s.past);
+        return s.reconstruct(frames, output, shape, &s.past, false);
     } catch (...) {
         reset();
         throw;

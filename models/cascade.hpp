@@ -63,10 +63,13 @@ class Cascade {
     ~Cascade();
 
     /// Reconstructs a window: `output` is [frame][y][x]. Returns how far each frame is from its samples.
+    /// With `cycle` the first frame follows upon the last, as in a gated series of one beat; not of a causal
+    /// network (Errc::settings).
     /// Throws Errc::format for sizes that do not fit or samples that are not finite, Errc::failed or
     /// Errc::no_memory out of LibTorch.
-    std::vector<WindowOperator::Residual>
-    run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape);
+    std::vector<WindowOperator::Residual> run(const SampledWindow& window,
+                                              std::span<std::complex<float>> output, const WindowShape& shape,
+                                              bool cycle = false);
 
     /// The next frames of a stream through a causal cascade: what earlier frames computed is kept and used,
     /// so that a frame costs a frame's work and the images are those that run() makes of all frames together,

@@ -116,7 +116,7 @@ void CascadeInference::find_means(Features& f, std::span<const cfloat> start) {
 }
 
 /// images += the block's convolutions of its input.
-void CascadeInference::convolve(Features& f, int block, cfloat* images) {
+void CascadeInference::convolve(Features& f, int block, cfloat* images, bool cycle) {
     const int height = f.shape.height, width = f.shape.width, frames = f.shape.frames;
     const int bands = pieces(height, task_rows), chunks = pieces(frames, task_frames);
     const int reach = options_.causal ? 0 : 1;
@@ -126,7 +126,7 @@ void CascadeInference::convolve(Features& f, int block, cfloat* images) {
         const Frames& in = input(f, block, layer);
         const bool last = layer + 1 == options_.layers;
         const auto row = [&](int t, int y) {
-            Row around = rows_around(in, weights, width, f.frames + t, reach, y, 0, f.frames + frames);
+            Row around = rows_around(in, weights, width, f.frames + t, reach, y, 0, f.frames + frames, cycle);
             if (last) {
                 kernels_.last(around, arrays::floats(images + (static_cast<std::size_t>(t) *
                                                                    static_cast<std::size_t>(height) +
@@ -149,10 +149,9 @@ void CascadeInference::convolve(Features& f, int block, cfloat* images) {
     }
 }
 
-std::vector<WindowOperator::Residual> CascadeInference::run(WindowOperator& data,
-                                                            std::span<const cfloat> start,
-                                                            std::span<cfloat> output,
-                                                            const WindowShape& shape, bool goes_on) {
+std::vector<WindowOperator::Residual>
+CascadeInference::run(WindowOperator& data, std::span<const cfloat> start, std::span<cfloat> output,
+                      const WindowShape& shape, bool goes_on, bool cycle) {
     Features& f = goes_on ? stream_ : window_;
     prepare(f, shape, goes_on);
     find_means(f, start);
@@ -178,7 +177,7 @@ std::vector<WindowOperator::Residual> CascadeInference::run(WindowOperator& data
     };
     step_towards_data(0, 0);
     for (int block = 0; block < options_.blocks; ++block) {
-        convolve(f, block, output.data());
+        convolve(f, block, output.data(), cycle);
         step_towards_data(blocks_[static_cast<std::size_t>(block)].step, block + 1);
     }
     if (goes_on)

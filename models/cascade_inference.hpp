@@ -25,11 +25,12 @@ class CascadeInference {
     CascadeInference(const CascadeOptions& options, const TensorFile& file, int threads);
 
     /// `data` has its window set; `start` and `output` are [frame][y][x] of `shape`. Where `goes_on`, of a
-    /// causal cascade, the frames follow those of the last such call since reset(). Returns how far each
-    /// frame is from its samples. Throws Errc::no_memory for more frames than can be kept.
+    /// causal cascade, the frames follow those of the last such call since reset(); with `cycle`, of a
+    /// windowed one, the first follows upon the last. Returns how far each frame is from its samples. Throws
+    /// Errc::no_memory for more frames than can be kept.
     std::vector<WindowOperator::Residual> run(WindowOperator& data, std::span<const cfloat> start,
                                               std::span<cfloat> output, const WindowShape& shape,
-                                              bool goes_on);
+                                              bool goes_on, bool cycle);
     void reset();
     const char* instruction_set() const { return kernels_.name; }
 
@@ -50,7 +51,7 @@ class CascadeInference {
     convolution3d::Frames& input(Features& features, int block, int layer) const;
     void prepare(Features& features, const WindowShape& shape, bool goes_on);
     void find_means(Features& features, std::span<const cfloat> start);
-    void convolve(Features& features, int block, cfloat* images);
+    void convolve(Features& features, int block, cfloat* images, bool cycle);
 
     CascadeOptions options_;
     const convolution3d::Kernels& kernels_;

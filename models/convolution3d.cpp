@@ -107,11 +107,14 @@ void Frames::grow(int slots, std::int64_t first, std::int64_t last) {
 }
 
 Row rows_around(const Frames& in, const Weights& weights, int width, std::int64_t t, int reach, int y,
-                std::int64_t begin, std::int64_t end) {
+                std::int64_t begin, std::int64_t end, bool cycle) {
+    const std::int64_t frames = end - begin;
     Row row{{}, weights.of(0), in.block_stride(), weights.in_blocks(), weights.pairs(), width};
     for (int dt = 0; dt < 3; ++dt)
         for (int dy = 0; dy < 3; ++dy) {
-            const std::int64_t frame = t + reach - 2 + dt;
+            std::int64_t frame = t + reach - 2 + dt;
+            if (cycle)
+                frame = begin + (frame - begin + 2 * frames) % frames;
             const int at = y + dy - 1;
             const bool inside = frame >= begin && frame < end && at >= 0 && at < in.height();
             row.rows[3 * dt + dy] = inside ? in.row(frame, 0, at) : nullptr;

@@ -138,9 +138,9 @@ class Frames {
 };
 
 /// The rows around row y of frame t: frames t + reach - 2, ..., t + reach, where frames begin, ..., end - 1
-/// exist.
+/// exist. In a cycle frame `begin` follows upon frame end - 1.
 Row rows_around(const Frames& in, const Weights& weights, int width, std::int64_t t, int reach, int y,
-                std::int64_t begin, std::int64_t end);
+                std::int64_t begin, std::int64_t end, bool cycle = false);
 
 #ifdef MRI_HAVE_CONVOLUTION3D
 extern const Kernels kernels_avx512_bf16;

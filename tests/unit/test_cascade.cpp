@@ -334,6 +334,39 @@ struct ThreeWays {
     std::vector<cfloat> exact, torch, own;
 };
 
+/// In a cycle no frame is the first: frames that are counted from another one come to the same images.
+TEST(Cascade, ACycleHasNoFirstFrame) {
+    const Scene scene;
+    const auto views = scene.frames();
+    const std::size_t pixels = scene.shape.pixels();
+    constexpr std::size_t by = 2;
+    Scene turned;
+    std::rotate_copy(scene.start.begin(), scene.start.begin() + by * pixels, scene.start.end(),
+                     turned.start.begin());
+    auto turned_views = views;
+    std::rotate(turned_views.begin(), turned_views.begin() + by, turned_views.end());
+    const auto difference = [&](Cascade network, bool cycle) {
+        std::vector<cfloat> images(scene.truth.size()), other(images.size());
+        network.run(scene.window(views), images, scene.shape, cycle);
+        network.run(turned.window(turned_views), other, scene.shape, cycle);
+        std::rotate(images.begin(), images.begin() + by * pixels, images.end());
+        return distance(images, other);
+    };
+    const TensorFile file = random_weights({.blocks = 2, .filters = 16, .layers = 3});
+    EXPECT_GT(difference(torch_cascade(file, Precision::float32), false), 0.01);
+    // The mean over time is summed in another order.
+    EXPECT_LT(difference(torch_cascade(file, Precision::float32), true), 1e-5);
+    if (convolution3d::kernels()) {
+        EXPECT_GT(difference({file, "test", {"cpu", Precision::bfloat16, 2}}, false), 0.01);
+        // A rounding of the mean can turn one of bfloat16, 4e-3 of a value of order 1, here and there.
+        EXPECT_LT(difference({file, "test", {"cpu", Precision::bfloat16, 2}}, true), 1e-3);
+    }
+
+    Cascade causal(random_weights({.blocks = 2, .filters = 4, .layers = 2, .causal = true}), "test", plain);
+    std::vector<cfloat> output(scene.truth.size());
+    EXPECT_THROW(causal.run(scene.window(views), output, scene.shape, true), Error);
+}
+
 TEST(Cascade, OwnConvolutionsRoundAsLibTorchsDo) {
     if (!convolution3d::kernels())
         GTEST_SKIP() << "this processor has no AVX512_BF16";
