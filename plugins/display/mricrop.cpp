@@ -2,11 +2,11 @@
 // SECTION:element-mricrop
 //
 // Cuts a rectangle out of each image, and the same one out of the images that ride with it (truth, network
-// input, gridded frame). `mode=centre` takes the middle: pixel N/2 stays pixel N/2. `mode=motion` takes the
-// surroundings of what moves, as a rule the heart: the centre of mass of the temporal standard deviation over
-// the first `window` frames of a series. The rectangle then stays where it is until the series changes, so
-// that the picture does not wander. It never leaves the image. k-space that rides with an image stays that of
-// the whole field of view.
+// input, gridded frame, the coils' sensitivities). `mode=centre` takes the middle: pixel N/2 stays pixel N/2.
+// `mode=motion` takes the surroundings of what moves, as a rule the heart: the centre of mass of the temporal
+// standard deviation over the first `window` frames of a series. The rectangle then stays where it is until
+// the series changes, so that the picture does not wander. It never leaves the image. k-space that rides with
+// an image stays that of the whole field of view.
 //
 // Latency: none for `centre`; for `motion` the first `window` frames of a series are held until the last of
 // them came. Caps: application/x-mri-image in and out, any format and number of channels; width, height and
@@ -80,6 +80,8 @@ class MriCrop : public Configured<Regroup, CropSettings> {
         held_.clear();
         motion_.reset();
         box_.reset();
+        maps_.reset();
+        cut_maps_.reset();
     }
     void set_caps(const GstCaps* caps) override;
     GstFlowReturn chain(GstPtr<GstBuffer> buffer) override;
@@ -92,7 +94,8 @@ class MriCrop : public Configured<Regroup, CropSettings> {
     std::optional<GstClockTime> latency() override;
 
   private:
-    GstPtr<GstBuffer> cut(GstBuffer* buffer) const;
+    GstPtr<GstBuffer> cut(GstBuffer* buffer);
+    GstPtr<GstSample> cut_side(GstSample* side) const;
     GstFlowReturn release();
 
     // State of the streaming thread; a series lasts from one set_caps() to the next.
@@ -100,6 +103,7 @@ class MriCrop : public Configured<Regroup, CropSettings> {
     std::optional<CropBox> box_;         // once it is known
     std::optional<MotionCentre> motion_; // while it is being found
     std::vector<GstPtr<GstBuffer>> held_;
+    GstPtr<GstSample> maps_, cut_maps_; // the last sensitivities: many frames share them, and share them cut
     std::atomic<GstClockTime> frame_{GST_CLOCK_TIME_NONE}; // for latency(), asked from any thread
 };
 
@@ -107,6 +111,7 @@ void MriCrop::set_caps(const GstCaps* caps) {
     const CropSettings s = settings();
     image_ = ImageInfo::from_caps(caps);
     box_.reset();
+    maps_.reset();
     motion_.reset();
     const CropBox centre = centre_box(image_.width, image_.height, s.width, s.height);
     if (s.mode == CropMode::centre)
@@ -149,22 +154,40 @@ GstFlowReturn MriCrop::release() {
     return GST_FLOW_OK;
 }
 
-GstPtr<GstBuffer> MriCrop::cut(GstBuffer* buffer) const {
+GstPtr<GstBuffer> MriCrop::cut(GstBuffer* buffer) {
     auto out = crop_buffer(buffer, image_, *box_);
     copy_metas(out.get(), buffer);
-    for (const Role role : {Role::truth, Role::input, Role::gridded}) {
+    for (const Role role : {Role::truth, Role::input, Role::gridded, Role::sensitivities}) {
         GstSample* side = side_of(buffer, role);
         if (!side)
             continue;
-        const ImageInfo side_info = ImageInfo::from_caps(gst_sample_get_caps(side));
-        if (side_info.width != image_.width || side_info.height != image_.height)
-            continue; // an image of its own size: our rectangle means nothing there
-        auto cut_side = crop_buffer(gst_sample_get_buffer(side), side_info, *box_);
-        copy_metas(cut_side.get(), gst_sample_get_buffer(side));
+        GstPtr<GstSample> part;
+        if (role != Role::sensitivities) {
+            part = cut_side(side);
+        } else {
+            if (maps_.get() != side) {
+                cut_maps_ = cut_side(side);
+                maps_ = retain(side);
+            }
+            part = cut_maps_;
+        }
+        if (!part)
+            continue;
         remove_side(out.get(), role);
-        add_side(out.get(), role, cut_side.get(), cropped(side_info, *box_).to_caps().get());
+        add_side(out.get(), role, part.get());
     }
     return out;
+}
+
+/// Nothing of an image of its own size: our rectangle means nothing there.
+GstPtr<GstSample> MriCrop::cut_side(GstSample* side) const {
+    const ImageInfo side_info = ImageInfo::from_caps(gst_sample_get_caps(side));
+    if (side_info.width != image_.width || side_info.height != image_.height)
+        return {};
+    GstBuffer* whole = gst_sample_get_buffer(side);
+    auto part = crop_buffer(whole, side_info, *box_);
+    copy_metas(part.get(), whole);
+    return adopt(gst_sample_new(part.get(), cropped(side_info, *box_).to_caps().get(), nullptr, nullptr));
 }
 
 std::optional<GstClockTime> MriCrop::latency() {

@@ -82,6 +82,39 @@ TEST(MriCrop, CutsWhatRidesAlongAndLeavesTheInputAlone) {
     EXPECT_EQ(gst_buffer_get_size(gst_sample_get_buffer(before)), 1024u);
 }
 
+TEST(MriCrop, CutsSensitivitiesOnceForAllFramesThatShareThem) {
+    Harness h("mricrop width=2 height=2");
+    h.caps(image_info(4, 4, mri::SampleFormat::c64));
+    const auto maps_of = [](float sign) {
+        std::vector<cfloat> maps; // two coils
+        for (int i = 0; i < 32; ++i)
+            maps.emplace_back(static_cast<float>(i), sign);
+        const auto caps = image_info(4, 4, mri::SampleFormat::c64, 0, 2).to_caps();
+        return mri::adopt(gst_sample_new(buffer_of(maps).get(), caps.get(), nullptr, nullptr));
+    };
+    const auto cut_of = [&](const mri::GstPtr<GstSample>& maps) {
+        auto buffer = buffer_of(std::vector<cfloat>(16));
+        mri::add_side(buffer.get(), mri::Role::sensitivities, maps.get());
+        EXPECT_EQ(h.push(std::move(buffer)), GST_FLOW_OK);
+        return mri::retain(mri::side_of(h.pull().get(), mri::Role::sensitivities));
+    };
+    const auto maps = maps_of(1);
+    const auto first = cut_of(maps);
+    ASSERT_TRUE(first);
+    const mri::ImageInfo info = mri::ImageInfo::from_caps(gst_sample_get_caps(first.get()));
+    EXPECT_EQ(info.width, 2);
+    EXPECT_EQ(info.channels, 2);
+    const std::vector<cfloat> expected{{5, 1}, {6, 1}, {9, 1}, {10, 1}, {21, 1}, {22, 1}, {25, 1}, {26, 1}};
+    EXPECT_EQ(values_of<cfloat>(gst_sample_get_buffer(first.get())), expected);
+    EXPECT_EQ(cut_of(maps).get(), first.get());
+    const auto other = cut_of(maps_of(-1));
+    EXPECT_EQ(values_of<cfloat>(gst_sample_get_buffer(other.get())).front(), (cfloat{5, -1}));
+
+    // Another series with the same maps and another rectangle.
+    h.caps(image_info(4, 4, mri::SampleFormat::c64, 1));
+    EXPECT_NE(cut_of(maps).get(), first.get());
+}
+
 TEST(MriCrop, ASmallerImageIsKeptWhole) {
     Harness h("mricrop"); // 128 x 128
     h.caps(image_info(20, 150));
