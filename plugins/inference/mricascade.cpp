@@ -13,11 +13,6 @@
  * where the noise is known (`noise`, 1 behind mriwhiten) relative to what noise alone would leave. A frame
  * whose figure stands out among its neighbours is not to be trusted.
  *
- * With the weights of a causal cascade (the file says which it holds) there are no windows: each frame comes
- * out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What is
- * remembered ends with the series, where data were lost and with a flush. It expects the images of mrigrid
- * background=20 combine=adaptive attach-sensitivities=true, which come frame by frame too.
- *
  * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
  * measured when the caps come. Caps: application/x-mri-image, C64LE with one channel, in and out.
  *
@@ -30,7 +25,6 @@
 #include "network_element.hpp"
 #include "window_samples.hpp"
 
-#include <atomic>
 #include <cmath>
 
 namespace {
@@ -63,16 +57,7 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     Cascade load_network(const CascadeSettings& s) const override {
         return Cascade::load(find_weights(s.weights), s.run());
     }
-    int window_of(const Cascade& network, const CascadeSettings& s) override {
-        causal_ = network.options().causal;
-        return causal_ ? 1 : NetworkElement::window_of(network, s);
-    }
-    ImageInfo output_info(const Cascade& network, const ImageInfo& input) const override {
-        if (network.options().causal != causal_)
-            throw Error(Errc::settings, "a network for windows and one for single frames cannot take each "
-                                        "other's place while playing");
-        return input;
-    }
+    bool frame_by_frame(const Cascade& network) const override { return network.options().causal; }
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void prepare(const Frames::Job& job) override;
     void compute(Cascade& network, std::span<float> output) override;
@@ -83,7 +68,6 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     }
 
   private:
-    std::atomic<bool> causal_{false}; // the network of start(); a loader asks too
     WindowSamples samples_;
     std::vector<cfloat> output_; // [frame][y][x]
     std::vector<WindowOperator::Residual> residuals_;
@@ -96,9 +80,10 @@ void MriCascade::prepare(const Frames::Job& job) {
 void MriCascade::compute(Cascade& network, std::span<float> output) {
     const SampledWindow window = samples_.window(network.options().strip_limit);
     output_.resize(shape().count());
-    if (causal_ && fresh())
+    const bool causal = network.options().causal;
+    if (causal && fresh())
         network.reset();
-    residuals_ = causal_ ? network.stream(window, output_, shape()) : network.run(window, output_, shape());
+    residuals_ = causal ? network.stream(window, output_, shape()) : network.run(window, output_, shape());
     const auto* values = reinterpret_cast<const float*>(output_.data());
     std::copy(values, values + 2 * output_.size(), output.begin());
     samples_.clear();

@@ -37,7 +37,6 @@
 #include "network_element.hpp"
 #include "plugins/display/map_image.hpp"
 
-#include <atomic>
 #include <variant>
 
 namespace {
@@ -101,14 +100,8 @@ class MriUnet : public NetworkElement<Unet, UnetSettings> {
 
   protected:
     Unet load_network(const UnetSettings& s) const override { return {find_weights(s.weights), s.run()}; }
-    int window_of(const Unet& network, const UnetSettings& s) override {
-        causal_ = network.causal();
-        return causal_ ? 1 : NetworkElement::window_of(network, s);
-    }
-    ImageInfo output_info(const Unet& network, const ImageInfo& input) const override {
-        if (network.causal() != causal_)
-            throw Error(Errc::settings, "a network for windows and one for single frames cannot take each "
-                                        "other's place while playing");
+    bool frame_by_frame(const Unet& network) const override { return network.causal(); }
+    ImageInfo output_info(const Unet&, const ImageInfo& input) const override {
         ImageInfo out = input;
         out.format = SampleFormat::f32;
         out.channels = 1;
@@ -127,7 +120,6 @@ class MriUnet : public NetworkElement<Unet, UnetSettings> {
     }
 
   private:
-    std::atomic<bool> causal_{false}; // the network of start(); a loader asks too
     StreamScale scale_;
     std::vector<float> input_; // [frame][y][x], magnitudes
 };

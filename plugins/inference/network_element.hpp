@@ -26,6 +26,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <exception>
 #include <memory>
@@ -70,13 +71,12 @@ class NetworkElement : public Configured<Windowed, S> {
 
     /// Loads the network that the settings name. Also called in a thread of its own: uses its argument alone.
     virtual Net load_network(const S& settings) const = 0;
-    /// The images that the network makes of these; throws Errc::format where it cannot take them.
+    /// Whether it computes each frame from those before it, and not windows. Also called in the loader's
+    /// thread.
+    virtual bool frame_by_frame(const Net&) const { return false; }
+    /// The images that the network makes of these; throws Errc::format where it cannot take them. Also called
+    /// in the loader's thread.
     virtual ImageInfo output_info(const Net&, const ImageInfo& input) const { return input; }
-    /// Frames that the network takes together; called in start().
-    virtual int window_of(const Net& network, const S& settings) {
-        return settings.window > 0 ? settings.window
-                                   : trained_frames(network.metadata()).value_or(usual_window);
-    }
     /// Checks a buffer of the right size on entry; throws.
     virtual void check_frame(GstBuffer*) {}
     /// New caps: what is kept along a series is forgotten.
@@ -135,9 +135,21 @@ class NetworkElement : public Configured<Windowed, S> {
     static double seconds_since(Clock::time_point begin) {
         return std::chrono::duration<double>(Clock::now() - begin).count();
     }
+    /// Frames that a network for windows takes together.
+    static int window_of(const Net& network, const S& settings) {
+        return settings.window > 0 ? settings.window
+                                   : trained_frames(network.metadata()).value_or(usual_window);
+    }
     static void check_same(const ImageInfo& made, const ImageInfo& wanted) {
         if (made != wanted)
             throw Error(Errc::format, "it makes images of another kind than the network at work");
+    }
+    /// output_info() of a network that may take the place of the one of start().
+    ImageInfo made_by(const Net& network, const ImageInfo& input) const {
+        if (frame_by_frame(network) != by_frame_)
+            throw Error(Errc::settings, "a network for windows and one for single frames cannot take each "
+                                        "other's place while playing");
+        return output_info(network, input);
     }
     static std::size_t values_per_frame(const ImageInfo& info) { return info.bytes() / sizeof(float); }
 
@@ -152,6 +164,7 @@ class NetworkElement : public Configured<Windowed, S> {
     // State of the streaming thread, from start() to stop().
     S s_;
     Loaded current_;
+    std::atomic<bool> by_frame_{false}; // the network of start(); the loader asks too
     std::optional<Overlap> overlap_;
     std::optional<std::pair<std::size_t, std::size_t>>
         computed_; // series and start of the window in overlap_
@@ -197,7 +210,7 @@ void NetworkElement<Net, S>::network_properties(Properties<Impl>& p) {
              {{Blend::none, "none", "Each frame from one window, which holds it nearest to its centre"},
               {Blend::mean, "mean", "Mean over the windows"},
               {Blend::centre, "centre", "Mean that falls off towards the windows' edges"}});
-    p.string("device", "cpu, cuda or cuda:N", &N::device);
+    p.string("device", "cpu, cuda, cuda:N, or auto: cuda where there is a device", &N::device);
     p.choice("precision", "Arithmetic of the convolutions", &N::precision,
              {{Precision::automatic, "auto", "bfloat16 where the processor is faster with it"},
               {Precision::float32, "float32", "float32"},
@@ -241,7 +254,8 @@ void NetworkElement<Net, S>::start() {
     }
     s_ = this->settings();
     current_ = load(s_);
-    shape_ = {window_of(*current_.network, s_), 0, 0};
+    by_frame_ = frame_by_frame(*current_.network);
+    shape_ = {by_frame_ ? 1 : window_of(*current_.network, s_), 0, 0};
     if (shape_.frames == 1)
         s_.hop = 1; // whatever windows of more would have
     this->set_window(static_cast<std::size_t>(shape_.frames),
@@ -287,7 +301,7 @@ void NetworkElement<Net, S>::set_caps(const GstCaps* caps) {
     image_ = ImageInfo::from_caps(caps);
     take_over(image_, nullptr);
     in_caps_ = adopt(gst_caps_copy(caps));
-    output_ = output_info(*current_.network, image_);
+    output_ = made_by(*current_.network, image_);
     shape_.height = image_.height;
     shape_.width = image_.width;
     {
@@ -295,6 +309,10 @@ void NetworkElement<Net, S>::set_caps(const GstCaps* caps) {
         stream_ = Stream{image_, output_, shape_};
     }
     new_series();
+    // Here and not in start(), which does not know the images' size: what LibTorch does the first time
+    // depends on it. No buffer enters before the caps' event has gone through, so none of them waits for this
+    // inside the element, and neither the first frame's time nor the latency (of the last run alone) has it
+    // in it.
     warm_up(current_, shape_);
     {
         const std::lock_guard lock(statistics_mutex_);
@@ -411,7 +429,7 @@ void NetworkElement<Net, S>::load_beside() {
         try {
             Loaded loaded = load(wanted);
             if (stream) {
-                check_same(output_info(*loaded.network, stream->input), stream->output);
+                check_same(made_by(*loaded.network, stream->input), stream->output);
                 warm_up(loaded, stream->shape);
             }
             const std::lock_guard lock(load_mutex_);
@@ -458,7 +476,7 @@ void NetworkElement<Net, S>::take_over(const ImageInfo& input, const ImageInfo* 
         return;
     try {
         // The loader has done so already, unless the caps came meanwhile.
-        const ImageInfo made = output_info(*next->network, input);
+        const ImageInfo made = made_by(*next->network, input);
         if (output) {
             check_same(made, *output);
             warm_up(*next, shape_);

@@ -83,6 +83,64 @@ class MriCascade : public testing::Test {
         return out;
     }
 
+    struct Expected {
+        std::vector<cfloat> images; // [frame][y][x]
+        std::vector<WindowOperator::Residual> residuals;
+    };
+    /// What the library makes of all these frames together.
+    Expected library(const std::vector<Output>& frames) const {
+        ReconstructionSpace space;
+        space.width = frames[0].width;
+        space.height = frames[0].height;
+        space.aspect = 24.0 / 32.0;
+        std::vector<cfloat> start;
+        std::vector<std::vector<float>> areas;
+        std::vector<SampledFrame> views;
+        for (const Output& f : frames) {
+            start.insert(start.end(), f.start.begin(), f.start.end());
+            const FrameView view{
+                f.kspace, f.trajectory->kxy, {}, f.trajectory->readouts, f.trajectory->samples};
+            areas.push_back(sample_areas(space, {&view, 1}, Density::clipped));
+            views.push_back({f.trajectory->kxy, f.kspace, areas.back()});
+        }
+        Expected out{std::vector<cfloat>(start.size()), {}};
+        out.residuals = Cascade::load(weights_, {"cpu", Precision::float32, 1})
+                            .run({start, views, 1, {}}, out.images,
+                                 {static_cast<int>(frames.size()), space.height, space.width});
+        return out;
+    }
+
+    /// Images with their k-space as they come to the element, frame `t` at t times 40 ms.
+    static std::vector<GstPtr<GstBuffer>> inputs(int frames, GstPtr<GstCaps>& caps) {
+        std::vector<GstPtr<GstBuffer>> out;
+        const RunResult result =
+            run_pipeline(live(frames) + "appsink name=out", 60, [&](const std::string&, GstSample* sample) {
+                auto buffer = adopt(gst_buffer_copy(gst_sample_get_buffer(sample)));
+                GST_BUFFER_PTS(buffer.get()) = out.size() * frame_time;
+                GST_BUFFER_DURATION(buffer.get()) = frame_time;
+                out.push_back(std::move(buffer));
+                ImageInfo info = ImageInfo::from_caps(gst_sample_get_caps(sample));
+                info.framerate = {25, 1};
+                caps = info.to_caps();
+            });
+        EXPECT_TRUE(result.errors.empty());
+        return out;
+    }
+    static std::string live(int frames) {
+        return "mriphantomsrc num-buffers=" + std::to_string(frames) +
+               " width=32 height=24 ! mrisim spokes=5 ! mriframer ! mrigrid background=20 combine=none "
+               "attach-kspace=true ! ";
+    }
+    static guint64 count(const Harness& h, const char* field) {
+        GstStructure* statistics = nullptr;
+        g_object_get(adopt(gst_bin_get_by_name(GST_BIN(h->element), "net")).get(), "statistics", &statistics,
+                     nullptr);
+        const StructurePtr owner(statistics);
+        guint64 value = 0;
+        EXPECT_TRUE(gst_structure_get_uint64(statistics, field, &value)) << field;
+        return value;
+    }
+
     TempDir folder_;
     std::string weights_ = folder_.path("cascade.safetensors");
 };
@@ -90,22 +148,7 @@ class MriCascade : public testing::Test {
 TEST_F(MriCascade, ComputesWhatTheLibraryDoes) {
     const std::vector<Output> frames = outputs(scan(6, "snr=30") + cascade("noise=0.5"));
     ASSERT_EQ(frames.size(), 6U);
-    ReconstructionSpace space;
-    space.width = frames[0].width;
-    space.height = frames[0].height;
-    space.aspect = 24.0 / 32.0;
-    std::vector<cfloat> start;
-    std::vector<std::vector<float>> areas;
-    std::vector<SampledFrame> views;
-    for (const Output& f : frames) {
-        start.insert(start.end(), f.start.begin(), f.start.end());
-        const FrameView view{f.kspace, f.trajectory->kxy, {}, f.trajectory->readouts, f.trajectory->samples};
-        areas.push_back(sample_areas(space, {&view, 1}, Density::clipped));
-        views.push_back({f.trajectory->kxy, f.kspace, areas.back()});
-    }
-    std::vector<cfloat> expected(start.size());
-    const auto residual = Cascade::load(weights_, {"cpu", Precision::float32, 1})
-                              .run({start, views, 1, {}}, expected, {6, space.height, space.width});
+    const auto [expected, residual] = library(frames);
     for (std::size_t t = 0; t < 6; ++t) {
         const std::size_t n = frames[t].pixels.size();
         EXPECT_TRUE(frames[t].truth);
@@ -134,28 +177,10 @@ TEST_F(MriCascade, UsesTheSensitivitiesOfSeveralCoils) {
 
 TEST_F(MriCascade, ACausalOneGivesEachFrameAtOnce) {
     write_safetensors(weights_, small_cascade(true));
-    const std::string live =
-        "mriphantomsrc num-buffers=7 width=32 height=24 ! mrisim spokes=5 ! mriframer ! mrigrid "
-        "background=20 combine=none attach-kspace=true ! ";
-    const std::vector<Output> frames = outputs(live + cascade("window=6 hop=3"));
+    const std::vector<Output> frames = outputs(live(7) + cascade("window=6 hop=3"));
     ASSERT_EQ(frames.size(), 7U);
     // All frames together through the library.
-    ReconstructionSpace space;
-    space.width = frames[0].width;
-    space.height = frames[0].height;
-    space.aspect = 24.0 / 32.0;
-    std::vector<cfloat> start;
-    std::vector<std::vector<float>> areas;
-    std::vector<SampledFrame> views;
-    for (const Output& f : frames) {
-        start.insert(start.end(), f.start.begin(), f.start.end());
-        const FrameView view{f.kspace, f.trajectory->kxy, {}, f.trajectory->readouts, f.trajectory->samples};
-        areas.push_back(sample_areas(space, {&view, 1}, Density::clipped));
-        views.push_back({f.trajectory->kxy, f.kspace, areas.back()});
-    }
-    std::vector<cfloat> expected(start.size());
-    Cascade::load(weights_, {"cpu", Precision::float32, 1})
-        .run({start, views, 1, {}}, expected, {7, space.height, space.width});
+    const std::vector<cfloat> expected = library(frames).images;
     double error = 0, power = 0;
     for (std::size_t t = 0; t < 7; ++t)
         for (std::size_t i = 0; i < frames[t].pixels.size(); ++i) {
@@ -163,12 +188,47 @@ TEST_F(MriCascade, ACausalOneGivesEachFrameAtOnce) {
             power += std::norm(expected[t * frames[t].pixels.size() + i]);
         }
     EXPECT_LT(error, 1e-8 * power); // float32 sums in another order: 1e-5 of the magnitude and less
+}
 
-    // A frame that waits for nothing but itself.
-    auto h = harness(cascade());
-    ImageInfo info = image_info(frames[0].width, frames[0].height, 0, SampleFormat::c64);
-    gst_harness_set_src_caps(h.get(), info.to_caps().release());
-    EXPECT_LT(gst_harness_query_latency(h.get()), frame_time);
+/// Latency, frames that come too late, the end of the stream and the counts of both.
+TEST_F(MriCascade, LateFramesAreSkippedAndCountedAndTheRestComesAtTheEnd) {
+    GstPtr<GstCaps> caps;
+    const auto frames = inputs(8, caps);
+    ASSERT_EQ(frames.size(), 8U);
+    for (const bool causal : {false, true}) {
+        write_safetensors(weights_, small_cascade(causal));
+        auto h = harness("mricascade name=net precision=float32 threads=1 window=3 weights=" + weights_);
+        BusWatch bus(h->element);
+        auto query = adopt(gst_query_new_latency());
+        EXPECT_FALSE(gst_pad_peer_query(h->sinkpad, query.get())) << "it is not known yet";
+        gst_harness_set_src_caps(h.get(), gst_caps_ref(caps.get()));
+        // The frames that one waits for, and the time of a window: of this tiny one above 0 and far below a
+        // second.
+        const GstClockTime waits = causal ? 0 : 2 * frame_time;
+        const GstClockTime latency = gst_harness_query_latency(h.get());
+        EXPECT_GT(latency, waits);
+        EXPECT_LT(latency, waits + GST_SECOND);
+
+        // Earliest = 120 + 2 * 60 ms: frames 0 to 5 end before or then, and so do two windows of three.
+        gst_harness_push_upstream_event(
+            h.get(), gst_event_new_qos(GST_QOS_TYPE_UNDERFLOW, 1.0, 60 * GST_MSECOND, 121 * GST_MSECOND));
+        for (const auto& frame : frames)
+            ASSERT_EQ(gst_harness_push(h.get(), gst_buffer_ref(frame.get())), GST_FLOW_OK);
+        EXPECT_EQ(count(h, "dropped"), 6U);
+        EXPECT_EQ(gst_harness_buffers_received(h.get()), causal ? 2U : 0U);
+        gst_harness_push_event(h.get(), gst_event_new_eos());
+        ASSERT_EQ(gst_harness_buffers_received(h.get()), 2U) << "a window of two is filled up at the end";
+        EXPECT_EQ(count(h, "frames"), 2U);
+        EXPECT_EQ(count(h, "windows"), causal ? 2U : 1U);
+        EXPECT_EQ(count(h, "dropped"), 6U);
+        for (const GstClockTime t : {6U, 7U}) {
+            const auto image = adopt(gst_harness_try_pull(h.get()));
+            ASSERT_TRUE(image);
+            EXPECT_EQ(GST_BUFFER_PTS(image.get()), t * frame_time);
+            EXPECT_EQ(bool(GST_BUFFER_FLAG_IS_SET(image.get(), GST_BUFFER_FLAG_DISCONT)), t == 6);
+        }
+        EXPECT_TRUE(bus.errors().empty());
+    }
 }
 
 TEST_F(MriCascade, OneErrorForWhatItCannotUse) {

@@ -98,8 +98,16 @@ class NetworkElement : public testing::Test {
 TEST_F(NetworkElement, CountsAndTimes) {
     auto h = start("window=4 hop=2");
     EXPECT_EQ(count(h, "frames"), 0U);
+    // Caps alone came: the network is warm and its time known before the first buffer.
+    double warm_up = 0;
+    ASSERT_TRUE(gst_structure_get_double(statistics(h).get(), "warm-up-milliseconds", &warm_up));
+    EXPECT_GT(warm_up, 0);
+    EXPECT_GT(gst_harness_query_latency(h.get()), 3 * frame_time);
     for (int f = 0; f < 8; ++f)
         push(h, f);
+    double later = 0;
+    gst_structure_get_double(statistics(h).get(), "warm-up-milliseconds", &later);
+    EXPECT_EQ(later, warm_up) << "buffers are computed, and nothing is warmed up with them";
     EXPECT_EQ(count(h, "windows"), 3U);
     EXPECT_EQ(count(h, "frames"), 7U);
     gst_harness_push_event(h.get(), gst_event_new_eos());
