@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <c10/core/InferenceMode.h>
-#include <chrono>
 #include <cmath>
 #include <optional>
 
@@ -247,12 +246,7 @@ double CausalUnet::warm_up(const WindowShape& shape) {
                     max_values / static_cast<std::size_t>(2 * options().filters), "a network's frames");
     const std::vector<float> input(shape.count(), 0.0F);
     std::vector<float> output(shape.count());
-    double seconds = 0;
-    for (int i = 0; i < 3; ++i) {
-        const auto start = std::chrono::steady_clock::now();
-        run(input, output, shape);
-        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    }
+    const double seconds = seconds_of_last(3, [&] { run(input, output, shape); });
     reset();
     return seconds;
 }

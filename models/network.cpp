@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <c10/core/InferenceMode.h>
 #include <charconv>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -182,13 +181,7 @@ double Network::warm_up(const WindowShape& shape) {
     check_size(shape, unet().input_channels());
     const std::vector<float> input(shape.count(), 0.0F);
     std::vector<float> output(shape.count());
-    double seconds = 0;
-    for (int i = 0; i < 2; ++i) {
-        const auto start = std::chrono::steady_clock::now();
-        run(input, output, shape, 1.0F);
-        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    }
-    return seconds;
+    return seconds_of_last(2, [&] { run(input, output, shape, 1.0F); });
 }
 
 std::string find_weights(const std::string& name) {

@@ -17,7 +17,7 @@ enum class Precision { automatic, float32, bfloat16 };
 
 /// Where and how a network runs.
 struct RunOptions {
-    std::string device = "cpu"; ///< cpu, cuda, cuda:N
+    std::string device = "cpu"; ///< cpu, cuda, cuda:N, auto
     Precision precision = Precision::automatic;
     int threads = 0; ///< of the thread that calls run(); 0 means one per core
 };

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <c10/core/InferenceMode.h>
-#include <chrono>
 #include <cstring>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/csrc/jit/api/module.h>
@@ -249,13 +248,7 @@ double TorchModule::warm_up(const WindowShape& shape) {
                     max_window_values, "a module's window");
     const std::vector<float> zeros(in.values(), 0.0F);
     std::vector<float> output(out.values());
-    double seconds = 0;
-    for (int i = 0; i < 2; ++i) {
-        const auto start = std::chrono::steady_clock::now();
-        run(zeros, output, in);
-        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    }
-    return seconds;
+    return seconds_of_last(2, [&] { run(zeros, output, in); });
 }
 
 } // namespace mri

@@ -7,6 +7,7 @@
 #include "plugins/common/error.hpp"
 
 #include <ATen/ATen.h>
+#include <chrono>
 #include <new>
 #include <span>
 #include <string>
@@ -33,12 +34,26 @@ decltype(auto) torch_call(const char* what, Work&& work) {
     }
 }
 
-/// "cpu", "cuda" or "cuda:N". Opens libtorch_cuda, which lies beside libtorch_cpu, the first time that a CUDA
-/// device is asked for. Throws Errc::settings for other texts, Errc::no_device where there is no such device.
+/// Runs `work` so many times; the seconds that the last time took. What LibTorch does only at first is over
+/// by then.
+template <typename Work>
+double seconds_of_last(int times, Work&& work) {
+    std::chrono::steady_clock::time_point begin;
+    for (int i = 0; i < times; ++i) {
+        begin = std::chrono::steady_clock::now();
+        work();
+    }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// "cpu", "cuda", "cuda:N" or "auto": the first CUDA device where there is one, and else the processor. Opens
+/// libtorch_cuda, which lies beside libtorch_cpu, the first time that a CUDA device is asked for on a machine
+/// with an NVIDIA driver. Throws Errc::settings for other texts, Errc::no_device where there is no such
+/// device.
 at::Device open_device(const std::string& name);
 
 /// What `precision` means on `device`: automatic is bfloat16 where the processor multiplies in it
-/// (AVX512_BF16) or on CUDA.
+/// (AVX512_BF16) or the CUDA device does (Ampere and later).
 at::ScalarType compute_type(Precision precision, const at::Device& device);
 
 /// A compute_type() on the processor, as planes::kernels() counts them.

@@ -240,7 +240,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
                   "what is beyond it goes to a file",
                   0, G_MAXINT64, &S::cache_size);
     p.string("spill-folder", "Folder of that file", &S::spill_folder);
-    p.string("device", "cpu, cuda or cuda:N", &S::device);
+    p.string("device", "cpu, cuda, cuda:N, or auto: cuda where there is a device", &S::device);
     p.choice("precision", "Arithmetic of the convolutions; weights stay float32", &S::precision,
              {{Precision::automatic, "auto", "bfloat16 where the processor is faster with it"},
               {Precision::float32, "float32", "float32"},
