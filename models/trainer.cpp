@@ -44,12 +44,6 @@ const char* name_of(Loss loss) {
     return "";
 }
 
-std::string text(double value) {
-    char buffer[40];
-    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
-    return {buffer, result.ptr};
-}
-
 /// Adam (Kingma and Ba, ICLR 2015) with the usual 0.9, 0.999, 1e-8. Its state is part of the checkpoint.
 class Adam {
   public:
@@ -289,16 +283,16 @@ void Trainer::State::save_weights() {
     if (options.patch_frames > 0)
         file.metadata["training.patch-frames"] = std::to_string(options.patch_frames);
     file.metadata["training.loss"] = name_of(options.loss);
-    file.metadata["training.learning-rate"] = text(options.learning_rate);
-    file.metadata["training.seconds"] = text(std::round(elapsed_before_ + seconds_since(start_)));
+    file.metadata["training.learning-rate"] = number_text(options.learning_rate);
+    file.metadata["training.seconds"] = number_text(std::round(elapsed_before_ + seconds_since(start_)));
     if (!options.description.empty())
         file.metadata["training.data"] = options.description;
     if (best_) {
         file.metadata["validation.windows"] = std::to_string(validating.size());
-        file.metadata["validation.loss"] = text(best_->loss);
-        file.metadata["validation.psnr"] = text(best_->psnr);
-        file.metadata["validation.ssim"] = text(best_->ssim);
-        file.metadata["validation.psnr-moving"] = text(best_->psnr_moving);
+        file.metadata["validation.loss"] = number_text(best_->loss);
+        file.metadata["validation.psnr"] = number_text(best_->psnr);
+        file.metadata["validation.ssim"] = number_text(best_->ssim);
+        file.metadata["validation.psnr-moving"] = number_text(best_->psnr_moving);
     }
     write_safetensors(options.weights, file);
 }
@@ -318,9 +312,9 @@ void Trainer::State::save_checkpoint() {
     file.metadata = task_->metadata();
     file.metadata["network"] += checkpoint_suffix;
     file.metadata["step"] = std::to_string(step_);
-    file.metadata["seconds"] = text(elapsed_before_ + seconds_since(start_));
+    file.metadata["seconds"] = number_text(elapsed_before_ + seconds_since(start_));
     if (have_best_)
-        file.metadata["best-loss"] = text(best_loss_);
+        file.metadata["best-loss"] = number_text(best_loss_);
     write_safetensors(options.checkpoint, file);
 }
 

@@ -4,19 +4,11 @@
 #include "plugins/common/error.hpp"
 #include "weights_check.hpp"
 
-#include <charconv>
-
 namespace mri {
 
 namespace {
 
 constexpr const char* network_kind = "unet3d";
-
-std::string float_text(float value) {
-    char buffer[32];
-    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
-    return {buffer, result.ptr};
-}
 
 } // namespace
 
@@ -29,7 +21,8 @@ void check_unet_options(const UnetOptions& options) {
                     "a U-Net's bottleneck needs 1 to 8192 filters (0: four times the filters), not " +
                         std::to_string(options.bottleneck));
     if (!(options.leak >= 0.0F && options.leak <= 1.0F))
-        throw Error(Errc::settings, "the activation's slope must be 0 to 1, not " + float_text(options.leak));
+        throw Error(Errc::settings,
+                    "the activation's slope must be 0 to 1, not " + number_text(options.leak));
 }
 
 TensorShapes unet_tensors(const UnetOptions& options) {
@@ -61,7 +54,7 @@ std::map<std::string, std::string> unet_metadata(const UnetOptions& options) {
     return {{"network", network_kind},
             {"filters", std::to_string(options.filters)},
             {"bottleneck", std::to_string(options.bottleneck_filters())},
-            {"leak", float_text(options.leak)},
+            {"leak", number_text(options.leak)},
             {"up-relu", options.up_relu ? "true" : "false"},
             {"input", options.mean_input ? "difference+mean" : "magnitude"}};
 }
