@@ -13,6 +13,11 @@
  * where the noise is known (`noise`, 1 behind mriwhiten) relative to what noise alone would leave. A frame
  * whose figure stands out among its neighbours is not to be trusted.
  *
+ * With the weights of a causal cascade (the file says which it holds) there are no windows: each frame comes
+ * out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What is
+ * remembered ends with the series, where data were lost and with a flush. It expects the images of mrigrid
+ * background=20 combine=adaptive attach-sensitivities=true, which come frame by frame too.
+ *
  * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
  * measured when the caps come. Caps: application/x-mri-image, C64LE with one channel, in and out.
  *
