@@ -12,6 +12,9 @@
 #include <cstring>
 #include <utility>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 #ifdef MRI_HAVE_PLANE_CONVOLUTION
 #include <cpuid.h>
 #endif
@@ -77,6 +80,21 @@ void in_pieces(ThreadPool& pool, int count, const std::function<void(int, int)>&
     });
 }
 
+/// Asks for a part of the rows that come next: they are too far apart for the processor to foresee.
+void fetch_part(const std::vector<TapRow>& taps, std::ptrdiff_t plane, int part, int parts) {
+    const Word* last = nullptr;
+    for (const TapRow& tap : taps) {
+        const Word* line = tap.row - reinterpret_cast<std::uintptr_t>(tap.row) / sizeof(Word) % lanes;
+        if (last && std::abs(tap.row - last) <= 2 * reach) // the same row, another pixel
+            continue;
+        last = tap.row;
+        const std::ptrdiff_t lines = tap.words * plane / lanes;
+        const std::ptrdiff_t end = lines * (part + 1) / parts;
+        for (std::ptrdiff_t i = lines * part / parts; i < end; ++i)
+            __builtin_prefetch(line + i * lanes, 0, 2);
+    }
+}
+
 } // namespace
 
 const Kernels* kernels([[maybe_unused]] Type type) {
@@ -110,7 +128,11 @@ Frames::Frames(int count, const Layout& layout) : layout_(layout), count_(count)
         checked_product({static_cast<std::size_t>(count), static_cast<std::size_t>(layout.frame)}, max_words,
                         "the features of a network") +
         2 * lanes;
-    data_.reset(static_cast<Word*>(::operator new(words * sizeof(Word), std::align_val_t(64))));
+    data_.reset(static_cast<Word*>(::operator new(words * sizeof(Word), std::align_val_t(alignment))));
+#ifdef __linux__
+    // Large pages: neighbours in time lie on as many others. Only advice, so failure is no error.
+    ::madvise(data_.get(), words * sizeof(Word), MADV_HUGEPAGE);
+#endif
     std::memset(data_.get(), 0, words * sizeof(Word));
 }
 
@@ -211,33 +233,42 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
 
     // A row's neighbours in time follow one another, so that they are still near for the next row.
     const int frames = static_cast<int>(target.frames.size());
+    const auto rows_of = [&](int r, std::vector<TapRow>& taps) {
+        const int y = r / frames;
+        const int t = r % frames;
+        taps.clear();
+        for (std::size_t k = 0; k < taps_.size(); ++k) {
+            const Tap& tap = taps_[k];
+            const Source& source = sources[static_cast<std::size_t>(tap.source)];
+            const int frame = t + source.lead + tap.dt;
+            const int row = y + tap.dy;
+            if (row < 0 || row >= in.height || frame < 0 || frame >= static_cast<int>(source.frames.size()) ||
+                !source.frames[static_cast<std::size_t>(frame)])
+                continue;
+            taps.push_back({source.frames[static_cast<std::size_t>(frame)] + row * source.layout.row + tap.dx,
+                            source.layout.words, first_[k]});
+        }
+    };
+    const int tiles = (in.width + lanes * pixels - 1) / (lanes * pixels) * static_cast<int>(blocks_.size());
     in_pieces(pool, frames * in.height, [&](int begin, int end) {
-        std::vector<TapRow> taps;
-        taps.reserve(taps_.size());
+        std::vector<TapRow> taps, next;
+        rows_of(begin, next);
         for (int r = begin; r < end; ++r) {
+            std::swap(taps, next);
+            next.clear();
+            if (r + 1 < end)
+                rows_of(r + 1, next);
             const int y = r / frames;
             const int t = r % frames;
-            taps.clear();
-            for (std::size_t k = 0; k < taps_.size(); ++k) {
-                const Tap& tap = taps_[k];
-                const Source& source = sources[static_cast<std::size_t>(tap.source)];
-                const int frame = t + source.lead + tap.dt;
-                const int row = y + tap.dy;
-                if (row < 0 || row >= in.height || frame < 0 ||
-                    frame >= static_cast<int>(source.frames.size()) ||
-                    !source.frames[static_cast<std::size_t>(frame)])
-                    continue;
-                taps.push_back(
-                    {source.frames[static_cast<std::size_t>(frame)] + row * source.layout.row + tap.dx,
-                     source.layout.words, first_[k]});
-            }
             const std::ptrdiff_t at = (y * target.step + target.y0) * out.row;
             Word* to = target.frames[static_cast<std::size_t>(t)] + at + target.x0;
             const Word* from = add ? (*add)[static_cast<std::size_t>(t)] + at : nullptr;
+            int tile = 0;
             for (int x = 0; x < in.width; x += lanes * pixels) {
                 const int vectors = std::min(pixels, (in.width - x + lanes - 1) / lanes);
                 int first = 0;
                 for (const int block : blocks_) {
+                    fetch_part(next, in.plane, tile++, tiles);
                     const std::ptrdiff_t plane =
                         (out_float ? first : first / channels_per_word(type_)) * out.plane;
                     kernel->tile(vectors, block,

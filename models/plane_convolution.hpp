@@ -103,8 +103,9 @@ class Frames {
     void get(int t, int channel, std::span<float> out) const;
 
   private:
+    static constexpr std::size_t alignment = 4096; // of a page
     struct Free {
-        void operator()(Word* p) const { ::operator delete(p, std::align_val_t(64)); }
+        void operator()(Word* p) const { ::operator delete(p, std::align_val_t(alignment)); }
     };
     Layout layout_;
     int count_ = 0;
