@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <c10/core/InferenceMode.h>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -284,13 +283,7 @@ double Crnn::warm_up(const WindowShape& shape) {
     const std::vector<std::complex<float>> zeros(shape.count());
     const std::vector<float> mask(shape.count(), 0.0F);
     std::vector<std::complex<float>> output(shape.count());
-    double seconds = 0;
-    for (int i = 0; i < 2; ++i) {
-        const auto start = std::chrono::steady_clock::now();
-        run(zeros, zeros, mask, output, shape);
-        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    }
-    return seconds;
+    return seconds_of_last(2, [&] { run(zeros, zeros, mask, output, shape); });
 }
 
 } // namespace mri

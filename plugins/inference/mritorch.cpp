@@ -3,8 +3,9 @@
 //
 // Runs a module of your own, exported from PyTorch: a TorchScript file (torch.jit.trace or script, then save;
 // PyTorch calls that format deprecated and still reads and writes it), or a torch.export package that
-// AOTInductor compiled, whose machine code is only loaded with trusted=true. One image comes out for each
-// that goes in, with its time stamps and metas; complex images go in and out as two channels or as complex64.
+// AOTInductor compiled, whose machine code is only loaded with trusted=true (one that was compiled for the
+// processor needs none of CUDA's libraries). One image comes out for each that goes in, with its time stamps
+// and metas; complex images go in and out as two channels or as complex64.
 //
 // A key file beside the module (`model-info`, by default the module's name and ".modelinfo") describes input
 // and output in the format of GStreamer 1.28's analytics elements:
