@@ -230,9 +230,14 @@ double Cascade::warm_up(const WindowShape& shape) {
     double seconds = 0;
     for (int i = 0; i < 2; ++i) {
         const auto begin = std::chrono::steady_clock::now();
-        run({start, frames, 1, {}}, output, shape);
+        // What a stream keeps of its frames is made by its first.
+        if (options().causal)
+            stream({start, frames, 1, {}}, output, shape);
+        else
+            run({start, frames, 1, {}}, output, shape);
         seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     }
+    reset();
     return seconds;
 }
 

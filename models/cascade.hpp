@@ -80,8 +80,8 @@ class Cascade {
     /// The next frame of stream() is the first.
     void reset();
 
-    /// Runs a window of zeros on 13 spokes twice; the seconds that the second run took. Throws what run()
-    /// throws.
+    /// Runs a window of zeros on 13 spokes twice, of a causal cascade as the frames of a stream, which then
+    /// begins anew; the seconds that the second run took. Throws what run() throws.
     double warm_up(const WindowShape& shape);
 
     const CascadeOptions& options() const;

@@ -248,7 +248,7 @@ int main(int argc, char** argv) {
     app.add_option("--filters", o.cascade.filters, "Of random weights")->check(CLI::Range(1, 256));
     app.add_option("--layers", o.cascade.layers, "Of random weights, in a block")->check(CLI::Range(2, 100));
     app.add_option("--side", o.side, "Of the images, in pixels")->check(CLI::Range(8, 1024));
-    app.add_option("--frames", o.frames, "Of the series")->check(CLI::Range(1, 1000));
+    app.add_option("--frames", o.frames, "Of the series")->check(CLI::Range(3, 1000));
     app.add_option("--spokes", o.spokes, "Of a frame")->check(CLI::Range(1, 1000));
     app.add_option("--coils", o.coils, "Of the scan")->check(CLI::Range(1, 64));
     app.add_option("--threads", o.threads, "Of both sides")->check(CLI::Range(1, 256));
