@@ -25,6 +25,7 @@ namespace {
 
 constexpr int lanes = 16;
 constexpr int reach = 15; // pixels that a tap may lie aside: the zeros before a row
+constexpr std::ptrdiff_t nearby_words = 512 * 1024 / sizeof(Word); // half of a core's second cache
 constexpr std::size_t max_words = std::size_t{1} << 32;
 
 int channels_per_word(Type type) {
@@ -231,11 +232,26 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
     const int pixels = pixels_of(in.width);
     pack(pixels);
 
-    // A row's neighbours in time follow one another, so that they are still near for the next row.
+    // A row's neighbours in time follow one another, as many as stay near until the next row is computed.
     const int frames = static_cast<int>(target.frames.size());
+    const auto [earliest, latest] = std::minmax_element(
+        taps_.begin(), taps_.end(), [](const Tap& a, const Tap& b) { return a.dt < b.dt; });
+    std::ptrdiff_t row = 0;
+    for (const Source& source : sources)
+        row += source.layout.row;
+    const int over = latest->dt - earliest->dt;
+    // Three rows of each; frames that share no input gain nothing from it.
+    const int together =
+        over == 0 ? 1
+                  : static_cast<int>(std::clamp<std::ptrdiff_t>(nearby_words / (3 * row) - over, 1, frames));
+    const auto place = [&](int r) {
+        const int first = r / (together * in.height) * together;
+        const int count = std::min(together, frames - first);
+        const int rest = r - first * in.height;
+        return std::pair(first + rest % count, rest / count);
+    };
     const auto rows_of = [&](int r, std::vector<TapRow>& taps) {
-        const int y = r / frames;
-        const int t = r % frames;
+        const auto [t, y] = place(r);
         taps.clear();
         for (std::size_t k = 0; k < taps_.size(); ++k) {
             const Tap& tap = taps_[k];
@@ -258,8 +274,7 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
             next.clear();
             if (r + 1 < end)
                 rows_of(r + 1, next);
-            const int y = r / frames;
-            const int t = r % frames;
+            const auto [t, y] = place(r);
             const std::ptrdiff_t at = (y * target.step + target.y0) * out.row;
             Word* to = target.frames[static_cast<std::size_t>(t)] + at + target.x0;
             const Word* from = add ? (*add)[static_cast<std::size_t>(t)] + at : nullptr;
