@@ -12,6 +12,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <sstream>
 #include <torch/csrc/jit/api/module.h>
@@ -239,10 +240,10 @@ void write_module(const std::string& path, const TensorFile& weights, const std:
     write_weights_bytes(path, std::as_bytes(std::span(bytes)));
 }
 
-/// mritorch's description of a module from magnitudes to magnitudes.
-void write_description(const std::string& path, const std::string& group, const TensorFile& weights,
+/// mritorch's description of a module from magnitudes to magnitudes; `frames` that it takes together, if not
+/// any number.
+void write_description(const std::string& path, const std::string& group, std::optional<int> frames,
                        bool scaled) {
-    const auto frames = trained_frames(weights.metadata);
     const std::string dims = "dims=1,1," + (frames ? std::to_string(*frames) : "-1") + ",-1,-1\n";
     const std::string info = "[modelinfo]\nversion=1.0\ngroup-id=" + group +
                              "\n\n[x]\ndir=input\ntype=float32\n" + dims + "mri-axes=NCTHW\n" +
@@ -262,12 +263,12 @@ void write_torchscript(const std::string& path, const TensorFile& weights, const
                         name + "' (.safetensors or .pth) holds its convolutions and step sizes");
     if (network == causal_unet_kind) {
         write_module(path, weights, "CausalUNet", causal_code(causal_unet_options_of(weights, name)));
-        write_description(path, "gst-mri-causal-unet", weights, false);
+        write_description(path, "gst-mri-causal-unet", std::nullopt, false);
     } else if (network == "crnn" || (network.empty() && !weights.tensors.contains("conv1.weight"))) {
         write_module(path, weights, "CRNN", crnn_code(crnn_layout_of(weights, name)));
     } else {
         write_module(path, weights, "UNet", unet_code(unet_options_of(weights, name)));
-        write_description(path, "gst-mri-unet", weights, true);
+        write_description(path, "gst-mri-unet", trained_frames(weights.metadata), true);
     }
 }
 

@@ -3,6 +3,7 @@
 // where there is a python with torch, so does that. (The U-Net: tests/pipelines/test_mri_weights.cpp.)
 #include "models/causal_unet.hpp"
 #include "models/crnn.hpp"
+#include "models/model_info.hpp"
 #include "models/torch_export.hpp"
 #include "plugins/common/error.hpp"
 #include "tests/support/torch_python.hpp"
@@ -76,13 +77,16 @@ TEST_F(TorchExport, CausalUnet) {
     const CausalUnetOptions options{3, 4};
     TensorFile weights;
     weights.metadata = causal_unet_metadata(options);
+    weights.metadata["window"] = "8"; // of its training
     for (const auto& [name, shape] : causal_unet_tensors(options)) {
         NamedTensor tensor{shape, {}};
         tensor.values = randoms(tensor.count(), -0.3F, 0.3F);
         weights.tensors[name] = tensor;
     }
     write_torchscript(path("net.pt"), weights, "random");
-    EXPECT_TRUE(std::filesystem::exists(path("net.pt.modelinfo")));
+    const ModelInfo info = read_model_info(path("net.pt.modelinfo"));
+    EXPECT_FALSE(info.frames()) << "any number";
+    EXPECT_FALSE(info.scaled) << "the network commutes with the gain";
     const WindowShape shape{9, 8, 12}; // more frames than the running mean counts
     const std::vector<float> input = randoms(shape.count(), 0, 1);
     std::vector<float> expected(input.size());
