@@ -13,6 +13,9 @@
  * where the noise is known (`noise`, 1 behind mriwhiten) relative to what noise alone would leave. A frame
  * whose figure stands out among its neighbours is not to be trusted.
  *
+ * cycle=true links the last frame of a window to the first one, for series of one heart cycle, reconstructed
+ * in one window (see mrirecon).
+ *
  * With the weights of a causal cascade (the file says which it holds) there are no windows: each frame comes
  * out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What is
  * remembered ends with the series, where data were lost and with a flush. It expects the images of mrigrid
@@ -39,6 +42,7 @@ using namespace mri;
 struct CascadeSettings : NetworkSettings {
     CascadeSettings() { weights = "cascade.safetensors"; }
     double noise = 0;
+    bool cycle = false;
 };
 
 #define MRI_CASCADE_CAPS                                                                                     \
@@ -56,11 +60,17 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
         network_properties(p);
         p.real("noise", "Standard deviation of the noise in a sample's real and imaginary part; 0: not known",
                0, 1e30, &CascadeSettings::noise);
+        p.boolean("cycle", "After the last frame of a window comes its first, as in a heart cycle",
+                  &CascadeSettings::cycle);
     }
 
   protected:
     Cascade load_network(const CascadeSettings& s) const override {
-        return Cascade::load(find_weights(s.weights), s.run());
+        Cascade network = Cascade::load(find_weights(s.weights), s.run());
+        if (s.cycle && network.options().causal)
+            throw Error(Errc::settings,
+                        "cycle is for networks over windows, and '" + s.weights + "' holds a causal one");
+        return network;
     }
     bool frame_by_frame(const Cascade& network) const override { return network.options().causal; }
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
@@ -88,7 +98,8 @@ void MriCascade::compute(Cascade& network, std::span<float> output) {
     const bool causal = network.options().causal;
     if (causal && fresh())
         network.reset();
-    residuals_ = causal ? network.stream(window, output_, shape()) : network.run(window, output_, shape());
+    residuals_ =
+        causal ? network.stream(window, output_, shape()) : network.run(window, output_, shape(), s().cycle);
     const auto* values = reinterpret_cast<const float*>(output_.data());
     std::copy(values, values + 2 * output_.size(), output.begin());
     samples_.clear();

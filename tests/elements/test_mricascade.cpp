@@ -88,7 +88,7 @@ class MriCascade : public testing::Test {
         std::vector<WindowOperator::Residual> residuals;
     };
     /// What the library makes of all these frames together.
-    Expected library(const std::vector<Output>& frames) const {
+    Expected library(const std::vector<Output>& frames, bool cycle = false) const {
         ReconstructionSpace space;
         space.width = frames[0].width;
         space.height = frames[0].height;
@@ -106,7 +106,7 @@ class MriCascade : public testing::Test {
         Expected out{std::vector<cfloat>(start.size()), {}};
         out.residuals = Cascade::load(weights_, {"cpu", Precision::float32, 1})
                             .run({start, views, 1, {}}, out.images,
-                                 {static_cast<int>(frames.size()), space.height, space.width});
+                                 {static_cast<int>(frames.size()), space.height, space.width}, cycle);
         return out;
     }
 
@@ -160,6 +160,26 @@ TEST_F(MriCascade, ComputesWhatTheLibraryDoes) {
         EXPECT_DOUBLE_EQ(frames[t].consistency->noise_ratio, residual[t].rms / (std::sqrt(2.0) * 0.5));
         EXPECT_GT(residual[t].relative, 0.0);
     }
+}
+
+TEST_F(MriCascade, LinksTheEndsOfACycle) {
+    const std::vector<Output> frames = outputs(scan(6, "") + cascade("cycle=true"));
+    ASSERT_EQ(frames.size(), 6U);
+    const Expected linked = library(frames, true), open = library(frames);
+    const std::size_t pixels = frames[0].pixels.size();
+    double difference = 0, to_open = 0;
+    for (std::size_t i = 0; i < linked.images.size(); ++i) {
+        const cfloat value = frames[i / pixels].pixels[i % pixels];
+        difference = std::max<double>(difference, std::abs(value - linked.images[i]));
+        to_open = std::max<double>(to_open, std::abs(value - open.images[i]));
+    }
+    EXPECT_LT(difference, 1e-5);
+    EXPECT_GT(to_open, 1e-3);
+
+    write_safetensors(weights_, small_cascade(true));
+    const RunResult result = run_pipeline(live(2) + cascade("cycle=true") + " ! fakesink");
+    ASSERT_EQ(result.errors.size(), 1U);
+    EXPECT_NE(result.errors[0].find("cycle"), std::string::npos) << result.errors[0];
 }
 
 TEST_F(MriCascade, UsesTheSensitivitiesOfSeveralCoils) {
