@@ -2,11 +2,11 @@
 // How long after a frame's last readout its picture is there, at the scanner's pace. Leaves live.json in the
 // current folder.
 //
-// The phantom is scanned beforehand (13 spokes, TR 3 ms, 8 coils, readouts oversampled twice); its readouts
-// are then pushed one each TR into a pipeline of mriframer and the chain that is measured, which has a thread
-// of its own. A picture's latency runs from the push of its frame's last readout to its arrival at the sink;
-// it is late when the next frame is complete by then. The first frames, with all first-time work, are not
-// counted. --chain adds chains to the three that are there.
+// The phantom is scanned beforehand (13 spokes, TR 3 ms, 8 coils and one, readouts oversampled twice); its
+// readouts are then pushed one each TR into a pipeline of mriframer and the chain that is measured, which has
+// a thread of its own. A picture's latency runs from the push of its frame's last readout to its arrival at
+// the sink; it is late when the next frame is complete by then. The first frames, with all first-time work,
+// are not counted. --chain adds chains to those that are there.
 #include "models/network.hpp"
 #include "pipelines/table.hpp"
 #include "plugins/common/metas.hpp"
@@ -24,6 +24,7 @@
 #include <iostream>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 namespace {
@@ -40,6 +41,7 @@ constexpr int first_counted = 60; // frames: three windows
 struct Options {
     std::string weights = "unet.safetensors";
     std::string causal_weights = "causal-unet.safetensors";
+    std::string cascade_weights = "causal-cascade.safetensors";
     int coils = 8;
     int threads = 0;
     int frames = 360;
@@ -50,6 +52,7 @@ struct Options {
 struct Chain {
     std::string name;
     std::string elements;
+    int coils = 1;
     std::string missing; // why it cannot be run
 };
 
@@ -70,11 +73,11 @@ struct Latency {
     std::size_t dropped() const { return expected - ms.size(); }
 };
 
-std::vector<Item> scan(const Options& o) {
+std::vector<Item> scan(const Options& o, int coils) {
     std::vector<Item> readouts;
     bench::run_line("mriphantomsrc width=192 height=192 framerate=1000/39 frames=" +
                         std::to_string(o.frames) + " ! mrisim spokes=" + std::to_string(spokes) +
-                        " coils=" + std::to_string(o.coils) + " oversampling=2 snr=30 alignment=readout",
+                        " coils=" + std::to_string(coils) + " oversampling=2 snr=30 alignment=readout",
                     [&](const Item& item) { readouts.push_back(item); });
     if (readouts.size() != static_cast<std::size_t>(o.frames * spokes))
         throw Error(Errc::failed, "The scan has " + std::to_string(readouts.size()) + " readouts, not " +
@@ -176,16 +179,21 @@ std::vector<Chain> chains(const Options& o) {
                             "mrirecon window=20" + threads +
                                 " ! mricrop width=128 height=128 ! queue ! mriunet window=20 weights=\"" +
                                 o.weights + "\"" + threads,
-                            why_missing(o.weights)},
-                           {"causal: mrigrid background=20 alone", grid, ""},
+                            o.coils, why_missing(o.weights)},
+                           {"causal: mrigrid background=20 alone", grid, o.coils, ""},
                            {"causal: mrigrid background=20, causal U-Net",
-                            grid + " ! mriunet weights=\"" + o.causal_weights + "\"" + threads,
+                            grid + " ! mriunet weights=\"" + o.causal_weights + "\"" + threads, o.coils,
                             why_missing(o.causal_weights)}};
+    for (const int coils : std::set{1, o.coils})
+        all.push_back({"causal: mrigrid background=20, causal cascade",
+                       "mrigrid background=20 combine=adaptive attach-kspace=true attach-sensitivities=true" +
+                           threads + " ! queue ! mricascade weights=\"" + o.cascade_weights + "\"" + threads,
+                       coils, why_missing(o.cascade_weights)});
     for (const std::string& text : o.more) {
         const auto equals = text.find('=');
         if (equals == std::string::npos || equals == 0)
             throw Error(Errc::settings, "--chain wants NAME=ELEMENTS, not '" + text + "'");
-        all.push_back({text.substr(0, equals), text.substr(equals + 1), ""});
+        all.push_back({text.substr(0, equals), text.substr(equals + 1), o.coils, ""});
     }
     return all;
 }
@@ -197,6 +205,8 @@ Options parse(int argc, char** argv) {
     bool quick = false;
     app.add_option("--weights", o.weights, "Weights of the windowed U-Net")->capture_default_str();
     app.add_option("--causal-weights", o.causal_weights, "Weights of the causal U-Net")
+        ->capture_default_str();
+    app.add_option("--cascade-weights", o.cascade_weights, "Weights of the causal cascade")
         ->capture_default_str();
     app.add_option("--coils", o.coils, "Receive coils")->check(CLI::Range(1, 64))->capture_default_str();
     app.add_option("--threads", o.threads, "Threads of reconstruction and network (0: one per core)")
@@ -224,7 +234,7 @@ int main(int argc, char** argv) {
         const Options options = parse(argc, argv);
         gst_init(nullptr, nullptr);
         const auto all = chains(options);
-        const auto readouts = scan(options);
+        std::map<int, std::vector<Item>> scans; // by the coils
         std::vector<std::vector<std::string>> rows;
         std::vector<Fields> fields;
         for (const Chain& chain : all) {
@@ -232,12 +242,17 @@ int main(int argc, char** argv) {
                 std::cout << "left out: " << chain.name << ": " << chain.missing << "\n";
                 continue;
             }
+            std::vector<Item>& readouts = scans[chain.coils];
+            if (readouts.empty())
+                readouts = scan(options, chain.coils);
             const Latency l = measure(chain, readouts);
-            rows.push_back({chain.name, fixed(l.share(0.5), 1), fixed(l.share(0.99), 1), fixed(l.share(1), 1),
-                            std::to_string(l.late()), std::to_string(l.dropped())});
+            rows.push_back({chain.name, std::to_string(chain.coils), fixed(l.share(0.5), 1),
+                            fixed(l.share(0.99), 1), fixed(l.share(1), 1), std::to_string(l.late()),
+                            std::to_string(l.dropped())});
             fields.push_back(Fields()
                                  .add("chain", chain.name)
                                  .add("elements", chain.elements)
+                                 .add("coils", chain.coils)
                                  .add("median_milliseconds", l.share(0.5))
                                  .add("percentile_99_milliseconds", l.share(0.99))
                                  .add("longest_milliseconds", l.share(1))
@@ -246,15 +261,11 @@ int main(int argc, char** argv) {
                                  .add("dropped", static_cast<double>(l.dropped())));
         }
         std::cout << "\nLast readout to picture, ms; " << options.frames - first_counted << " frames of "
-                  << spokes << " spokes, " << options.coils << " coils x 384 samples; late: above the "
-                  << fixed(spokes * tr_ms, 0) << " ms of a frame\n"
-                  << format_table({"chain", "median", "99 %", "longest", "late", "dropped"}, rows)
+                  << spokes << " spokes x 384 samples; late: above the " << fixed(spokes * tr_ms, 0)
+                  << " ms of a frame\n"
+                  << format_table({"chain", "coils", "median", "99 %", "longest", "late", "dropped"}, rows)
                   << std::flush;
-        Fields()
-            .add("coils", options.coils)
-            .add("frame_milliseconds", spokes * tr_ms)
-            .add("chains", fields)
-            .save("live.json");
+        Fields().add("frame_milliseconds", spokes * tr_ms).add("chains", fields).save("live.json");
         return 0;
     } catch (const std::exception& error) {
         std::cerr << "bench_live: " << error.what() << "\n";

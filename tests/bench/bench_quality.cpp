@@ -293,10 +293,13 @@ BartResult compressed_sensing(const Series& scans) {
 /// What a weights file is run by, told by the beginning of its name; empty: by nothing here.
 std::string element_of(const std::string& file) {
     const std::string name = std::filesystem::path(file).filename();
-    return name.starts_with("unet") ? "mriunet" : name.starts_with("cascade") ? "mricascade" : "";
+    const auto begins = [&name](const char* with) { return name.starts_with(with); };
+    return begins("unet") || begins("causal-unet")         ? "mriunet"
+           : begins("cascade") || begins("causal-cascade") ? "mricascade"
+                                                           : "";
 }
 
-/// Files unet*.safetensors and cascade*.safetensors in the folders of GST_MRI_MODELS_PATH.
+/// Files unet*, cascade*, causal-unet* and causal-cascade*.safetensors in the folders of GST_MRI_MODELS_PATH.
 std::vector<std::string> shipped_weights() {
     std::vector<std::string> files;
     const char* path = std::getenv("GST_MRI_MODELS_PATH");
@@ -318,11 +321,12 @@ std::string quoted(const std::string& text) {
     return result + '"';
 }
 
-Series scan(const Options& options, int spokes) {
+Series scan(const Options& options, int spokes, int beats = 1) {
     std::vector<Item> frames;
     bench::run_line("mridicomsrc location=" + quoted(options.location) + " slices=" + quoted(options.slices) +
                         " width=" + std::to_string(matrix) + " height=" + std::to_string(matrix) +
-                        " ! mrisim spokes=" + std::to_string(spokes) + " ! mriframer",
+                        " repeat=" + std::to_string(beats) + " ! mrisim spokes=" + std::to_string(spokes) +
+                        " ! mriframer",
                     [&](const Item& item) { frames.push_back(item); });
     if (frames.empty())
         throw Error(Errc::read, "'" + options.location + "' gave no images");
@@ -332,13 +336,13 @@ Series scan(const Options& options, int spokes) {
 void run(const Options& options) {
     const auto weights = options.weights.empty() ? shipped_weights() : options.weights;
     if (weights.empty())
-        std::cerr << "There are no weights unet* or cascade*.safetensors in GST_MRI_MODELS_PATH: the table "
+        std::cerr << "There are no weights of a known name in GST_MRI_MODELS_PATH: the table "
                      "has no network\n";
     const std::string recon = "mrirecon";
     std::vector<Fields> json;
     std::size_t series = 0;
     for (const int spokes : options.spokes) {
-        const Series scans = scan(options, spokes);
+        const Series scans = scan(options, spokes), two_beats = scan(options, spokes, 2);
         series = scans.size();
         std::vector<std::vector<std::string>> rows;
         const auto add = [&](const std::string& method, const Quality& q, double seconds) {
@@ -363,13 +367,30 @@ void run(const Options& options) {
         add("mrirecon method=tv cycle=true", score(cycle.images), bench::median(cycle.seconds));
         for (const auto& file : weights) {
             const std::string element = element_of(file);
-            const std::string before = element == "mricascade" ? " attach-kspace=true"
-                                       : options.whole         ? ""
-                                                               : " ! mricrop width=128 height=128";
+            const std::string name = element + " " + std::filesystem::path(file).stem().string();
+            const bool cascade = element == "mricascade";
+            if (std::filesystem::path(file).filename().string().starts_with("causal")) {
+                const std::string grid = cascade ? "mrigrid background=20 combine=adaptive "
+                                                   "attach-kspace=true attach-sensitivities=true"
+                                                 : "mrigrid background=20 ! mricrop width=128 height=128";
+                auto network = reconstruct(grid + " ! " + element + " weights=" + quoted(file), two_beats);
+                for (auto& images : network.images) // the first beat runs in
+                    images.erase(images.begin(),
+                                 images.begin() + static_cast<std::ptrdiff_t>(images.size() / 2));
+                add(name + ", second beat", score(network.images), bench::median(network.seconds) / 2);
+                continue;
+            }
+            const std::string before = cascade         ? " attach-kspace=true"
+                                       : options.whole ? ""
+                                                       : " ! mricrop width=128 height=128";
             const auto network =
                 reconstruct(recon + before + " ! " + element + " weights=" + quoted(file), scans);
-            add(element + " " + std::filesystem::path(file).stem().string(), score(network.images),
-                bench::median(network.seconds));
+            add(name, score(network.images), bench::median(network.seconds));
+            if (cascade) {
+                const auto closed = reconstruct(
+                    recon + before + " ! " + element + " cycle=true weights=" + quoted(file), scans);
+                add(name + ", cycle=true", score(closed.images), bench::median(closed.seconds));
+            }
         }
         if (options.bart) {
             const auto best = compressed_sensing(scans);
@@ -396,11 +417,15 @@ Options parse(int argc, char** argv) {
                    "Folder with cine DICOM (default: sunnybrook/SCD0000301 in GST_MRI_DATA)");
     app.add_option("--slices", o.slices, "Slices, counted from 1, as 1,3-5,8- (default: all)");
     app.add_option("--spokes", o.spokes, "Spokes a frame")->delimiter(',')->check(CLI::Range(1, 1000));
-    app.add_option("--weights", o.weights,
-                   "Weights files unet* and cascade*.safetensors, in place of those shipped")
+    app.add_option(
+           "--weights", o.weights,
+           "Weights files unet*, cascade*, causal-unet* and causal-cascade*.safetensors, in place of those "
+           "shipped")
         ->check(CLI::ExistingFile)
         ->check([](const std::string& file) {
-            return element_of(file).empty() ? "'" + file + "': the name must begin with unet or cascade"
+            return element_of(file).empty() ? "'" + file +
+                                                  "': the name must begin with unet, cascade, causal-unet or "
+                                                  "causal-cascade"
                                             : std::string();
         });
     app.add_flag("--whole", o.whole, "Give the U-Net the whole image, not its central 128 x 128 pixels");
