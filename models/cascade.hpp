@@ -33,7 +33,7 @@ namespace mri {
 /// M is the running mean over `mean_frames`, and the steps towards the samples are those of a frame alone in
 /// any case. The start is RunningBackground's (running_background.hpp).
 struct CascadeOptions {
-    int blocks = 10;
+    int blocks = 12;
     int filters = 16;
     int layers = 3;
     bool causal = false;
