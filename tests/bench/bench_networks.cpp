@@ -313,7 +313,7 @@ int run_all(const Options& o) {
                     fixed(row.ratio, 2).c_str(), fixed(row.cpu_ratio, 2).c_str(), row.skipped.c_str());
         Fields fields;
         fields.add("network", row.network)
-            .add("ours", row.who == "ours" ? 1.0 : 0.0)
+            .add("ours", row.who == "ours")
             .add("who", row.who)
             .add("precision", row.precision)
             .add("seconds", row.seconds)

@@ -5,6 +5,7 @@
 #include "plugins/common/error.hpp"
 
 #include <cmath>
+#include <concepts>
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -29,6 +30,10 @@ class Fields {
             text += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
         }
         return add_text(name, text + '"');
+    }
+    /// No other type turns into it: texts would.
+    Fields& add(const std::string& name, std::same_as<bool> auto value) {
+        return add_text(name, value ? "true" : "false");
     }
     Fields& add(const std::string& name, const std::vector<Fields>& rows) {
         std::string text = "[";
