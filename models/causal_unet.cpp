@@ -116,7 +116,6 @@ struct CausalUnet::State {
           metadata(file.metadata),
           unet(causal_unet_options_of(file, name)),
           mean(unet.mean_frames) {
-        check_finite(file, name);
         if (device.is_cpu() && planes::kernels(plane_type(type))) {
             planes.emplace(unet, file, plane_type(type), r.threads);
             return;
