@@ -41,13 +41,17 @@ void WindowOperator::check_size(std::size_t size, const char* what) const {
                                       std::to_string(options_.width));
 }
 
-void WindowOperator::combine(const cfloat* coil_images, cfloat* out) const {
-    std::fill(out, out + pixels_, cfloat{});
+DeviceNufft& WindowOperator::nufft(std::size_t t) {
+    return frames() == 1 ? *lone_ : nuffts_[t];
+}
+
+/// 1 / (W H) sum over coils of conj(S_c) A_t^H W_t y_c
+void WindowOperator::adjoint(std::size_t t, const cfloat* samples, cfloat* out) {
     if (maps_.empty())
-        arrays::add_scaled(out, scale_, coil_images, pixels_);
-    for (std::size_t c = 0; c * pixels_ < maps_.size(); ++c)
-        arrays::add_conjugate_product(out, scale_, maps_.data() + c * pixels_, coil_images + c * pixels_,
-                                      pixels_);
+        nufft(t).adjoint(samples, weights_[t], out, 1);
+    else
+        nufft(t).adjoint_sense(samples, weights_[t], out);
+    arrays::scale(out, scale_, pixels_);
 }
 
 void WindowOperator::set_window(std::span<const SampledFrame> frames, int coils,
@@ -78,23 +82,27 @@ void WindowOperator::set_window(std::span<const SampledFrame> frames, int coils,
     }
     coils_ = coils;
     maps_.assign(maps.begin(), maps.end());
-    while (nuffts_.size() < frames.size())
-        nuffts_.emplace_back(options_.width, options_.height,
-                             Nufft::Options{.tolerance = options_.tolerance, .threads = 1}, options_.device);
+    const auto transform = [this](int threads) {
+        return DeviceNufft(options_.width, options_.height,
+                           Nufft::Options{.tolerance = options_.tolerance, .threads = threads},
+                           options_.device);
+    };
+    while (frames.size() > 1 && nuffts_.size() < frames.size())
+        nuffts_.push_back(transform(1));
+    if (frames.size() == 1 && !lone_)
+        lone_ = transform(options_.threads);
     right_.resize(all);
     power_.assign(frames.size(), 0);
     area_.assign(frames.size(), 0);
     for (const SampledFrame& frame : frames)
         weights_.emplace_back(frame.weights.begin(), frame.weights.end());
-    for (Scratch& s : scratch_)
-        s.images.resize(n * pixels_);
-    pool_.parallel_for(static_cast<int>(frames.size()), [&](int index, int worker) {
+    pool_.parallel_for(static_cast<int>(frames.size()), [&](int index, int) {
         const auto t = static_cast<std::size_t>(index);
         const SampledFrame& frame = frames[t];
-        Scratch& s = scratch_[static_cast<std::size_t>(worker)];
-        nuffts_[t].set_points(frame.kxy);
-        nuffts_[t].adjoint(frame.samples.data(), weights_[t], s.images.data(), coils_);
-        combine(s.images.data(), right_.data() + t * pixels_);
+        nufft(t).set_points(frame.kxy);
+        if (!maps_.empty())
+            nufft(t).set_sensitivities(maps_.data(), coils_);
+        adjoint(t, frame.samples.data(), right_.data() + t * pixels_);
         const std::size_t points = weights_[t].size();
         double power = 0;
         for (std::size_t i = 0; i < frame.samples.size(); ++i)
@@ -106,16 +114,12 @@ void WindowOperator::set_window(std::span<const SampledFrame> frames, int coils,
 }
 
 void WindowOperator::apply(std::size_t t, const cfloat* x, Scratch& s, cfloat* out) {
-    const cfloat* images = x;
-    if (!maps_.empty()) {
-        for (std::size_t c = 0; c * pixels_ < maps_.size(); ++c)
-            arrays::multiply(s.images.data() + c * pixels_, maps_.data() + c * pixels_, x, pixels_);
-        images = s.images.data();
-    }
     s.samples.resize(weights_[t].size() * static_cast<std::size_t>(coils_));
-    nuffts_[t].forward(images, s.samples.data(), coils_);
-    nuffts_[t].adjoint(s.samples.data(), weights_[t], s.images.data(), coils_);
-    combine(s.images.data(), out);
+    if (maps_.empty())
+        nufft(t).forward(x, s.samples.data(), 1);
+    else
+        nufft(t).forward_sense(x, s.samples.data());
+    adjoint(t, s.samples.data(), out);
 }
 
 void WindowOperator::normal(std::span<const cfloat> x, std::span<cfloat> out) {

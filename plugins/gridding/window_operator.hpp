@@ -10,6 +10,7 @@
 #include <complex>
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -70,11 +71,12 @@ class WindowOperator {
 
   private:
     struct Scratch {
-        std::vector<cfloat> images, samples, normal;
+        std::vector<cfloat> samples, normal;
     };
 
     void check_size(std::size_t size, const char* what) const;
-    void combine(const cfloat* coil_images, cfloat* out) const;
+    DeviceNufft& nufft(std::size_t t);
+    void adjoint(std::size_t t, const cfloat* samples, cfloat* out);
     /// N x_t
     void apply(std::size_t t, const cfloat* x, Scratch& scratch, cfloat* out);
 
@@ -84,6 +86,7 @@ class WindowOperator {
     int coils_ = 1;
     ThreadPool pool_;
     std::vector<DeviceNufft> nuffts_; ///< one a frame: its points are planned once
+    std::optional<DeviceNufft> lone_; ///< of a window of one frame: its coils are what threads share out
     std::vector<std::vector<float>> weights_;
     std::vector<cfloat> maps_;
     std::vector<cfloat> right_;

@@ -155,6 +155,30 @@ TEST(WindowOperator, IsSelfAdjointAndTheSameOnAnyNumberOfThreads) {
     EXPECT_LT(std::abs(left - right), 1e-5 * size);
 }
 
+/// Threads share out the coils of a lone frame, and the frames of a window: the same bits.
+TEST(WindowOperator, AFrameAloneIsWhatItIsInAWindow) {
+    for (const int coils : {1, 3}) {
+        const Window w(coils);
+        WindowOperator window({.width = width, .height = height, .threads = 2}),
+            alone({.width = width, .height = height, .threads = 3});
+        window.set_window(w.views(), coils, w.maps);
+        std::vector<cfloat> all(w.x.size()), one(pixels);
+        window.normal(w.x, all);
+        const std::vector<cfloat> right(window.right().begin(), window.right().end());
+        for (std::size_t t = 0; t < frames; ++t) {
+            const auto views = w.views();
+            alone.set_window(std::span(views).subspan(t, 1), coils, w.maps);
+            alone.normal(std::span(w.x).subspan(t * pixels, pixels), one);
+            EXPECT_TRUE(
+                std::equal(one.begin(), one.end(), all.begin() + static_cast<std::ptrdiff_t>(t * pixels)))
+                << coils << " coils, frame " << t;
+            EXPECT_TRUE(std::equal(alone.right().begin(), alone.right().end(),
+                                   right.begin() + static_cast<std::ptrdiff_t>(t * pixels)));
+            window.set_window(w.views(), coils, w.maps); // from one to several and back
+        }
+    }
+}
+
 TEST(WindowOperator, OneErrorForWhatDoesNotFit) {
     EXPECT_THROW(WindowOperator({.width = 0, .height = 4}), Error);
     WindowOperator data({.width = width, .height = height});
