@@ -24,7 +24,6 @@
 #include <iostream>
 #include <map>
 #include <mutex>
-#include <set>
 #include <thread>
 
 namespace {
@@ -36,6 +35,7 @@ using bench::Item;
 
 constexpr int spokes = 13;
 constexpr double tr_ms = 3;
+constexpr int compressed = 4;     // virtual coils
 constexpr int first_counted = 60; // frames: three windows
 
 struct Options {
@@ -184,11 +184,20 @@ std::vector<Chain> chains(const Options& o) {
                            {"causal: mrigrid background=20, causal U-Net",
                             grid + " ! mriunet weights=\"" + o.causal_weights + "\"" + threads, o.coils,
                             why_missing(o.causal_weights)}};
-    for (const int coils : std::set{1, o.coils})
-        all.push_back({"causal: mrigrid background=20, causal cascade",
-                       "mrigrid background=20 combine=adaptive attach-kspace=true attach-sensitivities=true" +
-                           threads + " ! queue ! mricascade weights=\"" + o.cascade_weights + "\"" + threads,
-                       coils, why_missing(o.cascade_weights)});
+    const auto cascade = [&](const std::string& before) {
+        return before +
+               "mrigrid background=20 combine=adaptive attach-kspace=true attach-sensitivities=true" +
+               threads + " ! queue ! mricascade weights=\"" + o.cascade_weights + "\"" + threads;
+    };
+    all.push_back(
+        {"causal: mrigrid background=20, causal cascade", cascade(""), 1, why_missing(o.cascade_weights)});
+    if (o.coils > compressed)
+        all.push_back({"causal: mricompress coils=" + std::to_string(compressed) + ", then the same",
+                       cascade("mricompress coils=" + std::to_string(compressed) + " ! "), o.coils,
+                       why_missing(o.cascade_weights)});
+    if (o.coils > 1)
+        all.push_back({"causal: mrigrid background=20, causal cascade", cascade(""), o.coils,
+                       why_missing(o.cascade_weights)});
     for (const std::string& text : o.more) {
         const auto equals = text.find('=');
         if (equals == std::string::npos || equals == 0)
