@@ -134,4 +134,11 @@ inline std::vector<cfloat> discs(int n, double radius) {
     return image;
 }
 
+/// What coils of these sensitivities, [coil][y][x], see of an image.
+inline std::vector<cfloat> seen_by(std::vector<cfloat> maps, const std::vector<cfloat>& image) {
+    for (std::size_t i = 0; i < maps.size(); ++i)
+        maps[i] *= image[i % image.size()];
+    return maps;
+}
+
 } // namespace mri::test

@@ -14,10 +14,7 @@ constexpr int spokes = 20;
 constexpr int coils = 12;
 
 std::vector<cfloat> scan(int first, std::uint64_t seed = 3) {
-    const auto object = discs(n, 5);
-    auto images = synthetic_sensitivities(coils, n, n, seed);
-    for (std::size_t i = 0; i < images.size(); ++i)
-        images[i] *= object[i % object.size()];
+    const auto images = seen_by(synthetic_sensitivities(coils, n, n, seed), discs(n, 5));
     Nufft nufft(n, n);
     nufft.set_points(spokes_of(first, spokes, samples, n));
     std::vector<cfloat> data(static_cast<std::size_t>(coils) * spokes * samples);

@@ -175,9 +175,7 @@ TEST(MriGrid, AdaptiveCombinationKeepsThePhaseAndStartsAnewWithThePlane) {
     const int size = 32, many = 60, coils = 4;
     const auto truth = discs(size, 5);
     const auto maps = synthetic_sensitivities(coils, size, size, 2);
-    std::vector<cfloat> images(maps.size());
-    for (std::size_t i = 0; i < images.size(); ++i)
-        images[i] = maps[i] * truth[i % truth.size()];
+    const auto images = seen_by(maps, truth);
     const auto kxy = spokes_of(0, many, 2 * size, size);
     const auto data = exact_forward(images, size, size, kxy);
     // Another plane: the coils in another order.
@@ -240,9 +238,7 @@ TEST(MriGrid, SensitivitiesRideAlongAndAreSharedWhileTheyStay) {
     const int size = 32, coils = 3, few = 9;
     const auto truth = discs(size, 5);
     const auto maps = synthetic_sensitivities(coils, size, size, 2);
-    std::vector<cfloat> images(maps.size());
-    for (std::size_t i = 0; i < images.size(); ++i)
-        images[i] = maps[i] * truth[i % truth.size()];
+    const auto images = seen_by(maps, truth);
     auto h = harness("mrigrid combine=adaptive attach-sensitivities=true");
     auto plain = harness("mrigrid combine=none");
     set_caps(h, radial_info(size, 2 * size, coils, 4));
@@ -417,9 +413,7 @@ TEST(MriGrid, ARunningBackgroundTellsItsSensitivities) {
     const int size = 32, coils = 3, few = 9;
     const auto truth = discs(size, 5);
     const auto maps = synthetic_sensitivities(coils, size, size, 2);
-    std::vector<cfloat> images(maps.size());
-    for (std::size_t i = 0; i < images.size(); ++i)
-        images[i] = maps[i] * truth[i % truth.size()];
+    const auto images = seen_by(maps, truth);
     auto h = harness("mrigrid background=5 combine=adaptive attach-sensitivities=true");
     auto each = harness("mrigrid background=5 combine=none");
     for (auto* one : {&h, &each})

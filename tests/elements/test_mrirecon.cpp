@@ -206,9 +206,7 @@ TEST(MriRecon, CoilsAreCombinedByTheBackgroundsSensitivities) {
     const int size = 32, coils = 4, each = 15;
     const auto truth = discs(size, 5);
     const auto maps = synthetic_sensitivities(coils, size, size, 2);
-    std::vector<cfloat> images(maps.size());
-    for (std::size_t i = 0; i < images.size(); ++i)
-        images[i] = maps[i] * truth[i % truth.size()];
+    const auto images = seen_by(maps, truth);
     for (const char* combine : {"adaptive", "rss", "none"}) {
         auto h = harness(std::string("mrirecon window=4 iterations=10 combine=") + combine);
         set_caps(h, radial_info(size, 2 * size, coils));

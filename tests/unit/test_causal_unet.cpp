@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/causal_unet.hpp"
 #include "plugins/common/error.hpp"
-#include "plugins/gridding/simd.hpp"
+#include "tests/support/convolutions.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -178,14 +178,8 @@ class Definition {
     const TensorFile& file_;
 };
 
-/// With convolutions of our own where this processor has them, and with LibTorch's.
-struct EveryCausalUnet : testing::TestWithParam<simd::Isa> {
-    void SetUp() override { simd::select(GetParam()); }
-    void TearDown() override { simd::select(simd::available().back()); }
-};
-INSTANTIATE_TEST_SUITE_P(Convolutions, EveryCausalUnet,
-                         testing::Values(simd::Isa::portable, simd::available().back()),
-                         [](const auto& info) { return std::string(info.index == 0 ? "LibTorch" : "Own"); });
+struct EveryCausalUnet : test::EveryConvolution {};
+INSTANTIATE_TEST_SUITE_P(Convolutions, EveryCausalUnet, test::every_convolution(), test::convolution_name);
 
 TEST_P(EveryCausalUnet, ComputesItsDefinition) {
     const CausalUnetOptions options{2, 3};

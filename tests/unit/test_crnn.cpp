@@ -3,7 +3,7 @@
 #include "models/crnn.hpp"
 #include "models/torch_file.hpp"
 #include "plugins/common/error.hpp"
-#include "plugins/gridding/simd.hpp"
+#include "tests/support/convolutions.hpp"
 
 #include <cmath>
 #include <complex>
@@ -91,14 +91,8 @@ std::vector<float> npz(const std::vector<std::byte>& file, const std::string& na
     return out;
 }
 
-/// With convolutions of our own where this processor has them, and with LibTorch's.
-struct EveryCrnn : testing::TestWithParam<simd::Isa> {
-    void SetUp() override { simd::select(GetParam()); }
-    void TearDown() override { simd::select(simd::available().back()); }
-};
-INSTANTIATE_TEST_SUITE_P(Convolutions, EveryCrnn,
-                         testing::Values(simd::Isa::portable, simd::available().back()),
-                         [](const auto& info) { return std::string(info.index == 0 ? "LibTorch" : "Own"); });
+struct EveryCrnn : test::EveryConvolution {};
+INSTANTIATE_TEST_SUITE_P(Convolutions, EveryCrnn, test::every_convolution(), test::convolution_name);
 
 TEST_P(EveryCrnn, AgreesWithTheReference) {
     const Case c = small_case();

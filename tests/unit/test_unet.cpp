@@ -3,7 +3,7 @@
 #include "models/network.hpp"
 #include "models/unet.hpp"
 #include "plugins/common/error.hpp"
-#include "plugins/gridding/simd.hpp"
+#include "tests/support/convolutions.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -53,14 +53,8 @@ double largest_difference(const std::vector<float>& a, const std::vector<float>&
 
 const RunOptions plain{"cpu", Precision::float32, 1};
 
-/// With convolutions of our own where this processor has them, and with LibTorch's.
-struct EveryUnet : testing::TestWithParam<simd::Isa> {
-    void SetUp() override { simd::select(GetParam()); }
-    void TearDown() override { simd::select(simd::available().back()); }
-};
-INSTANTIATE_TEST_SUITE_P(Convolutions, EveryUnet,
-                         testing::Values(simd::Isa::portable, simd::available().back()),
-                         [](const auto& info) { return std::string(info.index == 0 ? "LibTorch" : "Own"); });
+struct EveryUnet : test::EveryConvolution {};
+INSTANTIATE_TEST_SUITE_P(Convolutions, EveryUnet, test::every_convolution(), test::convolution_name);
 
 TEST_P(EveryUnet, AgreesWithTheReference) {
     for (const char* name : {"seed.safetensors", "figure.safetensors"}) {
