@@ -27,7 +27,7 @@ std::size_t row_values(int channels, int width) {
 } // namespace
 
 const Kernels* kernels() {
-#ifdef MRI_HAVE_CONVOLUTION3D
+#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512bf16") && simd::selected() == simd::Isa::avx512)
         return &kernels_avx512_bf16;

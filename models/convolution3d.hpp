@@ -142,7 +142,7 @@ class Frames {
 Row rows_around(const Frames& in, const Weights& weights, int width, std::int64_t t, int reach, int y,
                 std::int64_t begin, std::int64_t end, bool cycle = false);
 
-#ifdef MRI_HAVE_CONVOLUTION3D
+#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
 extern const Kernels kernels_avx512_bf16;
 #endif
 

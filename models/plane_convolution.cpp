@@ -15,7 +15,7 @@
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
-#ifdef MRI_HAVE_PLANE_CONVOLUTION
+#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
 #include <cpuid.h>
 #endif
 
@@ -43,7 +43,7 @@ Word word_of(Type type, float even, float odd) {
            static_cast<Word>(convolution3d::to_bfloat16(odd)) << 16;
 }
 
-#ifdef MRI_HAVE_PLANE_CONVOLUTION
+#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
 bool multiplies_matrices() {
     unsigned a = 0, b = 0, c = 0, d = 0;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1U) != 0; // AMX-BF16
@@ -99,7 +99,7 @@ void fetch_part(const std::vector<TapRow>& taps, std::ptrdiff_t plane, int part,
 } // namespace
 
 const Kernels* kernels([[maybe_unused]] Type type) {
-#ifdef MRI_HAVE_PLANE_CONVOLUTION
+#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
     __builtin_cpu_init();
     if (simd::selected() != simd::Isa::avx512 || !__builtin_cpu_supports("bmi2"))
         return nullptr;

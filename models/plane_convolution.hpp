@@ -173,7 +173,7 @@ void max_pool(ThreadPool& pool, const std::vector<const Word*>& in, const Layout
 /// a += b, whole frames.
 void add(ThreadPool& pool, Word* a, const Word* b, const Layout& layout);
 
-#ifdef MRI_HAVE_PLANE_CONVOLUTION
+#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
 extern const Kernels kernels_avx512_float32;
 extern const Kernels kernels_avx512_bfloat16;
 #endif
