@@ -11,7 +11,6 @@
 #include "torch_runtime.hpp"
 
 #include <c10/core/InferenceMode.h>
-#include <chrono>
 #include <cstring>
 #include <optional>
 
@@ -93,21 +92,25 @@ struct Cascade::State {
           device(open_device(r.device)),
           type(compute_type(r.precision, device)),
           metadata(file.metadata),
-          module(cascade_options_of(file, name), file) {
-        module.to(device, at::kFloat);
-        for (auto& [tensor, parameter] : module.parameters())
+          options(cascade_options_of(file, name)) {
+        if (device.is_cpu() && type == at::kBFloat16 && CascadeInference::covers(options)) {
+            own.emplace(options, file, run.threads);
+            return;
+        }
+        module.emplace(options, file);
+        module->to(device, at::kFloat);
+        for (auto& [tensor, parameter] : module->parameters())
             if (parameter.dim() == 5) // eta stays exact
                 parameter = parameter.to(type);
-        if (device.is_cpu() && type == at::kBFloat16 && CascadeInference::covers(module.options()))
-            own.emplace(module.options(), file, run.threads);
     }
 
     RunOptions run;
     at::Device device;
     at::ScalarType type;
     std::map<std::string, std::string> metadata;
-    CascadeModule module;
-    std::optional<CascadeInference> own; // in place of the module, where it can be
+    CascadeOptions options;
+    std::optional<CascadeInference> own;
+    std::optional<CascadeModule> module; // where there is none of our own
     std::shared_ptr<WindowOperator> data;
     CascadeModule::Past past; // of stream()
     std::pair<int, int> past_shape{0, 0};
@@ -131,7 +134,7 @@ Cascade& Cascade::operator=(Cascade&&) noexcept = default;
 Cascade::~Cascade() = default;
 
 const CascadeOptions& Cascade::options() const {
-    return state_->module.options();
+    return state_->options;
 }
 const std::map<std::string, std::string>& Cascade::metadata() const {
     return state_->metadata;
@@ -150,9 +153,9 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
                                                                   CascadeModule::Past* history, bool cycle) {
     if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
         throw Error(Errc::format, "a window without pixels cannot be computed");
-    checked_product({static_cast<std::size_t>(shape.frames), shape.pixels(),
-                     static_cast<std::size_t>(module.options().filters)},
-                    max_window_values, "a network's window");
+    checked_product(
+        {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(options.filters)},
+        max_window_values, "a network's window");
     data = take_samples(data, window, output.size(), shape, run.threads, device);
     return torch_call("the network", [&] {
         if (own)
@@ -162,7 +165,7 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
         const RadialConsistency consistency(data, device);
         at::Tensor start = at::empty({shape.frames, shape.height, shape.width, 2}, at::kFloat);
         std::memcpy(start.data_ptr<float>(), window.start.data(), window.start.size_bytes());
-        const at::Tensor images = module.reconstruct(start.to(device), consistency, type, history, cycle);
+        const at::Tensor images = module->reconstruct(start.to(device), consistency, type, history, cycle);
         const at::Tensor normal = consistency.normal(images).to(at::kCPU).contiguous();
         const at::Tensor host = images.to(at::kCPU).contiguous();
         std::memcpy(static_cast<void*>(output.data()), host.const_data_ptr<float>(), output.size_bytes());
@@ -220,16 +223,13 @@ double Cascade::warm_up(const WindowShape& shape) {
                                            {kxy, zeros, areas});
     const std::vector<cfloat> start(shape.count());
     std::vector<cfloat> output(shape.count());
-    double seconds = 0;
-    for (int i = 0; i < 2; ++i) {
-        const auto begin = std::chrono::steady_clock::now();
+    const double seconds = seconds_of_last(2, [&] {
         // What a stream keeps of its frames is made by its first.
         if (options().causal)
             stream({start, frames, 1, {}}, output, shape);
         else
             run({start, frames, 1, {}}, output, shape);
-        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    }
+    });
     reset();
     return seconds;
 }
