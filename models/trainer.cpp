@@ -115,7 +115,7 @@ struct Trainer::State {
     void save_weights();
     void save_checkpoint();
     void load_checkpoint();
-    void load_initial();
+    void take_initial();
     void update_average();
     /// Exchanges the parameters with their average, for as long as that is what counts.
     void swap_average();
@@ -126,6 +126,7 @@ struct Trainer::State {
     const at::ScalarType type;
     WindowCache training;
     WindowCache validating;
+    std::map<std::string, NamedTensor> initial; ///< parameters to begin with; empty: random ones
     std::stop_token stop;
 
   private:
@@ -318,12 +319,10 @@ void Trainer::State::save_checkpoint() {
     write_safetensors(options.checkpoint, file);
 }
 
-void Trainer::State::load_initial() {
+void Trainer::State::take_initial() {
     const at::NoGradGuard no_grad;
-    const std::map<std::string, NamedTensor> tensors =
-        task_->initial(read_weights(options.initial), options.initial);
     for (auto& [name, parameter] : task_->module().parameters()) {
-        parameter.copy_(to_torch(tensors.at(name)));
+        parameter.copy_(to_torch(initial.at(name)));
         if (options.average > 0)
             average_.at(name).copy_(parameter);
     }
@@ -390,8 +389,8 @@ TrainResult Trainer::State::run(const Callback& callback) {
     std::error_code ignored;
     if (options.resume && std::filesystem::exists(options.checkpoint, ignored))
         load_checkpoint();
-    else if (!options.initial.empty())
-        load_initial();
+    else if (!initial.empty())
+        take_initial();
 
     TrainResult result;
     result.input = validate(true);
@@ -494,8 +493,8 @@ Trainer::Trainer(const TrainOptions& options) {
     state_ = torch_call("training", [&] {
         auto state = std::make_unique<State>(options);
         if (!options.initial.empty()) // refused now, not when all data have come
-            make_task(options, state->device, state->type)
-                ->initial(read_weights(options.initial), options.initial);
+            state->initial = make_task(options, state->device, state->type)
+                                 ->initial(read_weights(options.initial), options.initial);
         return state;
     });
 }
