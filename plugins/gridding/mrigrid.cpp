@@ -174,17 +174,19 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         store_images(images_, out_, out);
         if (settings_.attach_kspace)
             add_side(out, Role::kspace, in, in_caps_.get());
-        if (settings_.attach_sensitivities)
-            attach_sensitivities(out);
+        if (settings_.attach_sensitivities) {
+            if (background_)
+                attach_sensitivities(out, *background_);
+            else
+                attach_sensitivities(out, *reconstruction_);
+        }
     }
 
   private:
-    void attach_sensitivities(GstBuffer* out) {
-        const std::size_t version =
-            background_ ? background_->sensitivities_version() : reconstruction_->sensitivities_version();
+    void attach_sensitivities(GstBuffer* out, const auto& from) {
+        const std::size_t version = from.sensitivities_version();
         if (!sensitivities_ || version != version_)
-            sensitivities_ = sensitivity_sample(
-                background_ ? background_->sensitivities() : reconstruction_->sensitivities(), in_);
+            sensitivities_ = sensitivity_sample(from.sensitivities(), in_);
         version_ = version;
         add_side(out, Role::sensitivities, sensitivities_.get());
     }
