@@ -16,7 +16,6 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
-#include <ctime>
 #include <random>
 #include <thread>
 
@@ -32,13 +31,6 @@ struct Options {
     int threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
     double seconds = 10;
 };
-
-/// Milliseconds of all threads of this process: what a busy machine does not change as much.
-double processor_now() {
-    std::timespec t{};
-    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_nsec) * 1e-6;
-}
 
 struct Times {
     std::vector<double> wall, processor;

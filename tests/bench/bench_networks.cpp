@@ -129,13 +129,6 @@ NamedTensor pairs_of(const std::vector<cfloat>& values, const WindowShape& w) {
     return out;
 }
 
-/// Of all threads.
-double cpu_seconds() {
-    timespec t = {};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
 /// Runs `work` within a time budget, at least once after a first run that is not counted: medians.
 void time_row(Row& row, double seconds, const std::function<void()>& work) {
     work();
@@ -143,10 +136,10 @@ void time_row(Row& row, double seconds, const std::function<void()>& work) {
     const double end = now() + 1000 * seconds;
     do {
         const double begin = now();
-        const double cpu_begin = cpu_seconds();
+        const double cpu_begin = processor_now();
         work();
         times.push_back((now() - begin) / 1000);
-        cpu_times.push_back(cpu_seconds() - cpu_begin);
+        cpu_times.push_back((processor_now() - cpu_begin) / 1000);
     } while (now() + 1000 * times.back() < end && times.size() < 1000);
     row.seconds = median(times);
     row.cpu_seconds = median(cpu_times);
