@@ -99,6 +99,8 @@ struct Cascade::State {
         }
         module.emplace(options, file);
         module->to(device, at::kFloat);
+        if (device.is_cpu() && type == at::kFloat && module->use_own_convolutions(run.threads))
+            return;
         for (auto& [tensor, parameter] : module->parameters())
             if (parameter.dim() == 5) // eta stays exact
                 parameter = parameter.to(type);
@@ -144,7 +146,10 @@ std::string Cascade::precision() const {
 }
 
 std::string Cascade::convolutions() const {
-    return state_->own ? state_->own->instruction_set() : "LibTorch";
+    if (state_->own)
+        return state_->own->instruction_set();
+    const char* own = state_->module->own_convolutions();
+    return own ? own : "LibTorch";
 }
 
 std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledWindow& window,
@@ -160,7 +165,8 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
     return torch_call("the network", [&] {
         if (own)
             return own->run(*data, window.start, output, shape, history != nullptr, cycle);
-        set_torch_threads(run.threads);
+        // LibTorch's threads would wait for each other in the way of those that convolve.
+        set_torch_threads(module->own_convolutions() ? 1 : run.threads);
         const c10::InferenceMode inference;
         const RadialConsistency consistency(data, device);
         at::Tensor start = at::empty({shape.frames, shape.height, shape.width, 2}, at::kFloat);

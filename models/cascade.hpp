@@ -87,7 +87,8 @@ class Cascade {
     const CascadeOptions& options() const;
     const std::map<std::string, std::string>& metadata() const;
     std::string precision() const;
-    /// Whose convolutions: "avx512_bf16", our own (cascade_inference.hpp), or "LibTorch".
+    /// Whose convolutions: our own in bfloat16, "avx512_bf16" (convolution3d.hpp), or in float32, "avx512"
+    /// and "avx2" (winograd3d.hpp), or "LibTorch".
     std::string convolutions() const;
 
   private:

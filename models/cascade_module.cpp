@@ -49,41 +49,55 @@ at::Tensor CascadeModule::mean_of(const at::Tensor& start, Past* past) const {
     return at::stack(means);
 }
 
+bool CascadeModule::use_own_convolutions(int threads) {
+    own_ = SeriesConvolution::create(options_.filters, threads);
+    return own_ != nullptr;
+}
+
 /// 3x3x3 over x, y and the frames around, or of a causal cascade the two before.
-at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, at::ScalarType type, Past* past,
-                                   bool cycle) const {
-    const at::Tensor weight =
-        parameters().at(name_of(block, "conv." + std::to_string(layer) + ".weight")).to(type);
-    if (cycle)
-        return at::conv3d(at::cat({f.narrow(2, f.size(2) - 1, 1), f, f.narrow(2, 0, 1)}, 2), weight, {}, 1,
-                          {0, 1, 1});
-    if (!options_.causal)
-        return at::conv3d(f, weight, {}, 1, 1);
+at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, Past* past, bool cycle) const {
+    const at::Tensor& parameter =
+        parameters().at(name_of(block, "conv." + std::to_string(layer) + ".weight"));
+    const bool relu = layer + 1 < options_.layers;
     at::Tensor before;
-    if (past && !past->inputs.empty())
-        before = past->inputs[static_cast<std::size_t>(block * options_.layers + layer)];
-    if (!before.defined())
-        before = at::zeros({1, 2, f.size(3), f.size(4), f.size(1)}, f.options()).permute({0, 4, 1, 2, 3});
-    const at::Tensor all = at::cat({before, f}, 2);
     if (past) {
         past->inputs.resize(static_cast<std::size_t>(options_.blocks * options_.layers));
-        past->inputs[static_cast<std::size_t>(block * options_.layers + layer)] =
-            all.narrow(2, all.size(2) - 2, 2).clone(at::MemoryFormat::ChannelsLast3d);
+        at::Tensor& kept = past->inputs[static_cast<std::size_t>(block * options_.layers + layer)];
+        before = kept.defined() ? kept : at::zeros({2, f.size(1), f.size(2), f.size(3)}, f.options());
+        kept = at::cat({before, f}).narrow(0, f.size(0), 2).clone();
     }
-    return at::conv3d(all, weight, {}, 1, {0, 1, 1});
+    if (own_) {
+        if (past)
+            return own_->causal(before, f, parameter, relu);
+        return (*own_)(f, parameter, {.reach = options_.causal ? 0 : 1, .cycle = cycle}, relu);
+    }
+    at::Tensor in = f;
+    if (cycle)
+        in = at::cat({f.narrow(0, f.size(0) - 1, 1), f, f.narrow(0, 0, 1)});
+    else if (options_.causal)
+        in = at::cat({past ? before : at::zeros({2, f.size(1), f.size(2), f.size(3)}, f.options()), f});
+    // [T, H, W, C] in memory is [1, C, T, H, W] with the channels innermost.
+    in = in.permute({3, 0, 1, 2}).unsqueeze(0);
+    const std::int64_t padding = cycle || options_.causal ? 0 : 1;
+    at::Tensor out = at::conv3d(in, parameter.to(f.scalar_type()), {}, 1, {padding, 1, 1});
+    return (relu ? at::relu_(out) : out).squeeze(0).permute({1, 2, 3, 0});
 }
 
 at::Tensor CascadeModule::reconstruct(const at::Tensor& start, const RadialConsistency& data,
                                       at::ScalarType type, Past* past, bool cycle) const {
     at::Tensor x = start;
     const at::Tensor mean = mean_of(start, past);
+    std::vector<at::Tensor> input{{}, mean, {}};
+    if (own_) // whose pixels have eight channels in memory
+        input.push_back(at::zeros_like(start));
     at::Tensor misfit = data.misfit(x);
     for (int block = 0; block < options_.blocks; ++block) {
-        // [T, H, W, C] in memory is [1, C, T, H, W] with the channels innermost.
-        at::Tensor f = at::cat({x - mean, mean, misfit}, 3).to(type).permute({3, 0, 1, 2}).unsqueeze(0);
+        input[0] = x - mean;
+        input[2] = misfit;
+        at::Tensor f = at::cat(input, 3).to(type);
         for (int layer = 0; layer < options_.layers; ++layer)
-            f = convolve(layer > 0 ? at::relu_(f) : f, block, layer, type, past, cycle);
-        x = x + f.squeeze(0).permute({1, 2, 3, 0}).to(at::kFloat);
+            f = convolve(f, block, layer, past, cycle);
+        x = x + f.narrow(3, 0, 2).to(at::kFloat);
         misfit = data.misfit(x);
         x = x + parameters().at(name_of(block, "eta")) * misfit;
     }

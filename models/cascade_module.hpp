@@ -4,6 +4,7 @@
 
 #include "cascade.hpp"
 #include "radial_consistency.hpp"
+#include "series_convolution.hpp"
 #include "unet_module.hpp"
 
 namespace mri {
@@ -16,10 +17,16 @@ class CascadeModule : public TrainedModule {
     /// an untrained cascade is so many gradient steps.
     CascadeModule(const CascadeOptions& options, std::uint64_t seed);
 
+    /// Computes in float32 on the CPU with convolutions of our own from here on, on so many threads, where
+    /// this processor has them; says whether it has.
+    bool use_own_convolutions(int threads);
+    /// Their instruction set, or null: LibTorch's are used.
+    const char* own_convolutions() const { return own_ ? own_->instruction_set() : nullptr; }
+
     /// What a stream keeps of earlier frames: of each convolution the two inputs before, of the start its
     /// mean.
     struct Past {
-        std::vector<at::Tensor> inputs; ///< [block * layers + layer]: [1, C, 2, H, W]
+        std::vector<at::Tensor> inputs; ///< [block * layers + layer]: [2, H, W, C]
         at::Tensor mean;                ///< [H, W, 2]
         int frames = 0;
     };
@@ -34,10 +41,11 @@ class CascadeModule : public TrainedModule {
 
   private:
     at::Tensor mean_of(const at::Tensor& start, Past* past) const;
-    at::Tensor convolve(const at::Tensor& f, int block, int layer, at::ScalarType type, Past* past,
-                        bool cycle) const;
+    /// A layer and its ReLU: [T, H, W, C] to such, of the last layer the first two channels count.
+    at::Tensor convolve(const at::Tensor& f, int block, int layer, Past* past, bool cycle) const;
 
     CascadeOptions options_;
+    std::shared_ptr<SeriesConvolution> own_; ///< null: LibTorch's
 };
 
 } // namespace mri

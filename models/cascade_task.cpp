@@ -86,12 +86,16 @@ bool is_cycle(std::span<const float> series, const WindowShape& shape) {
 class CascadeTask : public TrainingTask {
   public:
     CascadeTask(const TrainOptions& options, const at::Device& device, at::ScalarType type)
-        : options_(options), device_(device), type_(type), module_(options.cascade, options.seed) {}
+        : options_(options), device_(device), type_(type), module_(options.cascade, options.seed) {
+        if (device.is_cpu() && type == at::kFloat)
+            module_.use_own_convolutions(options.run.threads);
+    }
 
     TrainedModule& module() override { return module_; }
     int views() const override { return static_cast<int>(options_.scan.validation_spokes.size()); }
 
     at::Tensor loss(const TrainingWindow& window, std::uint64_t seed) override {
+        keep_torch_aside();
         Random random(seed);
         const WindowShape& from = window.shape;
         WindowShape shape = from;
@@ -114,6 +118,7 @@ class CascadeTask : public TrainingTask {
     }
 
     Judged judge(const TrainingWindow& window, int view, bool input_only) override {
+        keep_torch_aside();
         const WindowShape shape{window.shape.frames, window.shape.height / 2 * 2, window.shape.width / 2 * 2};
         Random unused(0);
         WindowShape whole = shape;
@@ -156,6 +161,12 @@ class CascadeTask : public TrainingTask {
     }
 
   private:
+    /// Where convolutions are our own, LibTorch's threads have little to do, and wait in the way of theirs.
+    void keep_torch_aside() const {
+        if (module_.own_convolutions())
+            set_torch_threads(1);
+    }
+
     /// The piece of `shape` at (x, y), in the units of the stream.
     static std::vector<float> cut(const TrainingWindow& window, int x, int y, const WindowShape& shape) {
         std::vector<float> out;

@@ -38,6 +38,8 @@ const char* name_of(Loss loss) {
         return "l1";
     case Loss::mixed:
         return "l1+10mse";
+    case Loss::psnr:
+        return "log mse";
     case Loss::ssim:
         return "1-ssim";
     }

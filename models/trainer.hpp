@@ -22,6 +22,7 @@ enum class Loss {
     mse,   ///< mean squared error
     l1,    ///< mean absolute error
     mixed, ///< mean absolute error and ten times the mean squared one: the second cares for what is far off
+    psnr,  ///< logarithm of the mean squared error: each sample's PSNR counts alike, in nepers
     ssim   ///< 1 - SSIM, mean over frames, 7x7 uniform window, data range 1; of images alone
 };
 enum class Schedule { constant, cosine };

@@ -214,11 +214,13 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.choice("schedule", "Course of the learning rate", &S::schedule,
              {{Schedule::cosine, "cosine", "Falls to 0 along half a cosine"},
               {Schedule::constant, "constant", "Stays"}});
-    p.choice("loss", "What is made small", &S::loss,
-             {{Loss::mse, "mse", "Mean squared error"},
-              {Loss::l1, "l1", "Mean absolute error"},
-              {Loss::mixed, "mixed", "Mean absolute error and ten times the mean squared one"},
-              {Loss::ssim, "ssim", "1 - SSIM, per frame"}});
+    p.choice(
+        "loss", "What is made small", &S::loss,
+        {{Loss::mse, "mse", "Mean squared error"},
+         {Loss::l1, "l1", "Mean absolute error"},
+         {Loss::mixed, "mixed", "Mean absolute error and ten times the mean squared one"},
+         {Loss::psnr, "psnr", "Logarithm of the mean squared error: the PSNR of each sample counts alike"},
+         {Loss::ssim, "ssim", "1 - SSIM, per frame"}});
     p.real("clip", "Limit of the gradient's norm; 0: none", 0, 1e9, &S::clip);
     p.real("average",
            "Decay of a running average of the weights, which is then what counts, as 0.999; 0: the last ones",

@@ -4,6 +4,7 @@
 #include "models/radial_consistency.hpp"
 #include "models/torch_file.hpp"
 #include "models/trainer.hpp"
+#include "models/winograd3d.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/coils.hpp"
 #include "plugins/gridding/density.hpp"
@@ -201,7 +202,9 @@ TEST(Cascade, RunsFromAFileAndCommutesWithTheGain) {
         const auto views = scene.frames();
         const auto residual = network.run(scene.window(views), output, scene.shape);
         ASSERT_EQ(residual.size(), 6U);
-        const CascadeModule module(options, random_weights(options));
+        CascadeModule module(options, random_weights(options));
+        if (network.convolutions() != "LibTorch")
+            module.use_own_convolutions(1);
         const at::Tensor same =
             module.reconstruct(series(scene.start, scene.shape), RadialConsistency(scene.data()), at::kFloat)
                 .contiguous();
@@ -387,6 +390,64 @@ TEST(Cascade, OwnConvolutionsRoundAsLibTorchsDo) {
                 << options.filters << " filters, " << options.layers << " layers, " << coils << " coils";
             EXPECT_GT(distance(images.exact, scene.start), 20 * rounding) << "the layers do nothing";
         }
+}
+
+TEST(Cascade, OwnConvolutionsInSinglePrecisionAreLibTorchs) {
+    if (!winograd3d::kernels())
+        GTEST_SKIP() << "this processor has neither AVX2 nor AVX-512";
+    for (const CascadeOptions& options :
+         {CascadeOptions{.blocks = 3}, CascadeOptions{.blocks = 2, .filters = 20, .layers = 2},
+          CascadeOptions{.blocks = 2, .filters = 4, .layers = 4, .causal = true, .mean_frames = 3}})
+        for (const bool cycle : {false, true}) {
+            if (cycle && options.causal)
+                continue;
+            const Scene scene(1, 5, 37);
+            const auto views = scene.frames();
+            const TensorFile file = random_weights(options);
+            const auto run = [&](Cascade network) {
+                std::vector<cfloat> out(scene.truth.size());
+                network.run(scene.window(views), out, scene.shape, cycle);
+                return out;
+            };
+            Cascade own(file, "test", {"cpu", Precision::float32, 2});
+            EXPECT_EQ(own.convolutions(), winograd3d::kernels()->name);
+            const std::vector<cfloat> images = run(std::move(own));
+            // Values of order 1, sums of some hundred terms, and their errors go through all layers.
+            EXPECT_LT(distance(images, run(torch_cascade(file, Precision::float32))), 2e-5);
+            EXPECT_GT(distance(images, scene.start), 0.01) << "the layers do nothing";
+        }
+}
+
+TEST(Cascade, GradientsOfOwnConvolutionsAreLibTorchs) {
+    if (!winograd3d::kernels())
+        GTEST_SKIP() << "this processor has neither AVX2 nor AVX-512";
+    for (const CascadeOptions& options :
+         {CascadeOptions{.blocks = 2}, CascadeOptions{.blocks = 1, .filters = 6, .layers = 4},
+          CascadeOptions{.blocks = 2, .filters = 20, .layers = 2, .causal = true, .mean_frames = 3}}) {
+        const Scene scene(1, 5, 21);
+        const RadialConsistency data(scene.data());
+        const auto gradients = [&](bool own) {
+            CascadeModule module(options, random_weights(options));
+            if (own && !module.use_own_convolutions(2))
+                ADD_FAILURE() << "there are none";
+            for (auto& [name, parameter] : module.parameters())
+                parameter.requires_grad_(true);
+            at::Tensor start = series(scene.start, scene.shape).requires_grad_(true);
+            const at::Tensor images = module.reconstruct(start, data, at::kFloat);
+            (images - series(scene.truth, scene.shape)).square().sum().backward();
+            std::map<std::string, at::Tensor> out{{"start", start.grad()}};
+            for (auto& [name, parameter] : module.parameters())
+                out[name] = parameter.grad();
+            return out;
+        };
+        const auto ours = gradients(true), theirs = gradients(false);
+        for (const auto& [name, expected] : theirs) {
+            const double largest = expected.abs().max().item<double>();
+            ASSERT_GT(largest, 0) << name;
+            // A rectifier at its corner may fall to either side, a pixel among thousands.
+            EXPECT_LT((ours.at(name) - expected).abs().max().item<double>(), 1e-3 * largest) << name;
+        }
+    }
 }
 
 double psnr(const std::vector<cfloat>& images, const std::vector<cfloat>& truth) {

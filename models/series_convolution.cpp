@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "series_convolution.hpp"
+
+#include <c10/core/GradMode.h>
+#include <cstring>
+#include <torch/csrc/autograd/custom_function.h>
+#include <utility>
+
+namespace mri {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+winograd3d::Shape shape_of(const at::Tensor& x) {
+    return {static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), static_cast<int>(x.size(2))};
+}
+
+std::span<const float> values_of(const at::Tensor& weight) {
+    return {weight.const_data_ptr<float>(), static_cast<std::size_t>(weight.numel())};
+}
+
+std::vector<const float*> frames_of(const at::Tensor& x, int reach, bool cycle) {
+    return winograd3d::inputs(x.const_data_ptr<float>(), static_cast<std::size_t>(x.stride(0)),
+                              static_cast<int>(x.size(0)), reach, cycle);
+}
+
+} // namespace
+
+struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution::Function> {
+    /// The object outlives the graph: it belongs to the module whose parameters the graph leads to.
+    struct Holder : torch::CustomClassHolder {
+        explicit Holder(SeriesConvolution& o) : owner(o) {}
+        SeriesConvolution& owner;
+    };
+
+    static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                              const c10::intrusive_ptr<Holder>& holder, std::int64_t reach, bool cycle,
+                              bool relu) {
+        const at::Tensor w = weight.contiguous();
+        const winograd3d::Weights kernels(values_of(w), static_cast<int>(w.size(0)),
+                                          static_cast<int>(w.size(1)));
+        at::Tensor out =
+            holder->owner.forward(x, frames_of(x, static_cast<int>(reach), cycle), kernels, relu);
+        ctx->saved_data["owner"] = c10::IValue::make_capsule(holder);
+        ctx->saved_data["reach"] = reach;
+        ctx->saved_data["cycle"] = cycle;
+        ctx->saved_data["relu"] = relu;
+        ctx->save_for_backward({x, w, relu ? out : at::Tensor()});
+        return out;
+    }
+
+    static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+        const auto holder = c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["owner"].toCapsule());
+        SeriesConvolution& owner = holder->owner;
+        const variable_list saved = ctx->get_saved_variables();
+        const at::Tensor &x = saved[0], &w = saved[1];
+        const int out = static_cast<int>(w.size(0)), in = static_cast<int>(w.size(1));
+        const auto reach = static_cast<int>(ctx->saved_data["reach"].toInt());
+        const bool cycle = ctx->saved_data["cycle"].toBool();
+        at::Tensor g = gradients.front();
+        if (ctx->saved_data["relu"].toBool())
+            g = at::threshold_backward(g, saved[2], 0);
+        if (const std::int64_t missing = winograd3d::stored(out) - g.size(3); missing > 0)
+            g = at::constant_pad_nd(g, {0, missing});
+        g = g.contiguous();
+        at::Tensor to_weight = at::zeros(w.sizes(), w.options());
+        const std::vector<const float*> inputs = frames_of(x, reach, cycle);
+        winograd3d::gradient(owner.pool_, owner.kernels_,
+                             {inputs.data(), g.const_data_ptr<float>(), in, out, shape_of(x)},
+                             {to_weight.data_ptr<float>(), static_cast<std::size_t>(to_weight.numel())});
+        at::Tensor to_input;
+        if (ctx->needs_input_grad(0)) {
+            // What an input reaches lies on the other side of it in time.
+            const auto transposed = winograd3d::Weights::transposed(values_of(w), out, in);
+            to_input = owner.forward(g, frames_of(g, 2 - reach, cycle), transposed, false);
+            if (const std::int64_t missing = x.size(3) - to_input.size(3); missing > 0)
+                to_input = at::constant_pad_nd(to_input, {0, missing});
+        }
+        return {to_input, to_weight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    }
+};
+
+std::shared_ptr<SeriesConvolution> SeriesConvolution::create(int most_channels, int threads) {
+    const winograd3d::Kernels* kernels = winograd3d::kernels();
+    if (!kernels || most_channels > winograd3d::most_channels)
+        return nullptr;
+    return std::shared_ptr<SeriesConvolution>(new SeriesConvolution(*kernels, threads));
+}
+
+at::Tensor SeriesConvolution::forward(const at::Tensor& x, std::vector<const float*> in,
+                                      const winograd3d::Weights& weights, bool relu) {
+    const int channels = weights.narrow() ? weights.out() : winograd3d::stored(weights.out());
+    at::Tensor out = at::empty({x.size(0), x.size(1), x.size(2), channels}, x.options());
+    winograd3d::convolve(pool_, kernels_,
+                         {in.data(), out.data_ptr<float>(), &weights, shape_of(x), relu, false});
+    return out;
+}
+
+at::Tensor SeriesConvolution::operator()(const at::Tensor& x, const at::Tensor& weight, const Time& time,
+                                         bool relu) {
+    const at::Tensor series = x.contiguous();
+    if (!c10::GradMode::is_enabled()) {
+        const at::Tensor w = weight.contiguous();
+        return forward(series, frames_of(series, time.reach, time.cycle),
+                       {values_of(w), static_cast<int>(w.size(0)), static_cast<int>(w.size(1))}, relu);
+    }
+    return Function::apply(series, weight, c10::make_intrusive<Function::Holder>(*this),
+                           static_cast<std::int64_t>(time.reach), time.cycle, relu);
+}
+
+at::Tensor SeriesConvolution::causal(const at::Tensor& past, const at::Tensor& x, const at::Tensor& weight,
+                                     bool relu) {
+    const at::Tensor series = x.contiguous(), w = weight.contiguous();
+    std::vector<const float*> in = frames_of(series, 0, false);
+    if (past.defined())
+        for (std::size_t i = 0; i < 2; ++i)
+            in[i] = past.const_data_ptr<float>() + static_cast<std::int64_t>(i) * past.stride(0);
+    return forward(series, std::move(in),
+                   {values_of(w), static_cast<int>(w.size(0)), static_cast<int>(w.size(1))}, relu);
+}
+
+} // namespace mri

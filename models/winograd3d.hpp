@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Convolutions of 3x3x3 over (t, y, x) in float32, and their gradients, for series of features with few
+// channels. Pure C++: no LibTorch.
+//
+// Over y and x by the minimal filtering algorithm F(4x4, 3x3) of Winograd (Lavin and Gray, CVPR 2016): 36
+// products for 16 pixels where the sum takes 144; over t directly. Its sums are those of the direct
+// convolution to some 1e-5 of the largest value.
+#pragma once
+
+#include "plugins/gridding/threads.hpp"
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace mri::winograd3d {
+
+/// Pixels of a tile's side, and points of a transformed one.
+constexpr int tile = 4, side = 6, points = side * side;
+/// Outputs that are computed together.
+constexpr int group = 16;
+/// Channels that a layer may have.
+constexpr int most_channels = 256;
+
+/// Channels that a pixel of `channels` takes in memory; those beyond are zeros.
+constexpr int stored(int channels) {
+    return channels <= 8 ? 8 : (channels + group - 1) / group * group;
+}
+
+struct Shape {
+    int frames, height, width;
+};
+
+/// The functions of an instruction set. A strip is a row of tiles, all frames of it.
+struct Convolution;
+struct Gradient;
+struct Kernels {
+    const char* name;
+    void (*convolve)(const Convolution&, int y, int x, int tiles, float* scratch);
+    void (*gradient)(const Gradient&, int y, int x, int tiles, float* scratch, float* sums);
+};
+
+/// Those of this processor and of what gridding is told to use (simd::selected()), or null: there are some
+/// for AVX2 and for AVX-512.
+const Kernels* kernels();
+
+/// Kernels of a convolution, transformed.
+class Weights {
+  public:
+    /// From [out][in][t][y][x].
+    Weights(std::span<const float> weights, int out, int in);
+    /// Those of the gradient with respect to the input: channels exchanged, all axes reversed.
+    static Weights transposed(std::span<const float> weights, int out, int in);
+
+    int out() const noexcept { return out_; }
+    int in() const noexcept { return in_; }
+    const float* data() const noexcept { return values_.data(); }
+    /// Whether there are so few outputs that vectors hold inputs.
+    bool narrow() const noexcept { return out_ <= 2 && in_ > 8; }
+
+  private:
+    Weights(int out, int in) : out_(out), in_(in) {}
+    template <typename At>
+    void transform(const At& at);
+
+    int out_, in_;
+    std::vector<float> values_; ///< [group of outputs][point][t][in][group], narrow: [point][t][out][in]
+};
+
+/// Frames of features, each [y][x][channel] with stored() channels a pixel. An output frame t is of the
+/// frames in[t], in[t + 1] and in[t + 2]; null stands for zeros.
+std::vector<const float*> inputs(const float* first, std::size_t frame_values, int frames, int reach,
+                                 bool cycle);
+
+/// What a strip's kernel is told; see convolve().
+struct Convolution {
+    const float* const* in;
+    float* out;
+    const Weights* weights;
+    Shape shape;
+    bool relu;
+    bool add; ///< to what `out` holds: of narrow weights alone
+};
+struct Gradient {
+    const float* const* in;
+    const float* out;
+    int in_channels, out_channels;
+    Shape shape;
+};
+
+/// out = convolution, or its positive part with `relu`, or with `add` out += that. `in` is of inputs(). `out`
+/// has stored(weights.out()) channels a pixel; of narrow weights it has just their outputs.
+void convolve(ThreadPool& pool, const Kernels& kernels, const Convolution& convolution);
+
+/// Adds the gradient with respect to the kernels, [out][in][t][y][x], where `out` is the gradient with
+/// respect to the convolution's result.
+void gradient(ThreadPool& pool, const Kernels& kernels, const Gradient& gradient, std::span<float> result);
+
+#ifdef MRI_HAVE_X86
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+/// Tiles of a strip at most, and what one needs of memory, in floats.
+constexpr int most_tiles = 24;
+constexpr int tile_step = 6;
+constexpr int padded_tiles(int tiles) {
+    return (tiles + tile_step - 1) / tile_step * tile_step;
+}
+std::size_t convolution_scratch(int in, int out);
+std::size_t gradient_scratch(int in, int out);
+/// Floats of the sums of gradient(): [point][t][in][out], of few outputs [point][t][out][in].
+std::size_t gradient_sums(int in, int out);
+
+} // namespace mri::winograd3d

@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Included once per instruction set, with MRI_WINOGRAD_LANES and MRI_WINOGRAD_TABLE defined. Nothing but
+// builtins is called: an inline function of the standard library compiled here could be the copy that the
+// linker keeps for the whole program.
+#include "winograd3d.hpp"
+
+#define MRI_INLINE inline __attribute__((always_inline))
+
+namespace mri::winograd3d {
+namespace {
+
+/// L float lanes.
+template <int L>
+struct Vector {
+    typedef float Type __attribute__((vector_size(4 * L)));
+    typedef float Unaligned __attribute__((vector_size(4 * L), aligned(4), may_alias));
+};
+template <int L>
+using Vec = typename Vector<L>::Type;
+
+template <int L>
+MRI_INLINE Vec<L> load(const float* p) {
+    return *reinterpret_cast<const typename Vector<L>::Unaligned*>(p);
+}
+template <int L>
+MRI_INLINE void store(float* p, Vec<L> v) {
+    *reinterpret_cast<typename Vector<L>::Unaligned*>(p) = v;
+}
+template <int L>
+MRI_INLINE Vec<L> positive(Vec<L> v) {
+    // of NaN the comparison is false and NaN is kept
+    return v < 0.0F ? Vec<L>{} : v;
+}
+
+/// B^T d of F(4, 3) at the points 0, 1, -1, 2, -2 and infinity.
+template <typename V>
+MRI_INLINE void to_points(const V* d, V* out, int step) {
+    const V even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
+    const V even2 = d[4] - d[2], odd2 = 2 * (d[3] - d[1]);
+    out[0] = 4 * d[0] - 5 * d[2] + d[4];
+    out[step] = even + odd;
+    out[2 * step] = even - odd;
+    out[3 * step] = even2 + odd2;
+    out[4 * step] = even2 - odd2;
+    out[5 * step] = 4 * d[1] - 5 * d[3] + d[5];
+}
+
+/// A^T m
+template <typename V>
+MRI_INLINE void to_pixels(const V* m, V* out, int step) {
+    const V a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], d = m[3] - m[4];
+    out[0] = m[0] + a + c;
+    out[step] = b + 2 * d;
+    out[2 * step] = a + 4 * c;
+    out[3 * step] = b + 8 * d + m[5];
+}
+
+/// A y, the adjoint of to_pixels()
+template <typename V>
+MRI_INLINE void from_pixels(const V* y, V* out, int step) {
+    const V even = y[0] + y[2], odd = y[1] + y[3];
+    const V even2 = y[0] + 4 * y[2], odd2 = 2 * y[1] + 8 * y[3];
+    out[0] = y[0];
+    out[step] = even + odd;
+    out[2 * step] = even - odd;
+    out[3 * step] = even2 + odd2;
+    out[4 * step] = even2 - odd2;
+    out[5 * step] = y[3];
+}
+
+/// The rows of Side pixels from (y, x) on, with zeros beyond the frame; `patch` is room for those at an edge.
+template <int Side>
+MRI_INLINE void rows_of(const float* frame, const Shape& shape, int channels, int y, int x, float* patch,
+                        const float** rows) {
+    const bool inside = y >= 0 && x >= 0 && y + Side <= shape.height && x + Side <= shape.width;
+    for (int r = 0; r < Side; ++r) {
+        const float* row = frame + (std::ptrdiff_t(y + r) * shape.width + x) * channels;
+        if (inside) {
+            rows[r] = row;
+            continue;
+        }
+        float* to = patch + r * Side * channels;
+        rows[r] = to;
+        for (int i = 0; i < Side; ++i)
+            for (int c = 0; c < channels; c += 8) {
+                const bool there = y + r >= 0 && y + r < shape.height && x + i >= 0 && x + i < shape.width;
+                store<8>(to + i * channels + c, there ? load<8>(row + i * channels + c) : Vec<8>{});
+            }
+    }
+}
+
+constexpr int patch_floats = points * most_channels;
+
+/// Floats from one point to the next. An odd number of cache lines spreads the points over the cache's sets.
+MRI_INLINE std::ptrdiff_t point_step(int padded, int channels) {
+    return std::ptrdiff_t(padded) * channels + 16;
+}
+
+/// [y][x][channel] -> [point][tile][channel], a tile of `side` pixels each `tile` pixels.
+template <int L>
+void transform_input(const float* frame, const Shape& shape, int channels, int y, int x, int tiles,
+                     int padded, float* patch, float* out) {
+    for (int i = 0; i < tiles; ++i) {
+        const float* rows[side];
+        rows_of<side>(frame, shape, channels, y * tile - 1, (x + i) * tile - 1, patch, rows);
+        for (int c = 0; c < channels; c += L) {
+            Vec<L> half[points];
+#pragma GCC unroll 6
+            for (int r = 0; r < side; ++r) {
+                Vec<L> d[side];
+#pragma GCC unroll 6
+                for (int j = 0; j < side; ++j)
+                    d[j] = load<L>(rows[r] + j * channels + c);
+                to_points(d, half + r * side, 1);
+            }
+            float* to = out + i * channels + c;
+#pragma GCC unroll 6
+            for (int j = 0; j < side; ++j) {
+                Vec<L> d[side], u[side];
+#pragma GCC unroll 6
+                for (int r = 0; r < side; ++r)
+                    d[r] = half[r * side + j];
+                to_points(d, u, 1);
+#pragma GCC unroll 6
+                for (int r = 0; r < side; ++r)
+                    store<L>(to + (r * side + j) * point_step(padded, channels), u[r]);
+            }
+        }
+    }
+}
+
+/// A gradient [y][x][channel] of outputs -> [point][tile][channel].
+template <int L>
+void transform_gradient(const float* frame, const Shape& shape, int channels, int y, int x, int tiles,
+                        int padded, float* patch, float* out) {
+    for (int i = 0; i < tiles; ++i) {
+        const float* rows[tile];
+        rows_of<tile>(frame, shape, channels, y * tile, (x + i) * tile, patch, rows);
+        for (int c = 0; c < channels; c += L) {
+            Vec<L> half[tile * side];
+#pragma GCC unroll 4
+            for (int r = 0; r < tile; ++r) {
+                Vec<L> d[tile];
+#pragma GCC unroll 4
+                for (int j = 0; j < tile; ++j)
+                    d[j] = load<L>(rows[r] + j * channels + c);
+                from_pixels(d, half + r * side, 1);
+            }
+            float* to = out + i * channels + c;
+#pragma GCC unroll 6
+            for (int j = 0; j < side; ++j) {
+                Vec<L> d[tile], v[side];
+#pragma GCC unroll 4
+                for (int r = 0; r < tile; ++r)
+                    d[r] = half[r * side + j];
+                from_pixels(d, v, 1);
+#pragma GCC unroll 6
+                for (int r = 0; r < side; ++r)
+                    store<L>(to + (r * side + j) * point_step(padded, channels), v[r]);
+            }
+        }
+    }
+}
+
+/// A tile of points, `step` floats from one to the next, to its pixels.
+template <int L>
+MRI_INLINE void pixels_of(const float* from, std::ptrdiff_t step, Vec<L>* out) {
+    Vec<L> half[tile * side];
+#pragma GCC unroll 6
+    for (int r = 0; r < side; ++r) {
+        Vec<L> m[side];
+#pragma GCC unroll 6
+        for (int j = 0; j < side; ++j)
+            m[j] = load<L>(from + (r * side + j) * step);
+        to_pixels(m, half + r, side);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < tile; ++j) // half is [x][row of points]
+        to_pixels(half + j * side, out + j, tile);
+}
+
+/// [point][tile][Width] -> [y][x][channel], channels `first` and on.
+template <int L, int Width>
+void transform_output(const Convolution& c, int t, int y, int x, int tiles, int padded, int first,
+                      const float* from) {
+    const int channels = stored(c.weights->out());
+    for (int i = 0; i < tiles; ++i)
+        for (int lane = 0; lane < Width; lane += L) {
+            Vec<L> out[tile * tile];
+            pixels_of<L>(from + i * Width + lane, point_step(padded, Width), out);
+            for (int r = 0; r < tile && y * tile + r < c.shape.height; ++r)
+                for (int j = 0; j < tile && (x + i) * tile + j < c.shape.width; ++j) {
+                    Vec<L> v = out[r * tile + j];
+                    if (c.relu)
+                        v = positive<L>(v);
+                    store<L>(c.out +
+                                 ((std::ptrdiff_t(t) * c.shape.height + y * tile + r) * c.shape.width +
+                                  (x + i) * tile + j) *
+                                     channels +
+                                 first + lane,
+                             v);
+                }
+        }
+}
+
+/// Sums over inputs, in registers: Tiles x Vectors of L lanes. `in` and `weights` are of one point.
+template <int L, int Vectors, int Tiles>
+MRI_INLINE void product(const float* const* in, int channels, int stride, const float* weights, float* out) {
+    Vec<L> sum[Tiles][Vectors] = {};
+    for (int dt = 0; dt < 3; ++dt) {
+        const float* from = in[dt];
+        if (!from) {
+            weights += std::ptrdiff_t(channels) * L * Vectors;
+            continue;
+        }
+        for (int k = 0; k < channels; ++k, weights += L * Vectors) {
+            Vec<L> w[Vectors];
+#pragma GCC unroll 2
+            for (int v = 0; v < Vectors; ++v)
+                w[v] = load<L>(weights + v * L);
+#pragma GCC unroll 12
+            for (int i = 0; i < Tiles; ++i)
+#pragma GCC unroll 2
+                for (int v = 0; v < Vectors; ++v)
+                    sum[i][v] += from[i * stride + k] * w[v];
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < Tiles; ++i)
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v)
+            store<L>(out + (i * Vectors + v) * L, sum[i][v]);
+}
+
+/// The same with inputs in the lanes: 2 outputs, sums over the lanes are left to the end.
+template <int L, int Outputs>
+MRI_INLINE void narrow_product(const float* const* in, int stride, const float* weights, float* out) {
+    Vec<L> sum[tile_step][Outputs] = {};
+    for (int dt = 0; dt < 3; ++dt) {
+        const float* from = in[dt];
+        if (from)
+            for (int k = 0; k < stride; k += L) {
+                Vec<L> w[Outputs];
+#pragma GCC unroll 2
+                for (int n = 0; n < Outputs; ++n)
+                    w[n] = load<L>(weights + n * stride + k);
+#pragma GCC unroll 6
+                for (int i = 0; i < tile_step; ++i) {
+                    const Vec<L> u = load<L>(from + i * stride + k);
+#pragma GCC unroll 2
+                    for (int n = 0; n < Outputs; ++n)
+                        sum[i][n] += u * w[n];
+                }
+            }
+        weights += std::ptrdiff_t(Outputs) * stride;
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < tile_step; ++i)
+#pragma GCC unroll 2
+        for (int n = 0; n < Outputs; ++n)
+            store<L>(out + (i * Outputs + n) * L, sum[i][n]);
+}
+
+template <int L>
+MRI_INLINE float sum_of(Vec<L> v) {
+    float out = 0;
+    for (int i = 0; i < L; ++i)
+        out += v[i];
+    return out;
+}
+template <>
+MRI_INLINE float sum_of<8>(Vec<8> v) {
+    typedef int Int8 __attribute__((vector_size(32)));
+    v += __builtin_shuffle(v, Int8{4, 5, 6, 7, 0, 1, 2, 3});
+    v += __builtin_shuffle(v, Int8{2, 3, 0, 1, 6, 7, 4, 5});
+    return v[0] + v[1];
+}
+template <>
+MRI_INLINE float sum_of<16>(Vec<16> v) {
+    typedef int Int16 __attribute__((vector_size(64)));
+    v += __builtin_shuffle(v, Int16{8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+    v += __builtin_shuffle(v, Int16{4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
+    return (v[0] + v[2]) + (v[1] + v[3]);
+}
+
+template <int L, int Outputs>
+void narrow_output(const Convolution& c, int t, int y, int x, int tiles, int padded, const float* from) {
+    const int channels = Outputs;
+    for (int i = 0; i < tiles; ++i)
+        for (int n = 0; n < Outputs; ++n) {
+            Vec<L> out[tile * tile];
+            pixels_of<L>(from + (i * Outputs + n) * L, point_step(padded, Outputs * L), out);
+            for (int r = 0; r < tile && y * tile + r < c.shape.height; ++r)
+                for (int j = 0; j < tile && (x + i) * tile + j < c.shape.width; ++j) {
+                    float* to = c.out + ((std::ptrdiff_t(t) * c.shape.height + y * tile + r) * c.shape.width +
+                                         (x + i) * tile + j) *
+                                            channels;
+                    float v = sum_of<L>(out[r * tile + j]);
+                    if (c.relu)
+                        v = v < 0 ? 0 : v;
+                    to[n] = c.add ? to[n] + v : v;
+                }
+        }
+}
+
+constexpr int widest = MRI_WINOGRAD_LANES;
+
+/// Transformed inputs of the frames around one: a ring of three.
+struct Ring {
+    float* slots[3];
+    bool there[3];
+};
+
+template <int L>
+void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratch) {
+    const int in = stored(c.weights->in()), padded = padded_tiles(tiles);
+    const std::ptrdiff_t slot = points * point_step(padded, in);
+    float* patch = scratch;
+    float* products = patch + patch_floats;
+    Ring ring;
+    for (int i = 0; i < 3; ++i)
+        ring.slots[i] = products + points * point_step(padded, group * 2) + i * slot;
+    for (int i = 0; i < c.shape.frames + 2; ++i) {
+        ring.there[i % 3] = c.in[i] != nullptr;
+        if (c.in[i])
+            transform_input<L>(c.in[i], c.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3]);
+        if (i < 2)
+            continue;
+        const int t = i - 2;
+        const auto at = [&](int p, int block, const float** from) {
+            for (int dt = 0; dt < 3; ++dt)
+                from[dt] = ring.there[(t + dt) % 3] ? ring.slots[(t + dt) % 3] + p * point_step(padded, in) +
+                                                          block * tile_step * in
+                                                    : nullptr;
+        };
+        const float* from[3];
+        if (c.weights->narrow()) {
+            const int outputs = c.weights->out();
+            for (int p = 0; p < points; ++p) {
+                const float* w = c.weights->data() + std::ptrdiff_t(p) * 3 * outputs * in;
+                for (int block = 0; block < padded / tile_step; ++block) {
+                    at(p, block, from);
+                    float* to =
+                        products + p * point_step(padded, outputs * L) + block * tile_step * outputs * L;
+                    outputs == 2 ? narrow_product<L, 2>(from, in, w, to)
+                                 : narrow_product<L, 1>(from, in, w, to);
+                }
+            }
+            outputs == 2 ? narrow_output<L, 2>(c, t, y, x, tiles, padded, products)
+                         : narrow_output<L, 1>(c, t, y, x, tiles, padded, products);
+            continue;
+        }
+        const int channels = c.weights->in(), out = stored(c.weights->out()), width = out < group ? 8 : group;
+        const std::ptrdiff_t per_group = std::ptrdiff_t(points) * 3 * channels * width;
+        const float* w = c.weights->data();
+        for (int first = 0; first < out; first += group, w += per_group) {
+            for (int p = 0; p < points; ++p)
+                for (int block = 0; block < padded / tile_step; ++block) {
+                    at(p, block, from);
+                    float* to = products + p * point_step(padded, width) + block * tile_step * width;
+                    const float* of_point = w + std::ptrdiff_t(p) * 3 * channels * width;
+                    if (out < group)
+                        product<8, 1, tile_step>(from, channels, in, of_point, to);
+                    else
+                        product<widest, group / widest, tile_step>(from, channels, in, of_point, to);
+                }
+            if (out < group)
+                transform_output<8, 8>(c, t, y, x, tiles, padded, first, products);
+            else
+                transform_output<widest, group>(c, t, y, x, tiles, padded, first, products);
+        }
+    }
+}
+
+void convolve(const Convolution& c, int y, int x, int tiles, float* scratch) {
+    if (stored(c.weights->in()) % widest == 0)
+        convolve_strip<widest>(c, y, x, tiles, scratch);
+    else
+        convolve_strip<8>(c, y, x, tiles, scratch);
+}
+
+/// sums[row][...] += rows of a (one value a tile, broadcast) times b (vectors), over the tiles.
+template <int L, int Vectors, int Rows>
+MRI_INLINE void outer(const float* const* a, int a_stride, const float* b, int b_stride, int tiles,
+                      float* sums, int sums_stride) {
+    Vec<L> sum[Rows][Vectors];
+#pragma GCC unroll 6
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v)
+            sum[r][v] = load<L>(sums + std::ptrdiff_t(r) * sums_stride + v * L);
+    for (int i = 0; i < tiles; ++i) {
+        Vec<L> w[Vectors];
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v)
+            w[v] = load<L>(b + std::ptrdiff_t(i) * b_stride + v * L);
+#pragma GCC unroll 6
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+            for (int v = 0; v < Vectors; ++v)
+                sum[r][v] += a[r][std::ptrdiff_t(i) * a_stride] * w[v];
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v)
+            store<L>(sums + std::ptrdiff_t(r) * sums_stride + v * L, sum[r][v]);
+}
+
+/// All rows, `a` holding `channels` of each of the frames that are there.
+template <int L, int Vectors>
+void outer_rows(const float* const* frames, int channels, int a_stride, const float* b, int b_stride,
+                int tiles, float* sums, int sums_stride) {
+    // Rows of frames that are missing are left alone; blocks reach over the frames.
+    const float* a[6];
+    float* to[6];
+    int rows = 0;
+    const auto flush = [&] {
+        bool together = rows == 6;
+        for (int r = 1; r < rows; ++r)
+            together = together && to[r] == to[0] + std::ptrdiff_t(r) * sums_stride;
+        if (together)
+            outer<L, Vectors, 6>(a, a_stride, b, b_stride, tiles, to[0], sums_stride);
+        else
+            for (int r = 0; r < rows; ++r)
+                outer<L, Vectors, 1>(a + r, a_stride, b, b_stride, tiles, to[r], sums_stride);
+        rows = 0;
+    };
+    for (int dt = 0; dt < 3; ++dt)
+        for (int k = 0; k < channels && frames[dt]; ++k) {
+            a[rows] = frames[dt] + k;
+            to[rows] = sums + (std::ptrdiff_t(dt) * channels + k) * sums_stride;
+            if (++rows == 6)
+                flush();
+        }
+    flush();
+}
+
+/// sums[frame][output][channel] of few outputs: vectors of the inputs, six at a time, times each output.
+template <int L, int Outputs>
+void narrow_outer(const float* const* frames, int channels, const float* v, int v_stride, int tiles,
+                  float* sums) {
+    const float* from[6];
+    float* to[6];
+    int vectors = 0;
+    const auto flush = [&] {
+        for (int r = vectors; r < 6; ++r) // what is computed again is not kept
+            from[r] = from[0];
+        Vec<L> sum[6][Outputs] = {};
+        for (int i = 0; i < tiles && vectors > 0; ++i) {
+            Vec<L> u[6];
+#pragma GCC unroll 6
+            for (int r = 0; r < 6; ++r)
+                u[r] = load<L>(from[r] + std::ptrdiff_t(i) * channels);
+#pragma GCC unroll 2
+            for (int n = 0; n < Outputs; ++n)
+#pragma GCC unroll 6
+                for (int r = 0; r < 6; ++r)
+                    sum[r][n] += v[std::ptrdiff_t(i) * v_stride + n] * u[r];
+        }
+        for (int r = 0; r < vectors; ++r)
+            for (int n = 0; n < Outputs; ++n) {
+                float* at = to[r] + std::ptrdiff_t(n) * channels;
+                store<L>(at, load<L>(at) + sum[r][n]);
+            }
+        vectors = 0;
+    };
+    for (int dt = 0; dt < 3; ++dt)
+        for (int k = 0; k < channels && frames[dt]; k += L) {
+            from[vectors] = frames[dt] + k;
+            to[vectors] = sums + std::ptrdiff_t(dt) * Outputs * channels + k;
+            if (++vectors == 6)
+                flush();
+        }
+    flush();
+}
+
+template <int LIn, int LOut>
+void gradient_strip(const Gradient& g, int y, int x, int tiles, float* scratch, float* sums) {
+    const int in = stored(g.in_channels), out = stored(g.out_channels), padded = padded_tiles(tiles);
+    const bool narrow = g.out_channels <= 2 && g.in_channels > 8;
+    const std::ptrdiff_t slot = points * point_step(padded, in);
+    float* patch = scratch;
+    float* outputs = patch + patch_floats;
+    Ring ring;
+    for (int i = 0; i < 3; ++i)
+        ring.slots[i] = outputs + points * point_step(padded, out) + i * slot;
+    for (int i = 0; i < g.shape.frames + 2; ++i) {
+        ring.there[i % 3] = g.in[i] != nullptr;
+        if (g.in[i])
+            transform_input<LIn>(g.in[i], g.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3]);
+        if (i < 2)
+            continue;
+        const int t = i - 2;
+        transform_gradient<LOut>(g.out + std::ptrdiff_t(t) * g.shape.height * g.shape.width * out, g.shape,
+                                 out, y, x, tiles, padded, patch, outputs);
+        for (int p = 0; p < points; ++p) {
+            const float* frames[3];
+            for (int dt = 0; dt < 3; ++dt)
+                frames[dt] = ring.there[(t + dt) % 3] ? ring.slots[(t + dt) % 3] + p * point_step(padded, in)
+                                                      : nullptr;
+            const float* v = outputs + p * point_step(padded, out);
+            if (narrow) {
+                float* of_point = sums + std::ptrdiff_t(p) * 3 * g.out_channels * in;
+                if (g.out_channels == 2)
+                    narrow_outer<LIn, 2>(frames, in, v, out, tiles, of_point);
+                else
+                    narrow_outer<LIn, 1>(frames, in, v, out, tiles, of_point);
+                continue;
+            }
+            float* of_point = sums + std::ptrdiff_t(p) * 3 * g.in_channels * out;
+            if (out < group)
+                outer_rows<8, 1>(frames, g.in_channels, in, v, out, tiles, of_point, out);
+            else
+                for (int first = 0; first < out; first += group)
+                    outer_rows<widest, group / widest>(frames, g.in_channels, in, v + first, out, tiles,
+                                                       of_point + first, out);
+        }
+    }
+}
+
+void gradient(const Gradient& g, int y, int x, int tiles, float* scratch, float* sums) {
+    const bool in = stored(g.in_channels) % widest == 0, out = stored(g.out_channels) % widest == 0;
+    if (in && out)
+        gradient_strip<widest, widest>(g, y, x, tiles, scratch, sums);
+    else if (in)
+        gradient_strip<widest, 8>(g, y, x, tiles, scratch, sums);
+    else if (out)
+        gradient_strip<8, widest>(g, y, x, tiles, scratch, sums);
+    else
+        gradient_strip<8, 8>(g, y, x, tiles, scratch, sums);
+}
+
+} // namespace
+
+const Kernels MRI_WINOGRAD_TABLE{MRI_WINOGRAD_LANES == 16 ? "avx512" : "avx2", convolve, gradient};
+
+} // namespace mri::winograd3d
