@@ -47,7 +47,8 @@ struct CrnnOptions {
 /// iteration. Everything else is of each frame alone: the shared normalisation takes its statistics over the
 /// pixels of the frame, and conjugate gradients make their steps frame by frame. The tensors are those of the
 /// network over windows, and a weights file whose metadata say `time` = `causal` is of a causal one. Weights
-/// that were trained in both directions run, but their later layers were made for the sum of two passes.
+/// that were trained in both directions run too, though their later layers were made for the sum of two
+/// passes.
 class Crnn {
   public:
     /// Reads a weights file (what read_weights() reads) with bcrnn.CRNN_model.{i2h,h2h,ih2ih} (preset seed:
