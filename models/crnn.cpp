@@ -42,9 +42,29 @@ std::span<std::complex<float>> complex_values(const at::Tensor& contiguous) {
             static_cast<std::size_t>(contiguous.numel())};
 }
 
+bool finite(std::span<const std::complex<float>> values) {
+    return std::all_of(values.begin(), values.end(), [](const std::complex<float>& v) {
+        return std::isfinite(v.real()) && std::isfinite(v.imag());
+    });
+}
+
+void check_shape(const WindowShape& shape, std::int64_t filters) {
+    if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
+        throw Error(Errc::format, "a window without pixels cannot be computed");
+    checked_product(
+        {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(filters)},
+        max_window_values, "a network's window");
+}
+
 } // namespace
 
 struct Crnn::State {
+    /// What a causal network keeps of the frame before.
+    struct Past {
+        std::vector<at::Tensor> hidden; ///< the cell's [1, C, H, W], of each iteration; empty: 0
+        PlaneCrnn::Past planes;
+    };
+
     State(const TensorFile& file, const std::string& name, const CrnnOptions& o, const RunOptions& r)
         : options(o),
           run(r),
@@ -56,6 +76,7 @@ struct Crnn::State {
             throw Error(Errc::settings, "the weights file '" + name + "' is of the preset '" +
                                             name_of(layout.preset) + "', not '" + name_of(options.preset) +
                                             "' as was asked for");
+        options.causal = options.causal || layout.causal;
         const bool seed = layout.preset == CrnnPreset::seed;
         if (options.iterations == 0)
             options.iterations = seed ? 10 : 5;
@@ -96,15 +117,18 @@ struct Crnn::State {
                               0.0, 1e-5, false);
     }
 
-    /// h_t = act(i2h(x_t) + h2h(h_{t-1}) + ih2ih(previous iteration's h_t)), forwards and backwards, summed.
-    /// What does not depend on the direction is computed once and for all frames together; `previous` is
-    /// freed after that.
-    at::Tensor recurrent(const at::Tensor& x, at::Tensor previous) const {
+    /// i2h(x_t) + ih2ih(previous iteration's h_t): once for both directions, and for all frames together;
+    /// `previous` is freed on the way.
+    at::Tensor given(const at::Tensor& x, at::Tensor previous) const {
         at::Tensor input = convolve(layout.input, x);
         input.add_(convolve(layout.iteration, previous));
-        previous.reset();
+        return input;
+    }
+
+    /// h_t = act(given_t + h2h(h_{t-1})), forwards and backwards, summed.
+    at::Tensor recurrent(const at::Tensor& input) const {
         at::Tensor sum = at::empty_like(input);
-        const std::int64_t frames = x.size(0);
+        const std::int64_t frames = input.size(0);
         for (const bool forwards : {true, false}) {
             at::Tensor hidden;
             for (std::int64_t i = 0; i < frames; ++i) {
@@ -115,6 +139,12 @@ struct Crnn::State {
             }
         }
         return sum;
+    }
+
+    /// h_t = act(given_t + h2h(h_{t-1})) of one frame; `state` is h_{t-1} and becomes h_t.
+    at::Tensor carried(const at::Tensor& input, at::Tensor& state) const {
+        state = activate(convolve(layout.hidden, state) + input, layout.cell_norm);
+        return state;
     }
 
     /// x_l = act(conv_x(x_{l-1}) + conv_h(x_l of the iteration before)); that one is freed on the way.
@@ -134,27 +164,38 @@ struct Crnn::State {
         return at::fft_ifft2(k * (1 - mask) + measured * mask, std::nullopt, {-2, -1}, "ortho");
     }
 
-    /// `image` is complex [T, H, W]; `consistent` makes its data step.
+    /// `image` is complex [T, H, W]; `consistent` makes its data step. Of a causal network it is one frame,
+    /// and `past` is of the one before.
     template <typename Consistent>
-    at::Tensor forward(at::Tensor image, const Consistent& consistent) {
+    at::Tensor forward(at::Tensor image, const Consistent& consistent, Past& past) {
         if (planes) {
-            planes->begin(static_cast<int>(image.size(0)), static_cast<int>(image.size(1)),
-                          static_cast<int>(image.size(2)));
+            const auto height = static_cast<int>(image.size(1));
+            const auto width = static_cast<int>(image.size(2));
+            if (options.causal)
+                planes->begin(past.planes, options.iterations, height, width);
+            else
+                planes->begin(static_cast<int>(image.size(0)), height, width);
             for (int i = 0; i < options.iterations; ++i) {
                 image = image.contiguous();
                 at::Tensor change = at::empty_like(image);
-                planes->step(complex_values(image), complex_values(change));
+                if (options.causal)
+                    planes->step(complex_values(image), complex_values(change), past.planes, i);
+                else
+                    planes->step(complex_values(image), complex_values(change));
                 image = consistent(change.add_(image));
             }
             return image;
         }
         const auto units = static_cast<std::size_t>(layout.units);
         std::vector<at::Tensor> hidden(units + 1); // undefined: zeros, before the first iteration
+        past.hidden.resize(options.causal ? static_cast<std::size_t>(options.iterations) : 0);
         for (int i = 0; i < options.iterations; ++i) {
             const bool last = i + 1 == options.iterations;
             // [T, H, W, 2] in memory is [T, 2, H, W] with the channels innermost.
             const at::Tensor x = at::view_as_real(image).permute({0, 3, 1, 2}).to(type);
-            hidden[0] = recurrent(x, std::move(hidden[0]));
+            hidden[0] = options.causal ? carried(given(x, std::move(hidden[0])),
+                                                 past.hidden[static_cast<std::size_t>(i)])
+                                       : recurrent(given(x, std::move(hidden[0])));
             for (std::size_t n = 1; n <= units; ++n) {
                 hidden[n] = layer(static_cast<int>(n), hidden[n - 1], std::move(hidden[n]));
                 if (last)
@@ -169,6 +210,43 @@ struct Crnn::State {
         return image;
     }
 
+    /// Calls compute(t, shape) for what is computed together: a window, or each frame of a causal network.
+    template <typename Compute>
+    void in_parts(const WindowShape& shape, std::span<const std::complex<float>> output,
+                  const Compute& compute) const {
+        const WindowShape part{options.causal ? 1 : shape.frames, shape.height, shape.width};
+        for (int t = 0; t < shape.frames; t += part.frames) {
+            compute(static_cast<std::size_t>(t), part);
+            if (options.causal &&
+                !finite(output.subspan(static_cast<std::size_t>(t) * part.pixels(), part.count())))
+                throw Error(Errc::failed, "the states of the causal network have grown beyond all bounds: "
+                                          "its weights are not for a stream as long as this one");
+        }
+    }
+
+    void reconstruct(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
+                     std::span<const float> mask, std::span<std::complex<float>> output,
+                     const WindowShape& shape, Past& past);
+    void reconstruct(const SampledWindow& window, std::span<std::complex<float>> output,
+                     const WindowShape& shape, Past& past);
+
+    /// Calls compute(past) with what is kept of the stream's frames so far.
+    template <typename Compute>
+    void stream(const WindowShape& shape, const Compute& compute) {
+        if (!options.causal)
+            throw Error(Errc::settings,
+                        "a CRNN over windows cannot take frames as they come: it sees later ones");
+        if (stream_size != std::pair(shape.width, shape.height))
+            stream_past = {};
+        stream_size = {shape.width, shape.height};
+        try {
+            compute(stream_past);
+        } catch (...) {
+            stream_past = {}; // some iterations have seen the frame and others have not
+            throw;
+        }
+    }
+
     CrnnOptions options;
     RunOptions run;
     at::Device device;
@@ -178,6 +256,8 @@ struct Crnn::State {
     Parameters parameters; // where there are no planes
     std::optional<PlaneCrnn> planes;
     std::shared_ptr<WindowOperator> data; // of samples that are on no grid
+    Past stream_past;
+    std::pair<int, int> stream_size{0, 0};
 };
 
 Crnn Crnn::load(const std::string& path, const CrnnOptions& options, const RunOptions& run) {
@@ -199,6 +279,10 @@ Crnn::Crnn(Crnn&&) noexcept = default;
 Crnn& Crnn::operator=(Crnn&&) noexcept = default;
 Crnn::~Crnn() = default;
 
+bool Crnn::causal() const {
+    return state_->options.causal;
+}
+
 int Crnn::filters() const {
     return static_cast<int>(state_->layout.filters);
 }
@@ -219,61 +303,97 @@ std::string Crnn::precision() const {
     return state_->type == at::kBFloat16 ? "bfloat16" : "float32";
 }
 
-void Crnn::run(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
-               std::span<const float> mask, std::span<std::complex<float>> output, const WindowShape& shape) {
-    if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
-        throw Error(Errc::format, "a window without pixels cannot be computed");
-    checked_product(
-        {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(filters())},
-        max_window_values, "a network's window");
+void Crnn::State::reconstruct(std::span<const std::complex<float>> image,
+                              std::span<const std::complex<float>> kspace, std::span<const float> mask,
+                              std::span<std::complex<float>> output, const WindowShape& shape, Past& past) {
+    check_shape(shape, layout.filters);
     if (image.size() != shape.count() || kspace.size() != shape.count() || mask.size() != shape.count() ||
         output.size() != shape.count())
         throw Error(Errc::format, "image, k-space, mask and output must all be " +
                                       std::to_string(shape.frames) + " frames of " +
                                       std::to_string(shape.height) + " x " + std::to_string(shape.width));
-    torch_call("the network", [&] {
-        set_torch_threads(state_->run.threads);
-        const c10::InferenceMode inference;
-        at::Tensor m = at::empty({shape.frames, shape.height, shape.width}, at::kFloat);
-        std::memcpy(m.data_ptr(), mask.data(), mask.size_bytes());
-        const at::Tensor k0 = complex_tensor(kspace, shape).to(state_->device);
-        m = m.to(state_->device);
-        const at::Tensor y = state_
-                                 ->forward(complex_tensor(image, shape).to(state_->device),
-                                           [&](const at::Tensor& x) { return state_->consistent(x, k0, m); })
-                                 .to(at::kCPU)
-                                 .contiguous();
-        std::memcpy(output.data(), y.data_ptr(), output.size_bytes());
+    if (options.causal && !(finite(image) && finite(kspace)))
+        throw Error(Errc::format, "an image or its k-space holds a value that is not finite");
+    in_parts(shape, output, [&](std::size_t t, const WindowShape& part) {
+        const auto values = [&](auto all) { return all.subspan(t * part.pixels(), part.count()); };
+        torch_call("the network", [&] {
+            set_torch_threads(run.threads);
+            const c10::InferenceMode inference;
+            at::Tensor m = at::empty({part.frames, part.height, part.width}, at::kFloat);
+            std::memcpy(m.data_ptr(), values(mask).data(), values(mask).size_bytes());
+            const at::Tensor k0 = complex_tensor(values(kspace), part).to(device);
+            m = m.to(device);
+            const at::Tensor y = forward(
+                                     complex_tensor(values(image), part).to(device),
+                                     [&](const at::Tensor& x) { return consistent(x, k0, m); }, past)
+                                     .to(at::kCPU)
+                                     .contiguous();
+            std::memcpy(static_cast<void*>(values(output).data()), y.data_ptr(), values(output).size_bytes());
+        });
     });
 }
 
-void Crnn::run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
-    State& s = *state_;
-    if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
-        throw Error(Errc::format, "a window without pixels cannot be computed");
-    checked_product(
-        {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(filters())},
-        max_window_values, "a network's window");
-    s.data = take_samples(s.data, window, output.size(), shape, s.run.threads, s.device);
-    torch_call("the network", [&] {
-        set_torch_threads(s.run.threads);
-        const c10::InferenceMode inference;
-        const RadialConsistency data(s.data, s.device);
-        const auto consistent = [&](const at::Tensor& image) {
-            const at::Tensor x = at::view_as_real(image);
-            // N's eigenvalues are 2 at most, so the condition number is 1 + 2 tau: conjugate gradients leave
-            // 2 ((sqrt(c) - 1) / (sqrt(c) + 1))^steps, below 1 % for tau up to 1.
-            constexpr int steps = 5;
-            return at::view_as_complex(
-                (std::isinf(s.options.tau)
-                     ? data.gradient_step(x, 1.0)
-                     : data.conjugate_gradients(x, at::full({1}, 1 / s.options.tau, x.options()), steps))
-                    .contiguous());
-        };
-        const at::Tensor y =
-            s.forward(complex_tensor(window.start, shape).to(s.device), consistent).to(at::kCPU).contiguous();
-        std::memcpy(static_cast<void*>(output.data()), y.data_ptr(), output.size_bytes());
+void Crnn::State::reconstruct(const SampledWindow& window, std::span<std::complex<float>> output,
+                              const WindowShape& shape, Past& past) {
+    check_shape(shape, layout.filters);
+    check_window(window, output.size(), shape);
+    if (options.causal && !finite(window.start))
+        throw Error(Errc::format, "an image holds a value that is not finite");
+    in_parts(shape, output, [&](std::size_t t, const WindowShape& part) {
+        const auto values = [&](auto all) { return all.subspan(t * part.pixels(), part.count()); };
+        const std::span<const SampledFrame> frames =
+            window.frames.subspan(t, static_cast<std::size_t>(part.frames));
+        data = take_samples(data, {values(window.start), frames, window.coils, window.maps}, part.count(),
+                            part, run.threads, device);
+        torch_call("the network", [&] {
+            set_torch_threads(run.threads);
+            const c10::InferenceMode inference;
+            const RadialConsistency samples(data, device);
+            const auto consistent = [&](const at::Tensor& image) {
+                const at::Tensor x = at::view_as_real(image);
+                // N's eigenvalues are 2 at most, so the condition number is 1 + 2 tau: conjugate gradients
+                // leave 2 ((sqrt(c) - 1) / (sqrt(c) + 1))^steps, below 1 % for tau up to 1.
+                constexpr int steps = 5;
+                return at::view_as_complex(
+                    (std::isinf(options.tau)
+                         ? samples.gradient_step(x, 1.0)
+                         : samples.conjugate_gradients(x, at::full({1}, 1 / options.tau, x.options()), steps))
+                        .contiguous());
+            };
+            const at::Tensor y =
+                forward(complex_tensor(values(window.start), part).to(device), consistent, past)
+                    .to(at::kCPU)
+                    .contiguous();
+            std::memcpy(static_cast<void*>(values(output).data()), y.data_ptr(), values(output).size_bytes());
+        });
     });
+}
+
+void Crnn::run(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
+               std::span<const float> mask, std::span<std::complex<float>> output, const WindowShape& shape) {
+    State::Past past;
+    state_->reconstruct(image, kspace, mask, output, shape, past);
+}
+
+void Crnn::run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
+    State::Past past;
+    state_->reconstruct(window, output, shape, past);
+}
+
+void Crnn::stream(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
+                  std::span<const float> mask, std::span<std::complex<float>> output,
+                  const WindowShape& shape) {
+    state_->stream(shape,
+                   [&](State::Past& past) { state_->reconstruct(image, kspace, mask, output, shape, past); });
+}
+
+void Crnn::stream(const SampledWindow& frames, std::span<std::complex<float>> output,
+                  const WindowShape& shape) {
+    state_->stream(shape, [&](State::Past& past) { state_->reconstruct(frames, output, shape, past); });
+}
+
+void Crnn::reset() {
+    state_->stream_past = {};
 }
 
 double Crnn::warm_up(const WindowShape& shape) {
@@ -283,7 +403,15 @@ double Crnn::warm_up(const WindowShape& shape) {
     const std::vector<std::complex<float>> zeros(shape.count());
     const std::vector<float> mask(shape.count(), 0.0F);
     std::vector<std::complex<float>> output(shape.count());
-    return seconds_of_last(2, [&] { run(zeros, zeros, mask, output, shape); });
+    const double seconds = seconds_of_last(2, [&] {
+        // What a stream keeps of its frames is made by its first.
+        if (causal())
+            stream(zeros, zeros, mask, output, shape);
+        else
+            run(zeros, zeros, mask, output, shape);
+    });
+    reset();
+    return seconds;
 }
 
 } // namespace mri

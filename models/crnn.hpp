@@ -28,6 +28,7 @@ struct CrnnOptions {
     /// + m k0. Negative: the preset's.
     float tau = -1.0F;
     CrnnPreset preset = CrnnPreset::automatic;
+    bool causal = false; ///< causal whatever the file says; one that says so is in any case
 };
 
 /// Qin et al., IEEE Trans Med Imaging 2019;38:280 (arXiv 1712.01751), with weights named as in their public
@@ -40,6 +41,14 @@ struct CrnnOptions {
 /// Preset `seed` has a batch normalisation after the ReLU inside the recurrence, over the pixels of the
 /// frame, and one that all layers recurrent over iterations share, over frames and pixels; both take mean and
 /// variance of the data at hand, never stored ones.
+///
+/// A causal network runs the cell forwards only, h_t^(i) = ReLU(i2h(x_t^(i)) + h2h(h_{t-1}^(i)) +
+/// ih2ih(h_t^(i-1))) in iteration i, so that a frame needs of those before it one state of the cell for each
+/// iteration. Everything else is of each frame alone: the shared normalisation takes its statistics over the
+/// pixels of the frame, and conjugate gradients make their steps frame by frame. The tensors are those of the
+/// network over windows, and a weights file whose metadata say `time` = `causal` is of a causal one. Weights
+/// that were trained in both directions run too, though their later layers were made for the sum of two
+/// passes.
 class Crnn {
   public:
     /// Reads a weights file (what read_weights() reads) with bcrnn.CRNN_model.{i2h,h2h,ih2ih} (preset seed:
@@ -57,7 +66,8 @@ class Crnn {
 
     /// Reconstructs a window. All are [frames][height][width]: the aliased image, the measured coefficients
     /// of its orthonormal, unshifted FFT (0 elsewhere), and the mask (1 where measured). Output: the image.
-    /// Throws Errc::format for sizes that do not fit, Errc::failed or Errc::no_memory out of LibTorch.
+    /// Throws Errc::format for sizes that do not fit (of a causal network also for values that are not
+    /// finite, which would stay in its states), Errc::failed or Errc::no_memory out of LibTorch.
     void run(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
              std::span<const float> mask, std::span<std::complex<float>> output, const WindowShape& shape);
 
@@ -66,9 +76,22 @@ class Crnn {
     /// gradient steps (window_operator.hpp), which is what tau means on a grid.
     void run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape);
 
-    /// Runs a window of zeros twice; the seconds that the second run took.
+    /// The next frames of a stream through a causal network, as run() takes them: the states of earlier
+    /// frames are kept and used, so that a frame costs a frame's work and the images are those that run()
+    /// makes of all frames together. Frames of another size begin anew. Throws Errc::settings for a network
+    /// that is not causal, Errc::failed where its states have grown beyond all bounds, and what run() throws;
+    /// then the stream begins anew.
+    void stream(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
+                std::span<const float> mask, std::span<std::complex<float>> output, const WindowShape& shape);
+    void stream(const SampledWindow& frames, std::span<std::complex<float>> output, const WindowShape& shape);
+    /// The next frame of stream() is the first.
+    void reset();
+
+    /// Runs a window of zeros twice, of a causal network as the frames of a stream, which then begins anew;
+    /// the seconds that the second run took.
     double warm_up(const WindowShape& shape);
 
+    bool causal() const;
     int filters() const;
     int iterations() const;
     CrnnPreset preset() const;

@@ -20,6 +20,7 @@ bool belongs_to(const std::string& tensor, const std::set<std::string>& layers) 
 
 CrnnLayout crnn_layout_of(const TensorFile& file, const std::string& name) {
     CrnnLayout out;
+    out.causal = Metadata(file.metadata, name).choice("time", "window", "causal");
     const auto has = [&](const std::string& tensor) { return file.tensors.contains(tensor); };
     const std::string prefix = cell;
     if (has(prefix + "iteration_to_hidden.weight")) {

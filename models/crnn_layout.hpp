@@ -17,6 +17,7 @@ struct CrnnLayout {
     int units = 0;                        ///< layers that are recurrent over iterations only
     std::string input, hidden, iteration; ///< names of the cell's convolutions
     std::string cell_norm, shared_norm;   ///< of the normalisations; empty: none
+    bool causal = false;                  ///< what the file says of itself
 };
 
 /// Checks names, shapes and values. Throws Errc::decode, naming each tensor that is missing, extra or

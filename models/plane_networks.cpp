@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 namespace mri {
@@ -132,12 +133,13 @@ void run_up(ThreadPool& pool, std::vector<Convolution>& layer, const Source& sou
             pool, std::span(&source, 1), {out.outputs(i / 4, steps), out.layout(), 2, i / 2 % 2, i % 2});
 }
 
-/// New frames where these are of another shape.
-void fit(Frames& frames, int count, const Layout& layout) {
+/// New frames where these are of another shape; whether they are.
+bool fit(Frames& frames, int count, const Layout& layout) {
     if (frames.count() == count && frames.layout() == layout)
-        return;
+        return false;
     frames = Frames(); // first: memory for both is not needed
     frames = Frames(count, layout);
+    return true;
 }
 
 /// ReLU(change + magnitude), the magnitude being the sum of a pixel's channels.
@@ -350,33 +352,57 @@ PlaneCrnn::PlaneCrnn(const TensorFile& file, const std::string& input, const std
     states_.resize(static_cast<std::size_t>(units) + 1);
 }
 
+void PlaneCrnn::prepare(int frames, const Layout& features) {
+    fit(image_, frames, Layout(type_, 2, features.height, features.width));
+    fit(given_, frames, features);
+    fit(change_, frames, Layout(Type::float32, 2, features.height, features.width));
+    for (std::size_t n = 1; n < states_.size(); ++n)
+        fit(states_[n], frames, features);
+    first_ = true;
+}
+
 void PlaneCrnn::begin(int frames, int height, int width) {
     const Layout features(type_, filters_, height, width);
-    fit(image_, frames, Layout(type_, 2, height, width));
-    fit(given_, frames, features);
+    prepare(frames, features);
+    fit(states_[0], frames, features);
     fit(back_, 2, features);
-    fit(change_, frames, Layout(Type::float32, 2, height, width));
-    for (Frames& state : states_)
-        fit(state, frames, features);
-    first_ = true;
+}
+
+void PlaneCrnn::begin(Past& past, int iterations, int height, int width) {
+    const Layout features(type_, filters_, height, width);
+    prepare(1, features);
+    if (fit(past.states, iterations + 1, features)) {
+        past.places.resize(static_cast<std::size_t>(iterations) + 1);
+        std::iota(past.places.begin(), past.places.end(), 0);
+        past.begun = false;
+    }
+}
+
+/// A state as the iteration before left it.
+Source PlaneCrnn::before(const Frames& state) const {
+    return first_ ? Source{std::vector<const Word*>(static_cast<std::size_t>(image_.count())), state.layout()}
+                  : source_of(state);
+}
+
+/// What the cell adds up of the image and of its states of the iteration before: once for both directions,
+/// and for all frames together.
+void PlaneCrnn::give(std::span<const std::complex<float>> image, const Source& previous) {
+    set_frames(pool_, image_, std::span(reinterpret_cast<const float*>(image.data()), 2 * image.size()));
+    layers_[0].run(pool_, std::vector<Source>{source_of(image_), previous},
+                   {given_.outputs(), given_.layout()});
+}
+
+/// The cell's state of frame t from that of its neighbour; null: 0.
+void PlaneCrnn::recur(int t, const Word* hidden, Word* out) {
+    const Source source{{hidden}, given_.layout()};
+    const std::vector<const Word*> given{given_.frame(t)};
+    layers_[1].run(pool_, std::span(&source, 1), {{out}, given_.layout()}, &given);
 }
 
 void PlaneCrnn::step(std::span<const std::complex<float>> image, std::span<std::complex<float>> change) {
     const int frames = image_.count();
-    set_frames(pool_, image_, std::span(reinterpret_cast<const float*>(image.data()), 2 * image.size()));
-    const auto before = [&](const Frames& state) {
-        return first_ ? Source{std::vector<const Word*>(static_cast<std::size_t>(frames)), state.layout()}
-                      : source_of(state);
-    };
-    // What does not depend on the direction: once, and for all frames together.
-    layers_[0].run(pool_, std::vector<Source>{source_of(image_), before(states_[0])},
-                   {given_.outputs(), given_.layout()});
     Frames& sum = states_[0];
-    const auto recur = [&](int t, const Word* hidden, Word* out) {
-        const Source source{{hidden}, sum.layout()};
-        const std::vector<const Word*> given{given_.frame(t)};
-        layers_[1].run(pool_, std::span(&source, 1), {{out}, sum.layout()}, &given);
-    };
+    give(image, before(sum));
     for (int t = 0; t < frames; ++t)
         recur(t, t > 0 ? sum.frame(t - 1) : nullptr, sum.frame(t));
     for (int t = frames - 1; t >= 0; --t) {
@@ -384,18 +410,38 @@ void PlaneCrnn::step(std::span<const std::complex<float>> image, std::span<std::
         recur(t, t + 1 < frames ? back_.frame((t + 1) % 2) : nullptr, hidden);
         planes::add(pool_, sum.frame(t), hidden, sum.layout());
     }
+    after_cell(source_of(sum), change);
+}
+
+void PlaneCrnn::step(std::span<const std::complex<float>> image, std::span<std::complex<float>> change,
+                     Past& past, int iteration) {
+    const auto i = static_cast<std::size_t>(iteration);
+    std::vector<int>& places = past.places;
+    const auto source = [&](bool there, std::size_t at) {
+        return Source{{there ? past.states.frame(places[at]) : nullptr}, past.states.layout()};
+    };
+    give(image, source(i > 0, i - 1));
+    recur(0, past.begun ? past.states.frame(places[i]) : nullptr, past.states.frame(places.back()));
+    // That of the frame before is free from now on.
+    std::swap(places[i], places.back());
+    past.begun = past.begun || i + 2 == places.size();
+    after_cell(source(true, i), change);
+}
+
+/// The layers recurrent over iterations, and the last one.
+void PlaneCrnn::after_cell(Source cell, std::span<std::complex<float>> change) {
     // The frames of what was given take the new states; the old ones are free after that.
     for (std::size_t n = 1; n < states_.size(); ++n) {
-        layers_[n + 1].run(pool_, std::vector<Source>{source_of(states_[n - 1]), before(states_[n])},
+        layers_[n + 1].run(pool_, std::vector<Source>{std::move(cell), before(states_[n])},
                            {given_.outputs(), given_.layout()});
         std::swap(given_, states_[n]);
+        cell = source_of(states_[n]);
     }
-    layers_.back().run(pool_, std::vector<Source>{source_of(states_.back())},
-                       {change_.outputs(), change_.layout()});
+    layers_.back().run(pool_, std::span(&cell, 1), {change_.outputs(), change_.layout()});
     first_ = false;
 
     const Layout& l = change_.layout();
-    pool_.parallel_for(frames, [&](int t, int) {
+    pool_.parallel_for(change_.count(), [&](int t, int) {
         std::complex<float>* out = change.data() + static_cast<std::ptrdiff_t>(t) * l.height * l.width;
         for (int y = 0; y < l.height; ++y) {
             const Word* row = change_.frame(t) + y * l.row;

@@ -69,15 +69,19 @@ std::shared_ptr<WindowOperator> window_operator(std::shared_ptr<WindowOperator> 
     return std::make_shared<WindowOperator>(options);
 }
 
-std::shared_ptr<WindowOperator> take_samples(std::shared_ptr<WindowOperator> data,
-                                             const SampledWindow& window, std::size_t values,
-                                             const WindowShape& shape, int threads,
-                                             const at::Device& device) {
+void check_window(const SampledWindow& window, std::size_t values, const WindowShape& shape) {
     if (window.start.size() != shape.count() || values != shape.count() ||
         window.frames.size() != static_cast<std::size_t>(shape.frames))
         throw Error(Errc::format, "start, k-space and output must all be " + std::to_string(shape.frames) +
                                       " frames of " + std::to_string(shape.height) + " x " +
                                       std::to_string(shape.width));
+}
+
+std::shared_ptr<WindowOperator> take_samples(std::shared_ptr<WindowOperator> data,
+                                             const SampledWindow& window, std::size_t values,
+                                             const WindowShape& shape, int threads,
+                                             const at::Device& device) {
+    check_window(window, values, shape);
     data = window_operator(std::move(data), shape, threads, device);
     data->set_window(window.frames, window.coils, window.maps);
     return data;

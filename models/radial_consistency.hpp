@@ -47,8 +47,12 @@ std::shared_ptr<WindowOperator> window_operator(std::shared_ptr<WindowOperator> 
                                                 const WindowShape& shape, int threads,
                                                 const at::Device& device);
 
-/// The operator with the samples of a window. Throws Errc::format where its start, its frames or the `values`
-/// of the output are not those of `shape`, and what WindowOperator::set_window() throws.
+/// Throws Errc::format where the start of a window, its frames or the `values` of the output are not those of
+/// `shape`.
+void check_window(const SampledWindow& window, std::size_t values, const WindowShape& shape);
+
+/// The operator with the samples of a window. Throws what check_window() and WindowOperator::set_window()
+/// throw.
 std::shared_ptr<WindowOperator> take_samples(std::shared_ptr<WindowOperator> data,
                                              const SampledWindow& window, std::size_t values,
                                              const WindowShape& shape, int threads, const at::Device& device);

@@ -166,7 +166,7 @@ std::string crnn_code(const CrnnLayout& layout) {
     s.line("x = torch.stack([torch.real(image), torch.imag(image)], 1)");
     s.line("parts = torch.split(" + convolve(layout.input, "x") + " + " +
            convolve(layout.iteration, "hidden0") + ", batch)");
-    for (const bool forwards : {true, false}) {
+    const auto pass = [&](bool forwards) {
         const std::string list = forwards ? "forwards" : "backwards";
         s.line("h = zeros[0:batch]");
         s.line(list + " = [h]");
@@ -176,16 +176,26 @@ std::string crnn_code(const CrnnLayout& layout) {
                             layout.cell_norm));
         s.line(list + ".append(h)");
         s.end();
+    };
+    pass(true);
+    if (layout.causal) {
+        s.line("hidden0 = torch.cat(forwards[1:])");
+    } else {
+        pass(false);
+        s.line("backwards.append(h)"); // reversed, the state before the first step comes last
+        s.line("backwards.reverse()");
+        s.line("hidden0 = torch.cat(forwards[1:]) + torch.cat(backwards[1:-1])");
     }
-    s.line("backwards.append(h)"); // reversed, the state before the first step comes last
-    s.line("backwards.reverse()");
-    s.line("hidden0 = torch.cat(forwards[1:]) + torch.cat(backwards[1:-1])");
     for (int n = 1; n <= layout.units; ++n) {
         const std::string hidden = "hidden" + std::to_string(n);
-        s.line(hidden + " = " +
-               act(convolve(unit(n) + "_x", "hidden" + std::to_string(n - 1)) + " + " +
-                       convolve(unit(n) + "_h", hidden),
-                   layout.shared_norm));
+        const std::string sum = convolve(unit(n) + "_x", "hidden" + std::to_string(n - 1)) + " + " +
+                                convolve(unit(n) + "_h", hidden);
+        // The statistics of a causal network are of a frame, those of one over windows of all frames.
+        if (layout.causal)
+            s.line(hidden + " = torch.cat([" + act("frame", layout.shared_norm) +
+                   " for frame in torch.split(" + sum + ", batch)])");
+        else
+            s.line(hidden + " = " + act(sum, layout.shared_norm));
     }
     s.line("step = " + convolve(unit(layout.units + 1) + "_x", "hidden" + std::to_string(layout.units)));
     s.line("image = image + torch.complex(step[:, 0], step[:, 1])");

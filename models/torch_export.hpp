@@ -17,7 +17,8 @@ namespace mri {
 ///
 /// CRNN: (x, k, m) -> x as in Qin et al.'s public reference, each [N, 2, H, W, T] with real and imaginary
 /// part as channels: aliased image, measured coefficients of its orthonormal, unshifted FFT, mask. Iterations
-/// and data consistency are those of the file's preset. No description: mritorch has one input.
+/// and data consistency are those of the file's preset, and it is causal where the file's metadata say so.
+/// No description: mritorch has one input.
 ///
 /// Throws what reads the options of each network (unet_options_of() and the like) throws, Errc::unsupported
 /// for a cascade, whose data consistency is this product's gridding, Errc::open_write and Errc::write.

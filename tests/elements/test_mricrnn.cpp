@@ -5,6 +5,7 @@
 #include "network_support.hpp"
 
 #include <complex>
+#include <limits>
 
 using namespace mri;
 using namespace mri::test;
@@ -178,6 +179,172 @@ TEST_F(MriCrnn, RunsBehindTheScanner) {
     EXPECT_TRUE(result.eos);
     EXPECT_TRUE(result.errors.empty()) << result.errors.front();
     EXPECT_EQ(frames, 6);
+}
+
+// ---- frame by frame
+
+class CausalMriCrnn : public MriCrnn {
+  protected:
+    CausalMriCrnn() {
+        TensorFile file = read_safetensors(weights_);
+        file.metadata["time"] = "causal";
+        write_safetensors(causal_, file);
+    }
+
+    std::string causal_line(const std::string& more = "") const {
+        return "mricrnn name=net precision=float32 threads=1 weights=" + causal_ + " " + more;
+    }
+    /// What the library makes of these frames, one after the other; `scale` is of the series so far.
+    std::vector<std::vector<cfloat>> streamed(const std::vector<int>& frames, StreamScale& scale,
+                                              const CrnnOptions& options = {}) const {
+        auto network = Crnn::load(causal_, options, {"cpu", Precision::float32, 1});
+        std::vector<std::vector<cfloat>> out;
+        const std::size_t count = static_cast<std::size_t>(width) * height;
+        for (const int f : frames) {
+            std::vector<cfloat> input = pixels(f), grid(count);
+            std::vector<float> magnitude, mask(count);
+            for (const cfloat value : input)
+                magnitude.push_back(std::abs(value));
+            place_on_grid(samples(f), positions(f), width, height, grid, mask);
+            const float factor = scale.update(magnitude, 1);
+            for (std::vector<cfloat>* values : {&input, &grid})
+                for (cfloat& value : *values)
+                    value /= factor;
+            network.stream(input, grid, mask, out.emplace_back(count), {1, height, width});
+            for (cfloat& value : out.back())
+                value *= factor;
+        }
+        return out;
+    }
+    static void push_frames(const Harness& h, const std::vector<int>& frames) {
+        for (const int f : frames)
+            ASSERT_EQ(gst_harness_push(h.get(), frame(f).release()), GST_FLOW_OK) << f;
+    }
+    static void expect_series(const Harness& h, const std::vector<std::vector<cfloat>>& series) {
+        for (std::size_t f = 0; f < series.size(); ++f) {
+            const auto image = adopt(gst_harness_try_pull(h.get()));
+            ASSERT_TRUE(image) << f;
+            EXPECT_EQ(values_of<cfloat>(image.get()), series[f]) << f; // one thread twice: the same bits
+        }
+        EXPECT_EQ(gst_harness_buffers_in_queue(h.get()), 0U);
+    }
+
+    std::string causal_ = folder_.path("causal.safetensors");
+};
+
+TEST_F(CausalMriCrnn, GivesEachFrameAtOnce) {
+    // By the file's word and by the property, for a file that says nothing; windows do not count.
+    for (const bool property : {false, true}) {
+        auto h = harness(property ? line("causal=true hop=3 iterations=3 tau=0.5 attach-input=true")
+                                  : causal_line("window=20 hop=7 iterations=3 tau=0.5 attach-input=true"));
+        gst_harness_set_src_caps(h.get(), image().to_caps().release());
+        EXPECT_LT(gst_harness_query_latency(h.get()), 3 * frame_time) << "it waits for a window";
+        StreamScale scale, alone;
+        const auto series = streamed({0, 1, 2, 3}, scale, {3, 0.5F});
+        for (int f = 0; f < 4; ++f) {
+            push_frames(h, {f});
+            ASSERT_EQ(gst_harness_buffers_received(h.get()), static_cast<guint>(f + 1));
+            const auto image = adopt(gst_harness_try_pull(h.get()));
+            EXPECT_EQ(values_of<cfloat>(image.get()), series[static_cast<std::size_t>(f)]);
+            EXPECT_EQ(GST_BUFFER_PTS(image.get()), static_cast<GstClockTime>(f) * frame_time);
+            EXPECT_TRUE(side_of(image.get(), Role::kspace));
+            GstSample* input = side_of(image.get(), Role::input);
+            ASSERT_TRUE(input);
+            EXPECT_EQ(values_of<cfloat>(gst_sample_get_buffer(input)), pixels(f));
+        }
+        EXPECT_NE(streamed({3}, alone, {3, 0.5F})[0], series[3])
+            << "what was before does not count: no test at all";
+        gst_harness_push_event(h.get(), gst_event_new_eos());
+        EXPECT_EQ(gst_harness_buffers_received(h.get()), 4U);
+    }
+}
+
+TEST_F(CausalMriCrnn, BeginsAnewWithASeriesAfterAGapAndAfterAFlush) {
+    auto h = harness(causal_line());
+    gst_harness_set_src_caps(h.get(), image().to_caps().release());
+    StreamScale scale;
+    push_frames(h, {0, 1});
+    expect_series(h, streamed({0, 1}, scale));
+
+    auto gap = frame(2);
+    GST_BUFFER_FLAG_SET(gap.get(), GST_BUFFER_FLAG_DISCONT);
+    ASSERT_EQ(gst_harness_push(h.get(), gap.release()), GST_FLOW_OK);
+    push_frames(h, {3});
+    expect_series(h, streamed({2, 3}, scale));
+
+    gst_harness_set_src_caps(h.get(), image_info(width, height, 1, SampleFormat::c64).to_caps().release());
+    StreamScale other; // of the new series
+    push_frames(h, {1, 2});
+    expect_series(h, streamed({1, 2}, other));
+
+    gst_harness_push_event(h.get(), gst_event_new_flush_start());
+    gst_harness_push_event(h.get(), gst_event_new_flush_stop(TRUE));
+    GstSegment segment;
+    gst_segment_init(&segment, GST_FORMAT_TIME);
+    gst_harness_push_event(h.get(), gst_event_new_segment(&segment));
+    push_frames(h, {2, 3});
+    expect_series(h, streamed({2, 3}, other));
+}
+
+TEST_F(CausalMriCrnn, DoesNotTakeAWindowedNetworksPlace) {
+    auto h = harness(line("name=net"));
+    BusWatch bus(h->element);
+    gst_harness_set_src_caps(h.get(), image().to_caps().release());
+    const auto net = adopt(gst_bin_get_by_name(GST_BIN(h->element), "net"));
+    g_object_set(net.get(), "weights", causal_.c_str(), nullptr);
+    for (int i = 0; i < 200 && bus.warnings().empty(); ++i)
+        g_usleep(20000);
+    ASSERT_EQ(bus.warnings().size(), 1U);
+    EXPECT_NE(bus.warnings()[0].find("causal.safetensors"), std::string::npos) << bus.warnings()[0];
+    push_frames(h, {0, 1, 2});
+    EXPECT_EQ(gst_harness_buffers_received(h.get()), 0U) << "a window is not full";
+}
+
+TEST_F(CausalMriCrnn, WhatIsNotFiniteIsOneError) {
+    auto h = harness(causal_line());
+    BusWatch bus(h->element);
+    gst_harness_set_src_caps(h.get(), image().to_caps().release());
+    push_frames(h, {0});
+    auto bad = frame(1);
+    {
+        GstMapInfo map;
+        ASSERT_TRUE(gst_buffer_map(bad.get(), &map, GST_MAP_WRITE));
+        reinterpret_cast<float*>(map.data)[7] = std::numeric_limits<float>::quiet_NaN();
+        gst_buffer_unmap(bad.get(), &map);
+    }
+    EXPECT_EQ(gst_harness_push(h.get(), bad.release()), GST_FLOW_ERROR);
+    ASSERT_EQ(bus.errors().size(), 1U);
+    EXPECT_NE(bus.errors()[0].find("not finite"), std::string::npos) << bus.errors()[0];
+}
+
+TEST_F(CausalMriCrnn, TakesSpokesOfSeveralCoilsFrameByFrame) {
+    const auto images_of = [&](const std::string& network) {
+        std::vector<std::vector<cfloat>> images;
+        const RunResult result = run_pipeline(
+            "mriphantomsrc num-buffers=4 width=32 height=32 ! mrisim spokes=7 coils=3 ! mriframer ! mrigrid "
+            "background=20 combine=adaptive attach-kspace=true attach-sensitivities=true ! " +
+                network + " ! appsink name=out",
+            60, [&](const std::string&, GstSample* sample) {
+                images.push_back(values_of<cfloat>(gst_sample_get_buffer(sample)));
+            });
+        EXPECT_TRUE(result.eos);
+        EXPECT_TRUE(result.errors.empty()) << result.errors.front();
+        return images;
+    };
+    const auto causal = images_of(causal_line("tau=0.5"));
+    const auto windowed = images_of(line("tau=0.5"));
+    ASSERT_EQ(causal.size(), 4U);
+    ASSERT_EQ(windowed.size(), 4U);
+    double difference = 0, power = 0;
+    for (std::size_t t = 0; t < 4; ++t)
+        for (std::size_t i = 0; i < causal[t].size(); ++i) {
+            ASSERT_TRUE(std::isfinite(std::norm(causal[t][i])));
+            difference += std::norm(causal[t][i] - windowed[t][i]);
+            power += std::norm(windowed[t][i]);
+        }
+    // Random weights spoil both pictures in their own way, and the samples hold both.
+    EXPECT_GT(difference, 1e-6 * power);
+    EXPECT_LT(difference, power);
 }
 
 } // namespace

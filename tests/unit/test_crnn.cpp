@@ -265,6 +265,431 @@ TEST(Crnn, NamesWhatIsWrong) {
     EXPECT_THROW(network.warm_up({1000, 8192, 8192}), Error);
 }
 
+// ---- causal networks
+
+using Complex = std::complex<double>;
+using Image = std::vector<Complex>; // [y][x]
+using Maps = std::vector<double>;   // [channel][y][x]
+
+/// Images, and what was measured of them: lines of a grid, and samples anywhere.
+struct Scan {
+    WindowShape shape{5, 10, 8};
+    std::vector<cfloat> image, k0;
+    std::vector<float> mask;
+    std::vector<std::vector<float>> kxy, areas;
+    std::vector<std::vector<cfloat>> samples;
+
+    explicit Scan(unsigned seed) {
+        std::mt19937 engine(seed);
+        std::uniform_real_distribution<float> value(-1, 1);
+        for (std::size_t i = 0; i < shape.count(); ++i) {
+            image.emplace_back(value(engine), value(engine));
+            mask.push_back((i / 8 + i / 80) % 3 == 0 ? 1.0F : 0.0F); // other lines in each frame
+            k0.push_back(mask.back() * cfloat(value(engine), value(engine)));
+        }
+        for (int t = 0; t < shape.frames; ++t) {
+            auto& k = kxy.emplace_back();
+            auto& area = areas.emplace_back();
+            auto& y = samples.emplace_back();
+            for (int i = 0; i < 30; ++i) {
+                k.push_back(4 * value(engine));
+                k.push_back(5 * value(engine));
+                area.push_back(0.75F + 0.25F * value(engine));
+                y.emplace_back(5 * value(engine), 5 * value(engine));
+            }
+        }
+    }
+
+    std::vector<SampledFrame> frames() const {
+        std::vector<SampledFrame> out;
+        for (std::size_t t = 0; t < kxy.size(); ++t)
+            out.push_back({kxy[t], samples[t], areas[t]});
+        return out;
+    }
+    /// Frames `first` to `first` + `count` - 1 alone.
+    void stream(Crnn& network, bool radial, int first, int count, std::vector<cfloat>& output) const {
+        const auto at = static_cast<std::size_t>(first) * shape.pixels();
+        const auto values = [&](auto& all) {
+            return std::span(all).subspan(at, static_cast<std::size_t>(count) * shape.pixels());
+        };
+        const WindowShape part{count, shape.height, shape.width};
+        const auto all = frames();
+        const auto some =
+            std::span(all).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+        if (radial)
+            network.stream({values(image), some}, values(output), part);
+        else
+            network.stream(values(image), values(k0), values(mask), values(output), part);
+    }
+    std::vector<cfloat> run(Crnn& network, bool radial) const {
+        std::vector<cfloat> output(shape.count());
+        const auto all = frames();
+        if (radial)
+            network.run({image, all}, output, shape);
+        else
+            network.run(image, k0, mask, output, shape);
+        return output;
+    }
+};
+
+/// A causal network as it is written down, iteration after iteration over all frames, in double precision.
+class Definition {
+  public:
+    Definition(const TensorFile& file, const Scan& scan, int iterations, double tau, bool radial)
+        : file_(file), scan_(scan), iterations_(iterations), tau_(tau), radial_(radial) {
+        seed_ = file.tensors.contains(cell("iteration_to_hidden.weight"));
+        while (file.tensors.contains("conv" + std::to_string(layers_) + "_h.weight"))
+            ++layers_;
+    }
+
+    std::vector<cfloat> run() const {
+        const auto frames = static_cast<std::size_t>(scan_.shape.frames);
+        const std::size_t pixels = scan_.shape.pixels();
+        std::vector<Image> image(frames);
+        for (std::size_t i = 0; i < scan_.image.size(); ++i)
+            image[i / pixels].emplace_back(scan_.image[i]);
+        std::vector<std::vector<Maps>> before(layers_, std::vector<Maps>(frames)); // of the cell, conv1 ...
+        for (int i = 0; i < iterations_; ++i) {
+            std::vector<std::vector<Maps>> now = before;
+            for (std::size_t t = 0; t < frames; ++t) {
+                Maps x(2 * pixels);
+                for (std::size_t p = 0; p < pixels; ++p) {
+                    x[p] = image[t][p].real();
+                    x[pixels + p] = image[t][p].imag();
+                }
+                now[0][t] = active(
+                    {convolved(cell(seed_ ? "iteration_to_hidden" : "i2h"), x),
+                     convolved(cell(seed_ ? "hidden_to_hidden" : "h2h"), t > 0 ? now[0][t - 1] : Maps()),
+                     convolved(cell(seed_ ? "iterationHidden_to_iterationHidden" : "ih2ih"), before[0][t])},
+                    cell("bn"));
+                for (std::size_t n = 1; n < layers_; ++n) {
+                    const std::string name = "conv" + std::to_string(n);
+                    now[n][t] = active(
+                        {convolved(name + "_x", now[n - 1][t]), convolved(name + "_h", before[n][t])}, "bn");
+                }
+                const Maps step = convolved("conv" + std::to_string(layers_) + "_x", now.back()[t]);
+                for (std::size_t p = 0; p < pixels; ++p)
+                    image[t][p] += Complex(step[p], step[pixels + p]);
+                image[t] = radial_ ? near_samples(t, image[t]) : near_grid(t, image[t]);
+            }
+            before = now;
+        }
+        std::vector<cfloat> out;
+        for (const Image& frame : image)
+            out.insert(out.end(), frame.begin(), frame.end());
+        return out;
+    }
+
+  private:
+    static std::string cell(const std::string& name) { return "bcrnn.CRNN_model." + name; }
+
+    /// No input: zeros.
+    Maps convolved(const std::string& layer, const Maps& in) const {
+        const NamedTensor& weight = file_.tensors.at(layer + ".weight");
+        const int outputs = static_cast<int>(weight.shape[0]), inputs = static_cast<int>(weight.shape[1]);
+        const int kernel = static_cast<int>(weight.shape[2]);
+        const int height = scan_.shape.height, width = scan_.shape.width;
+        Maps out;
+        for (int o = 0; o < outputs; ++o)
+            for (int y = 0; y < height; ++y)
+                for (int x = 0; x < width; ++x) {
+                    double sum = file_.tensors.at(layer + ".bias").values[static_cast<std::size_t>(o)];
+                    for (int tap = 0; tap < inputs * kernel * kernel && !in.empty(); ++tap) {
+                        const int from_y = y + tap / kernel % kernel - kernel / 2;
+                        const int from_x = x + tap % kernel - kernel / 2;
+                        const int c = tap / (kernel * kernel);
+                        if (from_y >= 0 && from_x >= 0 && from_y < height && from_x < width)
+                            sum +=
+                                weight.values[static_cast<std::size_t>(o * inputs * kernel * kernel + tap)] *
+                                in[static_cast<std::size_t>((c * height + from_y) * width + from_x)];
+                    }
+                    out.push_back(sum);
+                }
+        return out;
+    }
+
+    /// ReLU of the sum; in the seed then normalised over the pixels of the frame.
+    Maps active(const std::vector<Maps>& parts, const std::string& norm) const {
+        Maps out(parts[0].size());
+        for (const Maps& part : parts)
+            for (std::size_t i = 0; i < out.size(); ++i)
+                out[i] += part[i];
+        for (double& v : out)
+            v = std::max(v, 0.0);
+        const std::size_t pixels = scan_.shape.pixels();
+        for (std::size_t c = 0; seed_ && c < out.size() / pixels; ++c) {
+            const std::span<double> map = std::span(out).subspan(c * pixels, pixels);
+            double mean = 0, variance = 0;
+            for (const double v : map)
+                mean += v / static_cast<double>(pixels);
+            for (const double v : map)
+                variance += (v - mean) * (v - mean) / static_cast<double>(pixels);
+            for (double& v : map)
+                v = (v - mean) / std::sqrt(variance + 1e-5) * file_.tensors.at(norm + ".weight").values[c] +
+                    file_.tensors.at(norm + ".bias").values[c];
+        }
+        return out;
+    }
+
+    Image transformed(const Image& in, double sign) const {
+        const int height = scan_.shape.height, width = scan_.shape.width;
+        Image out;
+        for (int v = 0; v < height; ++v)
+            for (int u = 0; u < width; ++u) {
+                Complex sum;
+                for (int y = 0; y < height; ++y)
+                    for (int x = 0; x < width; ++x)
+                        sum += in[static_cast<std::size_t>(y * width + x)] *
+                               std::polar(1.0, sign * 2 * std::numbers::pi *
+                                                   (static_cast<double>(u * x) / width +
+                                                    static_cast<double>(v * y) / height));
+                out.push_back(sum / std::sqrt(static_cast<double>(in.size())));
+            }
+        return out;
+    }
+
+    Image near_grid(std::size_t t, const Image& image) const {
+        Image k = transformed(image, -1);
+        for (std::size_t p = 0; p < k.size(); ++p) {
+            const Complex k0(scan_.k0[t * k.size() + p]);
+            if (scan_.mask[t * k.size() + p] > 0)
+                k[p] = std::isinf(tau_) ? k0 : (k[p] + tau_ * k0) / (1 + tau_);
+        }
+        return transformed(k, 1);
+    }
+
+    /// The operator is the product's own, of this frame alone.
+    Image near_samples(std::size_t t, const Image& image) const {
+        WindowOperator data({.width = scan_.shape.width, .height = scan_.shape.height});
+        const auto frames = scan_.frames();
+        data.set_window(std::span(frames).subspan(t, 1), 1, {});
+        const auto product = [&](const Image& x, double mu) {
+            const std::vector<cfloat> in(x.begin(), x.end());
+            std::vector<cfloat> out(in.size());
+            data.normal(in, out);
+            Image sum(out.begin(), out.end());
+            for (std::size_t p = 0; p < sum.size(); ++p)
+                sum[p] += mu * x[p];
+            return sum;
+        };
+        Image x = image;
+        Image rest = product(x, 0);
+        for (std::size_t p = 0; p < rest.size(); ++p)
+            rest[p] = Complex(data.right()[p]) - rest[p];
+        const auto add = [](Image& to, double factor, const Image& what) {
+            for (std::size_t p = 0; p < to.size(); ++p)
+                to[p] += factor * what[p];
+        };
+        if (std::isinf(tau_)) {
+            add(x, 1, rest);
+            return x;
+        }
+        // (N + 1/tau) x = b + image / tau, from the image.
+        const auto dot = [](const Image& a, const Image& b) {
+            double sum = 0;
+            for (std::size_t p = 0; p < a.size(); ++p)
+                sum += (std::conj(a[p]) * b[p]).real();
+            return sum;
+        };
+        Image direction = rest;
+        for (int step = 0; step < 5; ++step) {
+            const Image along = product(direction, 1 / tau_);
+            const double power = dot(rest, rest);
+            const double length = power / dot(direction, along);
+            add(x, length, direction);
+            add(rest, -length, along);
+            const double factor = dot(rest, rest) / power;
+            for (std::size_t p = 0; p < rest.size(); ++p)
+                direction[p] = rest[p] + factor * direction[p];
+        }
+        return x;
+    }
+
+    const TensorFile& file_;
+    const Scan& scan_;
+    int iterations_;
+    double tau_;
+    bool radial_, seed_ = false;
+    std::size_t layers_ = 1; // that are recurrent
+};
+
+TensorFile golden_weights(const std::string& name) {
+    TensorFile file = read_safetensors(golden(name));
+    std::erase_if(file.tensors, [](const auto& item) { return item.first.starts_with("golden."); });
+    return file;
+}
+
+CrnnOptions causal_options(int iterations, float tau) {
+    return {iterations, tau, CrnnPreset::automatic, true};
+}
+
+constexpr float hard = std::numeric_limits<float>::infinity();
+
+TEST_P(EveryCrnn, ACausalOneIsItsDefinition) {
+    const Scan scan(1);
+    for (const std::string name : {"small.safetensors", "seed.safetensors"}) {
+        const TensorFile file = golden_weights(name);
+        for (const bool radial : {false, true})
+            for (const float tau : {hard, 0.2F}) {
+                SCOPED_TRACE(name + (radial ? " radial " : " Cartesian ") + std::to_string(tau));
+                const std::vector<cfloat> expected = Definition(file, scan, 4, tau, radial).run();
+                Crnn network(file, name, causal_options(4, tau), plain);
+                EXPECT_TRUE(network.causal());
+                // Values of order 1; four iterations of five layers, each a float32 sum of at most 60
+                // products, and a normalisation may divide by some tenths.
+                EXPECT_LT(largest_difference(scan.run(network, radial), expected), 5e-5);
+
+                // The same arithmetic frame by frame, however the frames come.
+                std::vector<cfloat> streamed(expected.size());
+                for (const auto& [first, count] : {std::pair{0, 2}, {2, 1}, {3, 1}, {4, 1}})
+                    scan.stream(network, radial, first, count, streamed);
+                EXPECT_LT(largest_difference(streamed, expected), 5e-5);
+
+                // A window in between is no part of the stream, which goes on after it.
+                network.reset();
+                std::vector<cfloat> again(expected.size());
+                scan.stream(network, radial, 0, 3, again);
+                scan.run(network, radial);
+                scan.stream(network, radial, 3, 2, again);
+                EXPECT_LT(largest_difference(again, expected), 5e-5);
+
+                Crnn both(file, name, {4, tau}, plain);
+                EXPECT_GT(largest_difference(scan.run(both, radial), expected), 1e-2)
+                    << "as in both directions: no test at all";
+            }
+    }
+}
+
+TEST_P(EveryCrnn, ACausalOneRemembersAndDoesNotForesee) {
+    const Scan scan(1), other(2);
+    const std::size_t pixels = scan.shape.pixels();
+    for (const std::string name : {"small.safetensors", "seed.safetensors"})
+        for (const bool radial : {false, true}) {
+            SCOPED_TRACE(name + (radial ? " radial" : " Cartesian"));
+            Crnn network(golden_weights(name), name, causal_options(3, 0.5F), plain);
+            const auto images = scan.run(network, radial);
+            Scan changed = scan;
+            const auto at = static_cast<std::ptrdiff_t>(2 * pixels);
+            std::copy_n(other.image.begin() + at, pixels, changed.image.begin() + at);
+            std::copy_n(other.k0.begin() + at, pixels, changed.k0.begin() + at);
+            changed.kxy[2] = other.kxy[2];
+            changed.samples[2] = other.samples[2];
+            changed.areas[2] = other.areas[2];
+            const auto after = changed.run(network, radial);
+            for (std::size_t t = 0; t < 5; ++t) {
+                double difference = 0;
+                for (std::size_t i = t * pixels; i < (t + 1) * pixels; ++i)
+                    difference = std::max<double>(difference, std::abs(after[i] - images[i]));
+                if (t < 2)
+                    EXPECT_EQ(difference, 0.0) << t << " knows of a later frame";
+                else
+                    EXPECT_GT(difference, 1e-3) << t << " does not remember"; // 50 times the rounding
+            }
+        }
+}
+
+TEST_P(EveryCrnn, AStreamBeginsAnew) {
+    const Scan scan(1);
+    Crnn network(golden_weights("small.safetensors"), "small", causal_options(3, hard), plain);
+    const std::size_t pixels = scan.shape.pixels();
+    std::vector<cfloat> output(scan.shape.count());
+    const auto frame = [&](int t) {
+        scan.stream(network, false, t, 1, output);
+        const auto at = output.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(t) * pixels);
+        return std::vector<cfloat>(at, at + static_cast<std::ptrdiff_t>(pixels));
+    };
+    // The same arithmetic each time, on one thread: the same bits.
+    const auto first = frame(1);
+    EXPECT_NE(frame(1), first) << "what was before does not count: no test at all";
+    network.reset();
+    EXPECT_EQ(frame(1), first) << "reset()";
+    EXPECT_GT(network.warm_up({1, 10, 8}), 0.0);
+    EXPECT_EQ(frame(1), first) << "warm_up()";
+
+    const std::vector<cfloat> zeros(12);
+    std::vector<cfloat> small(12);
+    network.stream(zeros, zeros, std::vector<float>(12), small, {1, 3, 4});
+    EXPECT_EQ(frame(1), first) << "another size";
+
+    const auto refused = [&](const std::vector<cfloat>& image, const std::vector<cfloat>& kspace,
+                             std::size_t mask, Errc code) {
+        try {
+            std::vector<cfloat> to(pixels);
+            network.stream(image, kspace, std::vector<float>(mask), to, {1, 10, 8});
+            ADD_FAILURE() << "it was taken";
+        } catch (const Error& e) {
+            EXPECT_EQ(e.code(), code) << e.what();
+        }
+        EXPECT_EQ(frame(1), first) << "an error";
+    };
+    const std::vector<cfloat> good(pixels);
+    std::vector<cfloat> bad = good;
+    bad[7] = {0, std::nanf("")};
+    refused(bad, good, pixels, Errc::format);
+    refused(good, bad, pixels, Errc::format);
+    refused(good, good, pixels - 1, Errc::format);
+
+    const auto frames = scan.frames();
+    std::vector<cfloat> to(pixels);
+    EXPECT_THROW(network.stream({bad, std::span(frames).first(1)}, to, {1, 10, 8}), Error);
+    EXPECT_THROW(network.stream({good, std::span(frames).first(2)}, to, {1, 10, 8}), Error);
+}
+
+TEST_P(EveryCrnn, StatesThatGrowBeyondAllBoundsAreAnError) {
+    TensorFile file = golden_weights("small.safetensors");
+    for (float& weight : file.tensors.at("bcrnn.CRNN_model.h2h.weight").values)
+        weight = 1000;
+    for (float& bias : file.tensors.at("bcrnn.CRNN_model.h2h.bias").values)
+        bias = 1;
+    const Scan scan(1);
+    Crnn network(file, "wild", causal_options(2, 0.2F), plain);
+    std::vector<cfloat> output(scan.shape.count());
+    scan.stream(network, false, 0, 1, output);
+    const std::vector<cfloat> first = output;
+    try {
+        for (int i = 0; i < 20; ++i) // each of them at least a thousandfold: float32 ends at 10^38
+            scan.stream(network, false, 1 + i % 4, 1, output);
+        ADD_FAILURE() << "nothing grew";
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::failed);
+        EXPECT_NE(std::string(e.what()).find("grown"), std::string::npos) << e.what();
+    }
+    std::fill(output.begin(), output.end(), cfloat());
+    scan.stream(network, false, 0, 1, output);
+    EXPECT_TRUE(std::equal(output.begin(), output.begin() + 80, first.begin())) << "the stream is not new";
+}
+
+TEST(Crnn, TheFileOrTheOptionsSayThatItIsCausal) {
+    TensorFile file = golden_weights("small.safetensors");
+    EXPECT_FALSE(Crnn(file, "w", {}, plain).causal());
+    EXPECT_TRUE(Crnn(file, "w", causal_options(0, -1), plain).causal());
+    file.metadata["time"] = "window";
+    EXPECT_FALSE(Crnn(file, "w", {}, plain).causal());
+    EXPECT_TRUE(Crnn(file, "w", causal_options(0, -1), plain).causal());
+    file.metadata["time"] = "causal";
+    EXPECT_TRUE(Crnn(file, "w", {}, plain).causal());
+    file.metadata["time"] = "backwards";
+    try {
+        const Crnn network(file, "w.safetensors", {}, plain);
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::decode);
+        EXPECT_NE(std::string(e.what()).find("backwards"), std::string::npos) << e.what();
+    }
+
+    file.metadata.clear();
+    Crnn network(file, "w", {}, plain);
+    const Scan scan(1);
+    std::vector<cfloat> output(scan.shape.count());
+    for (const bool radial : {false, true})
+        try {
+            scan.stream(network, radial, 0, 1, output);
+            ADD_FAILURE() << "a network over windows took a frame";
+        } catch (const Error& e) {
+            EXPECT_EQ(e.code(), Errc::settings);
+        }
+}
+
 TEST(TorchFile, ReadsAnOldStateDict) {
     const TensorFile old = read_weights(golden("small.pth"));
     const Case c = small_case();

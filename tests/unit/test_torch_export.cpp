@@ -104,10 +104,15 @@ TEST_F(TorchExport, CausalUnet) {
 
 TEST_F(TorchExport, CrnnOfBothPresets) {
     const char* folder = std::getenv("GST_MRI_GOLDEN_DIR");
-    for (const std::string preset : {"small", "seed"}) {
+    for (const auto& [preset, time] : {std::pair<std::string, std::string>{"small", "window"},
+                                       {"seed", "window"},
+                                       {"small", "causal"},
+                                       {"seed", "causal"}}) {
+        SCOPED_TRACE(time);
         TensorFile weights = read_safetensors(std::string(folder ? folder : "tests/golden") + "/crnn/" +
                                               preset + ".safetensors");
         std::erase_if(weights.tensors, [](const auto& item) { return item.first.starts_with("golden."); });
+        weights.metadata["time"] = time;
         write_torchscript(path("net.pt"), weights, preset);
         const WindowShape shape{5, 6, 8};
         const std::size_t count = shape.count();
