@@ -14,6 +14,10 @@ namespace mri::planes {
 
 namespace {
 
+/// Planes that are asked for ahead of the sums: each begins a line of the cache of its own, which the
+/// processor does not foresee. From 4 to 8 it makes no difference.
+constexpr std::ptrdiff_t ahead = 6;
+
 __m256 load(const Word* from) {
     return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
@@ -66,6 +70,8 @@ void tile(const Tile& t) {
         const Word* in = tap->row + t.x;
         const Word* weights = t.weights + tap->weights * channels;
         for (int word = 0; word < tap->words; ++word, in += t.plane, weights += channels) {
+            __builtin_prefetch(in + ahead * t.plane);
+            __builtin_prefetch(in + ahead * t.plane + 8 * pixels - 1);
             // The fewer ones stay in registers beside the sums, the others come one by one.
             if constexpr (pixels <= channels) {
                 __m256 x[pixels];
