@@ -49,7 +49,7 @@ struct Tile {
     std::ptrdiff_t out_plane;
     int out_step;   ///< 2: every other pixel, for up-sampling
     bool out_float; ///< float32 whatever the type
-    int x, width;   ///< first pixel; pixels from `width` on are not written
+    int x, width;   ///< first pixel; what follows the pixels, from `width` on, stays 0
 };
 
 /// The functions of an instruction set and a type.
