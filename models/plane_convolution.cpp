@@ -23,8 +23,8 @@ namespace mri::planes {
 
 namespace {
 
-constexpr int lanes = 16;
-constexpr int reach = 15; // pixels that a tap may lie aside: the zeros before a row
+constexpr int line_words = 16; // of the cache
+constexpr int reach = 15;      // pixels that a tap may lie aside: the zeros before a row
 constexpr std::ptrdiff_t nearby_words = 512 * 1024 / sizeof(Word); // half of a core's second cache
 constexpr std::size_t max_words = std::size_t{1} << 32;
 
@@ -50,12 +50,12 @@ bool multiplies_matrices() {
 }
 #endif
 
-/// Even numbers of channels, as equal as they can be: pairs share a word.
-std::vector<int> blocks_of(int outputs, int most) {
+/// Numbers of channels, as equal as they can be, each a multiple of `together` (1 or 2) or 1.
+std::vector<int> blocks_of(int outputs, int most, int together) {
     std::vector<int> out;
     for (int left = outputs, count = (outputs + most - 1) / most; left > 0; --count) {
         const int share = (left + count - 1) / count;
-        const int size = left == 1 ? 1 : std::min(share + share % 2, left - left % 2);
+        const int size = left == 1 ? 1 : std::min(share + share % together, left - left % together);
         out.push_back(size);
         left -= size;
         count = std::max(count, 2); // an odd one is left over
@@ -63,10 +63,13 @@ std::vector<int> blocks_of(int outputs, int most) {
     return out;
 }
 
-/// Vectors of pixels in a row's tiles: as many as a tile may hold, as equal as they can be.
-int pixels_of(int width) {
-    const int vectors = (width + lanes - 1) / lanes;
-    const int tiles = (vectors + 3) / 4;
+/// Vectors of pixels in a row's tiles: few channels leave room for more of them; as equal as they can be.
+int pixels_of(const Kernels& kernel, int width, int outputs) {
+    int most = 4;
+    while (most > kernel.pixels && outputs > kernel.most_channels[most])
+        --most;
+    const int vectors = (width + kernel.lanes - 1) / kernel.lanes;
+    const int tiles = (vectors + most - 1) / most;
     return (vectors + tiles - 1) / tiles;
 }
 
@@ -85,28 +88,33 @@ void in_pieces(ThreadPool& pool, int count, const std::function<void(int, int)>&
 void fetch_part(const std::vector<TapRow>& taps, std::ptrdiff_t plane, int part, int parts) {
     const Word* last = nullptr;
     for (const TapRow& tap : taps) {
-        const Word* line = tap.row - reinterpret_cast<std::uintptr_t>(tap.row) / sizeof(Word) % lanes;
+        const Word* line = tap.row - reinterpret_cast<std::uintptr_t>(tap.row) / sizeof(Word) % line_words;
         if (last && std::abs(tap.row - last) <= 2 * reach) // the same row, another pixel
             continue;
         last = tap.row;
-        const std::ptrdiff_t lines = tap.words * plane / lanes;
+        const std::ptrdiff_t lines = tap.words * plane / line_words;
         const std::ptrdiff_t end = lines * (part + 1) / parts;
         for (std::ptrdiff_t i = lines * part / parts; i < end; ++i)
-            __builtin_prefetch(line + i * lanes, 0, 2);
+            __builtin_prefetch(line + i * line_words, 0, 2);
     }
 }
 
 } // namespace
 
 const Kernels* kernels([[maybe_unused]] Type type) {
+    [[maybe_unused]] const simd::Isa isa = simd::selected();
 #ifdef MRI_HAVE_AVX512_CONVOLUTIONS
     __builtin_cpu_init();
-    if (simd::selected() != simd::Isa::avx512 || !__builtin_cpu_supports("bmi2"))
-        return nullptr;
-    if (type == Type::float32)
-        return &kernels_avx512_float32;
-    if (__builtin_cpu_supports("avx512bf16") && !multiplies_matrices())
-        return &kernels_avx512_bfloat16;
+    if (isa == simd::Isa::avx512 && __builtin_cpu_supports("bmi2")) {
+        if (type == Type::float32)
+            return &kernels_avx512_float32;
+        if (__builtin_cpu_supports("avx512bf16") && !multiplies_matrices())
+            return &kernels_avx512_bfloat16;
+    }
+#endif
+#ifdef MRI_HAVE_AVX2_CONVOLUTIONS
+    if (isa != simd::Isa::portable && type == Type::float32)
+        return &kernels_avx2_float32;
 #endif
     return nullptr;
 }
@@ -115,9 +123,9 @@ Layout::Layout(Type t, int c, int h, int w)
     : type(t), channels(c), words(words_of(t, c)), height(h), width(w) {
     if (c < 1 || h < 1 || w < 1)
         throw Error(Errc::format, "frames without pixels or channels cannot be computed");
-    const auto vectors = (static_cast<std::size_t>(w) + lanes - 1) / lanes + 1;
+    const auto lines = (static_cast<std::size_t>(w) + line_words - 1) / line_words + 1;
     // An odd number of cache lines, so that the planes of a row do not compete for the same places.
-    plane = static_cast<std::ptrdiff_t>((vectors | 1U) * lanes);
+    plane = static_cast<std::ptrdiff_t>((lines | 1U) * line_words);
     frame = static_cast<std::ptrdiff_t>(checked_product(
         {static_cast<std::size_t>(plane), static_cast<std::size_t>(words), static_cast<std::size_t>(h)},
         max_words, "a frame of a network"));
@@ -128,7 +136,7 @@ Frames::Frames(int count, const Layout& layout) : layout_(layout), count_(count)
     const std::size_t words =
         checked_product({static_cast<std::size_t>(count), static_cast<std::size_t>(layout.frame)}, max_words,
                         "the features of a network") +
-        2 * lanes;
+        2 * line_words;
     data_.reset(static_cast<Word*>(::operator new(words * sizeof(Word), std::align_val_t(alignment))));
 #ifdef __linux__
     // Large pages: neighbours in time lie on as many others. Only advice, so failure is no error.
@@ -198,10 +206,10 @@ Convolution::Convolution(Type type, std::vector<int> inputs, int outputs, std::v
         }
 }
 
-void Convolution::pack(int pixels) {
-    if (packed_for_ == pixels)
+void Convolution::pack(const Kernels& kernel, int pixels) {
+    if (packed_for_ == std::pair(&kernel, pixels))
         return;
-    blocks_ = blocks_of(outputs_, most_channels[pixels]);
+    blocks_ = blocks_of(outputs_, kernel.most_channels[pixels], kernel.together);
     packed_.clear();
     packed_.reserve(weights_.size());
     std::size_t first = 0;
@@ -211,7 +219,7 @@ void Convolution::pack(int pixels) {
                 packed_.push_back(weights_[(first + o) * per_output_ + word]);
         first += static_cast<std::size_t>(block);
     }
-    packed_for_ = pixels;
+    packed_for_ = {&kernel, pixels};
 }
 
 void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const Target& target,
@@ -229,8 +237,9 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
         fits = fits && sources[s].layout == Layout(type_, inputs_[s], in.height, in.width);
     if (!fits)
         throw Error(Errc::failed, "a convolution was given frames of another shape");
-    const int pixels = pixels_of(in.width);
-    pack(pixels);
+    const int lanes = kernel->lanes;
+    const int pixels = pixels_of(*kernel, in.width, outputs_);
+    pack(*kernel, pixels);
 
     // A row's neighbours in time follow one another, as many as stay near until the next row is computed.
     const int frames = static_cast<int>(target.frames.size());
@@ -327,7 +336,7 @@ void add(ThreadPool& pool, Word* a, const Word* b, const Layout& layout) {
     in_pieces(pool, layout.height, [&](int begin, int end) {
         // Zeros between the rows stay zeros; the ones before the first belong to the frame before.
         for (int y = begin; y < end; ++y)
-            kernel->add(a + y * layout.row, b + y * layout.row, static_cast<int>(layout.row) - lanes);
+            kernel->add(a + y * layout.row, b + y * layout.row, static_cast<int>(layout.row) - line_words);
     });
 }
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace mri {
@@ -48,25 +49,27 @@ struct Tile {
     std::ptrdiff_t out_plane;
     int out_step;   ///< 2: every other pixel, for up-sampling
     bool out_float; ///< float32 whatever the type
-    int x, width;   ///< first pixel; pixels from `width` on are not written
+    int x, width;   ///< first pixel; what follows the pixels, from `width` on, stays 0
 };
 
 /// The functions of an instruction set and a type.
 struct Kernels {
-    /// `pixels` vectors of 16 pixels, 1 to 4; `channels` 1 or even, up to most_channels[pixels].
+    int lanes;            ///< pixels of a vector, at most 16
+    int pixels;           ///< vectors of pixels in a tile of many channels
+    int most_channels[5]; ///< by vectors of pixels: what the registers hold beside the operands
+    int together;         ///< the channels of a tile are a multiple of it, or 1
+    /// `pixels` vectors, 1 to 4; `channels` up to most_channels[pixels].
     void (*tile)(int pixels, int channels, const Tile&);
     /// Maxima of the rows and of pairs of pixels; `width` pixels of output.
     void (*pool)(const Word* const* rows, int row_count, int words, std::ptrdiff_t plane, Word* out,
                  std::ptrdiff_t out_plane, int width);
-    /// a += b
+    /// a += b; `count` is a multiple of 16.
     void (*add)(Word* a, const Word* b, int count);
 };
 
-/// By vectors of pixels: what 32 registers hold beside the operands.
-inline constexpr int most_channels[] = {0, 16, 12, 8, 6};
-
-/// Those of this processor, or null: they need AVX-512, with AVX512_BF16 for bfloat16. Null too for bfloat16
-/// on processors that multiply matrices of it (AMX): LibTorch uses that.
+/// Those of this processor, or null: float32 needs AVX2 and FMA, bfloat16 AVX512_BF16. Null too for bfloat16
+/// on processors that multiply matrices of it (AMX), because LibTorch uses that, and where gridding is told
+/// to use an older instruction set (simd::selected()).
 const Kernels* kernels(Type type);
 
 /// Where the values of a frame lie: [y][word of channels][x], each row of a plane after 16 or more words of
@@ -150,7 +153,7 @@ class Convolution {
     int outputs() const noexcept { return outputs_; }
 
   private:
-    void pack(int pixels);
+    void pack(const Kernels& kernel, int pixels);
 
     Type type_;
     std::vector<int> inputs_;
@@ -161,7 +164,7 @@ class Convolution {
     std::vector<Word> weights_; // [output][tap][word]
     std::vector<float> bias_;
     float slope_;
-    int packed_for_ = 0; // vectors of pixels in a tile
+    std::pair<const Kernels*, int> packed_for_{nullptr, 0}; // and vectors of pixels in a tile
     std::vector<int> blocks_;
     std::vector<Word> packed_; // [block][tap][word][output of the block]
 };
@@ -173,6 +176,9 @@ void max_pool(ThreadPool& pool, const std::vector<const Word*>& in, const Layout
 /// a += b, whole frames.
 void add(ThreadPool& pool, Word* a, const Word* b, const Layout& layout);
 
+#ifdef MRI_HAVE_AVX2_CONVOLUTIONS
+extern const Kernels kernels_avx2_float32;
+#endif
 #ifdef MRI_HAVE_AVX512_CONVOLUTIONS
 extern const Kernels kernels_avx512_float32;
 extern const Kernels kernels_avx512_bfloat16;

@@ -201,7 +201,9 @@ void add(Word* a, const Word* b, int count) {
 
 } // namespace
 
-const Kernels kernels_avx512_float32{any_tile<Float32>, pool<Float32>, add<Float32>};
-const Kernels kernels_avx512_bfloat16{any_tile<Bfloat16>, pool<Bfloat16>, add<Bfloat16>};
+const Kernels kernels_avx512_float32{16,          4, {0, 16, 12, 8, 6}, 2, any_tile<Float32>, pool<Float32>,
+                                     add<Float32>};
+const Kernels kernels_avx512_bfloat16{
+    16, 4, {0, 16, 12, 8, 6}, 2, any_tile<Bfloat16>, pool<Bfloat16>, add<Bfloat16>};
 
 } // namespace mri::planes

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Tests of networks, each with both kinds of convolutions.
+// Tests of networks, each with every kind of convolutions.
 #pragma once
 
 #include "plugins/gridding/simd.hpp"
@@ -9,18 +9,18 @@
 
 namespace mri::test {
 
-/// With convolutions of our own where this processor has them, and with LibTorch's.
+/// With LibTorch's convolutions, and with our own for each instruction set that this processor has.
 struct EveryConvolution : testing::TestWithParam<simd::Isa> {
     void SetUp() override { simd::select(GetParam()); }
     void TearDown() override { simd::select(simd::available().back()); }
 };
 
 inline auto every_convolution() {
-    return testing::Values(simd::Isa::portable, simd::available().back());
+    return testing::ValuesIn(simd::available());
 }
 
 inline std::string convolution_name(const testing::TestParamInfo<simd::Isa>& info) {
-    return info.index == 0 ? "LibTorch" : "Own";
+    return info.param == simd::Isa::portable ? "LibTorch" : std::string(simd::name(info.param));
 }
 
 } // namespace mri::test

@@ -2,6 +2,7 @@
 #include "models/plane_convolution.hpp"
 
 #include "plugins/common/error.hpp"
+#include "plugins/gridding/simd.hpp"
 #include "plugins/gridding/threads.hpp"
 
 #include <algorithm>
@@ -9,6 +10,9 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -63,13 +67,35 @@ float value_of(const Frames& frames, int t, int y, int x, int c) {
     return std::bit_cast<float>(c % 2 == 0 ? word << 16 : word & 0xFFFF0000U);
 }
 
-class PlaneConvolution : public testing::TestWithParam<Type> {
+bool runs(simd::Isa isa) {
+    const std::vector<simd::Isa> list = simd::available();
+    return std::find(list.begin(), list.end(), isa) != list.end();
+}
+
+/// With the kernels of an instruction set.
+class PlaneConvolution : public testing::TestWithParam<std::pair<simd::Isa, Type>> {
   protected:
     void SetUp() override {
-        if (!kernels(GetParam()))
-            GTEST_SKIP() << "this processor has no kernels of this type";
+        const auto [isa, type] = GetParam();
+        if (!runs(isa))
+            GTEST_SKIP() << "this processor does not run " << simd::name(isa);
+        simd::select(isa);
+        if (type == Type::bfloat16 && !kernels(type))
+            GTEST_SKIP() << "this processor has no kernels of bfloat16";
+        ASSERT_NE(kernels(type), nullptr);
     }
+    void TearDown() override { simd::select(simd::available().back()); }
 };
+
+/// What lies beside the pixels is read as zeros by the next layer.
+void expect_zeros_beside(const Frames& frames) {
+    const Layout& l = frames.layout();
+    for (int t = 0; t < frames.count(); ++t)
+        for (std::ptrdiff_t i = 0; i < l.frame; ++i)
+            if (i % l.plane >= l.width) {
+                ASSERT_EQ(frames.frame(t)[i], 0U) << i;
+            }
+}
 
 // Products of quarters are sixteenths and the sums are below 2^12, so float32 adds them exactly; bfloat16
 // rounds the result once, to 8 bits.
@@ -77,64 +103,67 @@ float tolerance(Type type, float value) {
     return type == Type::float32 ? 0.0F : std::abs(value) / 256;
 }
 
-TEST_P(PlaneConvolution, ComputesItsDefinition) {
-    const Type type = GetParam();
+/// A layer of 3x3x3 over two sources of so many channels, and with frames that are added, against its sums.
+void check(Type type, int width, int first, int second, int outputs) {
     Random random;
     ThreadPool pool(2);
-    // Widths of 1 to 5 vectors with and without a rest, numbers of channels odd and even.
+    const Series a = random_series(random, 3, 4, width, first);
+    const Series b = random_series(random, 3, 4, width, second);
+    const Series added = random_series(random, 3, 4, width, outputs);
+    std::vector<Convolution::Tap> taps;
+    for (int source = 0; source < 2; ++source)
+        for (int dt = -1; dt <= 1; ++dt)
+            for (int dy = -1; dy <= 1; ++dy)
+                for (int dx = -1; dx <= 1; ++dx)
+                    taps.push_back({source, dt, dy, dx});
+    const int most = std::max(first, second);
+    const std::vector<float> weights =
+        random.values(taps.size() * static_cast<std::size_t>(outputs) * static_cast<std::size_t>(most));
+    const auto weight = [&](int tap, int output, int input) {
+        return weights[static_cast<std::size_t>((tap * outputs + output) * most + input)];
+    };
+    const std::vector<float> bias = random.values(static_cast<std::size_t>(outputs));
+    Convolution layer(type, {first, second}, outputs, taps, weight, bias, 0.25F);
+    const Frames in_a = a.planes(type), in_b = b.planes(type), in_c = added.planes(type);
+    Frames out(3, Layout(type, outputs, 4, width));
+    const std::vector<const Word*> add = in_c.inputs();
+    layer.run(pool, std::vector<Source>{{in_a.inputs(), in_a.layout()}, {in_b.inputs(), in_b.layout()}},
+              {out.outputs(), out.layout()}, &add);
+    for (int t = 0; t < 3; ++t)
+        for (int y = 0; y < 4; ++y)
+            for (int x = 0; x < width; ++x)
+                for (int o = 0; o < outputs; ++o) {
+                    float sum = bias[static_cast<std::size_t>(o)] + added.at(t, y, x, o);
+                    for (std::size_t k = 0; k < taps.size(); ++k) {
+                        const Series& from = taps[k].source == 0 ? a : b;
+                        for (int c = 0; c < from.channels; ++c)
+                            sum += weight(static_cast<int>(k), o, c) *
+                                   from.at(t + taps[k].dt, y + taps[k].dy, x + taps[k].dx, c);
+                    }
+                    const float expected = std::max(sum, 0.25F * sum);
+                    ASSERT_NEAR(value_of(out, t, y, x, o), expected, tolerance(type, expected))
+                        << width << " wide, " << outputs << " outputs: " << t << " " << y << " " << x << " "
+                        << o;
+                }
+    expect_zeros_beside(out);
+}
+
+TEST_P(PlaneConvolution, ComputesItsDefinition) {
+    // Widths of 1 to 9 vectors with and without a rest, numbers of channels odd and even.
     for (const auto& [width, first, second, outputs] :
          {std::array{16, 3, 2, 5}, std::array{5, 1, 4, 17}, std::array{31, 2, 1, 1}, std::array{40, 4, 3, 32},
-          std::array{64, 2, 2, 7}, std::array{70, 1, 1, 6}}) {
-        const Series a = random_series(random, 3, 4, width, first);
-        const Series b = random_series(random, 3, 4, width, second);
-        const Series added = random_series(random, 3, 4, width, outputs);
-        std::vector<Convolution::Tap> taps;
-        for (int source = 0; source < 2; ++source)
-            for (int dt = -1; dt <= 1; ++dt)
-                for (int dy = -1; dy <= 1; ++dy)
-                    for (int dx = -1; dx <= 1; ++dx)
-                        taps.push_back({source, dt, dy, dx});
-        const int most = std::max(first, second);
-        const std::vector<float> weights =
-            random.values(taps.size() * static_cast<std::size_t>(outputs) * static_cast<std::size_t>(most));
-        const auto weight = [&](int tap, int output, int input) {
-            return weights[static_cast<std::size_t>((tap * outputs + output) * most + input)];
-        };
-        const std::vector<float> bias = random.values(static_cast<std::size_t>(outputs));
-        Convolution layer(type, {first, second}, outputs, taps, weight, bias, 0.25F);
-        const Frames in_a = a.planes(type), in_b = b.planes(type), in_c = added.planes(type);
-        Frames out(3, Layout(type, outputs, 4, width));
-        const std::vector<const Word*> add = in_c.inputs();
-        layer.run(pool, std::vector<Source>{{in_a.inputs(), in_a.layout()}, {in_b.inputs(), in_b.layout()}},
-                  {out.outputs(), out.layout()}, &add);
-        for (int t = 0; t < 3; ++t)
-            for (int y = 0; y < 4; ++y)
-                for (int x = 0; x < width; ++x)
-                    for (int o = 0; o < outputs; ++o) {
-                        float sum = bias[static_cast<std::size_t>(o)] + added.at(t, y, x, o);
-                        for (std::size_t k = 0; k < taps.size(); ++k) {
-                            const Series& from = taps[k].source == 0 ? a : b;
-                            for (int c = 0; c < from.channels; ++c)
-                                sum += weight(static_cast<int>(k), o, c) *
-                                       from.at(t + taps[k].dt, y + taps[k].dy, x + taps[k].dx, c);
-                        }
-                        const float expected = std::max(sum, 0.25F * sum);
-                        ASSERT_NEAR(value_of(out, t, y, x, o), expected, tolerance(type, expected))
-                            << width << " wide, " << outputs << " outputs: " << t << " " << y << " " << x
-                            << " " << o;
-                    }
-        // Nothing beside the pixels was written: the next layer reads it as zeros.
-        const Layout& l = out.layout();
-        for (int t = 0; t < 3; ++t)
-            for (std::ptrdiff_t i = 0; i < l.frame; ++i)
-                if (i % l.plane >= width) {
-                    ASSERT_EQ(out.frame(t)[i], 0U) << i;
-                }
-    }
+          std::array{64, 2, 2, 7}, std::array{70, 1, 1, 6}})
+        check(GetParam().second, width, first, second, outputs);
+}
+
+TEST_P(PlaneConvolution, ComputesItsDefinitionInEveryTile) {
+    for (const int width : {3, 8, 15, 24, 31, 48, 64})
+        for (int outputs = 1; outputs <= 17; ++outputs)
+            check(GetParam().second, width, 1, 2, outputs);
 }
 
 TEST_P(PlaneConvolution, WritesEveryOtherPixelOfAnUpSampledFrame) {
-    const Type type = GetParam();
+    const Type type = GetParam().second;
     Random random;
     ThreadPool pool(1);
     const Series in = random_series(random, 1, 3, 21, 2);
@@ -149,10 +178,11 @@ TEST_P(PlaneConvolution, WritesEveryOtherPixelOfAnUpSampledFrame) {
         for (int x = 0; x < 42; ++x)
             for (int c = 0; c < 2; ++c)
                 EXPECT_EQ(value_of(out, 0, y, x, c), y % 2 == x % 2 ? 2 * in.at(0, y / 2, x / 2, c) : 0.0F);
+    expect_zeros_beside(out);
 }
 
 TEST_P(PlaneConvolution, LeavesOutFramesThatAreNotThere) {
-    const Type type = GetParam();
+    const Type type = GetParam().second;
     Random random;
     ThreadPool pool(1);
     const Series in = random_series(random, 2, 2, 4, 1);
@@ -168,7 +198,7 @@ TEST_P(PlaneConvolution, LeavesOutFramesThatAreNotThere) {
 }
 
 TEST_P(PlaneConvolution, PoolsAndAdds) {
-    const Type type = GetParam();
+    const Type type = GetParam().second;
     Random random;
     ThreadPool pool(2);
     for (const int width : {2, 32, 74}) {
@@ -188,6 +218,7 @@ TEST_P(PlaneConvolution, PoolsAndAdds) {
                                         expected, in.at(over_time ? f : t, 2 * y + i / 2, 2 * x + i % 2, c));
                             ASSERT_EQ(value_of(out, t, y, x, c), expected);
                         }
+            expect_zeros_beside(out);
         }
         const Series more = random_series(random, 2, 4, width, 3);
         Frames sum = in.planes(type);
@@ -203,7 +234,7 @@ TEST_P(PlaneConvolution, PoolsAndAdds) {
 }
 
 TEST_P(PlaneConvolution, RefusesFramesOfAnotherShape) {
-    const Type type = GetParam();
+    const Type type = GetParam().second;
     ThreadPool pool(1);
     Convolution layer(
         type, {2}, 2, {{0, 0, 0, 0}}, [](int, int, int) { return 1.0F; }, {}, 1.0F);
@@ -218,9 +249,30 @@ TEST_P(PlaneConvolution, RefusesFramesOfAnotherShape) {
     EXPECT_THROW(Convolution(type, {1}, 1, {{0, 0, 0, 16}}, one, {}, 1.0F), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, PlaneConvolution, testing::Values(Type::float32, Type::bfloat16),
+INSTANTIATE_TEST_SUITE_P(Kernels, PlaneConvolution,
+                         testing::Values(std::pair(simd::Isa::avx2, Type::float32),
+                                         std::pair(simd::Isa::avx512, Type::float32),
+                                         std::pair(simd::Isa::avx512, Type::bfloat16)),
                          [](const auto& info) {
-                             return info.param == Type::float32 ? "Float32" : "Bfloat16";
+                             return std::string(simd::name(info.param.first)) +
+                                    (info.param.second == Type::float32 ? "Float32" : "Bfloat16");
                          });
+
+TEST(PlaneConvolutionKernels, AreThoseOfTheInstructionSet) {
+    simd::select(simd::Isa::portable);
+    EXPECT_EQ(kernels(Type::float32), nullptr);
+    EXPECT_EQ(kernels(Type::bfloat16), nullptr);
+    for (const auto& [isa, lanes] : {std::pair(simd::Isa::avx2, 8), std::pair(simd::Isa::avx512, 16)})
+        if (runs(isa)) {
+            simd::select(isa);
+            ASSERT_NE(kernels(Type::float32), nullptr) << simd::name(isa);
+            EXPECT_EQ(kernels(Type::float32)->lanes, lanes) << simd::name(isa);
+        }
+    if (runs(simd::Isa::avx2)) {
+        simd::select(simd::Isa::avx2);
+        EXPECT_EQ(kernels(Type::bfloat16), nullptr);
+    }
+    simd::select(simd::available().back());
+}
 
 } // namespace
