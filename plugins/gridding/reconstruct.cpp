@@ -137,9 +137,7 @@ class AveragedCoils {
         const float share = 1.0f / static_cast<float>(std::min(frames_, most_));
         for (std::size_t p = 0; p < average_.size(); ++p)
             average_[p] = frames_ == 1 ? images[p] : average_[p] + (images[p] - average_[p]) * share;
-        const bool power_of_two = (frames_ & (frames_ - 1)) == 0;
-        const std::size_t again = std::max<std::size_t>(most_ / 2, 1);
-        if ((frames_ < again && power_of_two) || frames_ % again == 0) {
+        if (sensitivities_due(frames_, std::max<std::size_t>(most_ / 2, 1))) {
             estimate_sensitivities(average_.data(), coils_, width_, height_, maps_.data());
             ++version_;
         }

@@ -53,15 +53,14 @@ struct RunningBackground::State {
             ++version;
             nufft.set_sensitivities(maps.data(), space.coils);
         };
-        if (seen <= each) {
-            if ((seen & (seen - 1)) == 0)
-                take(estimate(background));
-        } else if (seen % each == 0) {
+        const bool due = sensitivities_due(seen, each);
+        if (due && seen <= each)
+            take(estimate(background));
+        else if (due)
             next =
                 std::async(std::launch::async, [estimate, images = background] { return estimate(images); });
-        } else if (seen % each == delay && next.valid()) {
+        else if (seen % each == delay && next.valid())
             take(next.get());
-        }
     }
 
     /// Areas of the clipped ramp, times `share`, for adjoints of the image's scale.
