@@ -172,6 +172,11 @@ void ImageInfo::check_size(std::size_t size) const {
                                       std::to_string(width) + " = " + std::to_string(bytes()) + " bytes");
 }
 
+bool is_kspace(const GstCaps* caps) {
+    return caps && gst_caps_get_size(caps) == 1 &&
+           gst_structure_has_name(gst_caps_get_structure(caps, 0), kspace_name);
+}
+
 GstPtr<GstEvent> new_header_event(const std::string& xml) {
     return adopt(
         gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM_STICKY,

@@ -114,6 +114,9 @@ struct ImageInfo {
     void check_size(std::size_t bytes) const;
 };
 
+/// Whether these are caps of application/x-mri-kspace, whatever their fields.
+bool is_kspace(const GstCaps* caps);
+
 /// The MRD XML header travels as the sticky event "mri-header".
 GstPtr<GstEvent> new_header_event(const std::string& xml);
 /// The header's XML when the event is an mri-header, else an empty string.

@@ -520,6 +520,14 @@ struct RegroupGlue {
                 return TRUE;
             });
         }
+        if (GST_QUERY_TYPE(query) == GST_QUERY_ACCEPT_CAPS) {
+            GstCaps* caps = nullptr;
+            gst_query_parse_accept_caps(query, &caps);
+            if (guarded(self, false, [&] { return self.explains(caps); })) {
+                gst_query_set_accept_caps_result(query, TRUE);
+                return TRUE;
+            }
+        }
         return gst_pad_query_default(pad, parent, query);
     }
 
@@ -591,6 +599,14 @@ GstFlowReturn Regroup::push(GstPtr<GstBuffer> buffer) {
     return gst_pad_push(src_pad_, buffer.release());
 }
 
+bool Regroup::live() const {
+    auto query = adopt(gst_query_new_latency());
+    gboolean live = FALSE;
+    if (gst_pad_peer_query(sink_pad_, query.get()))
+        gst_query_parse_latency(query.get(), &live, nullptr, nullptr);
+    return live;
+}
+
 void Regroup::update_latency() {
     const auto now = latency();
     if (!now || *now == told_latency_)
@@ -634,6 +650,11 @@ void Windowed::set_window(std::size_t window, std::size_t hop, Emit emit) {
     wait_ = windows_->wait();
 }
 
+void Windowed::set_wait_before(std::size_t frames) {
+    const std::lock_guard lock(timing_mutex_);
+    wait_before_ = frames;
+}
+
 void Windowed::set_timing(GstClockTime frame, GstClockTime compute) {
     {
         const std::lock_guard lock(timing_mutex_);
@@ -647,7 +668,7 @@ std::optional<GstClockTime> Windowed::latency() {
     const std::lock_guard lock(timing_mutex_);
     if (!GST_CLOCK_TIME_IS_VALID(frame_))
         return std::nullopt;
-    return wait_ * frame_ + compute_;
+    return (wait_before_ + wait_) * frame_ + compute_;
 }
 
 GstFlowReturn Windowed::chain(GstPtr<GstBuffer> buffer) {
@@ -671,10 +692,7 @@ void Windowed::flush() {
 }
 
 GstFlowReturn Windowed::run(const Frames::Job& job) {
-    bool wanted = false;
-    for (std::size_t i = 0; i < job.count; ++i)
-        wanted |= !too_late(job.items[job.first + i].get());
-    if (!wanted) {
+    if (all_late(job)) {
         skip(job);
         return GST_FLOW_OK;
     }
@@ -697,6 +715,13 @@ GstFlowReturn Windowed::run(const Frames::Job& job) {
             return flow;
     }
     return GST_FLOW_OK;
+}
+
+bool Windowed::all_late(const Frames::Job& job) {
+    bool late = true;
+    for (std::size_t i = 0; i < job.count; ++i)
+        late &= too_late(job.items[job.first + i].get());
+    return late;
 }
 
 void Windowed::skip(const Frames::Job& job) {

@@ -331,6 +331,9 @@ class Regroup : public Element {
     virtual std::optional<GstClockTime> latency() { return GstClockTime{0}; }
     /// Caps that the element accepts given what downstream accepts; the default is the template.
     virtual GstPtr<GstCaps> sink_caps_query(GstCaps* filter);
+    /// Whether caps beside the template may come in nevertheless: set_caps() then throws what is wrong with
+    /// them, where upstream would only say that something was not negotiated.
+    virtual bool explains(const GstCaps*) { return false; }
 
   protected:
     /// Sends caps downstream when they differ from the last ones.
@@ -338,6 +341,8 @@ class Regroup : public Element {
     GstFlowReturn push(GstPtr<GstBuffer> buffer);
     GstPad* sink_pad() const noexcept { return sink_pad_; }
     GstPad* src_pad() const noexcept { return src_pad_; }
+    /// Whether what comes in is live.
+    bool live() const;
     /// Posts a LATENCY message when latency() is not what was said last.
     void update_latency();
     /// Downstream said (QoS) that a buffer of this PTS and duration would come too late.
@@ -364,15 +369,18 @@ class Regroup : public Element {
 /// metas.
 class Windowed : public Regroup {
   public:
-    GstFlowReturn chain(GstPtr<GstBuffer> buffer) final;
-    GstFlowReturn drain() final;
-    void flush() final;
+    GstFlowReturn chain(GstPtr<GstBuffer> buffer) override;
+    GstFlowReturn drain() override;
+    void flush() override;
     std::optional<GstClockTime> latency() final;
 
   protected:
     using Frames = Windows<GstPtr<GstBuffer>>;
     /// Called in start() or set_caps(): the schedule of what follows. Throws Errc::settings.
     void set_window(std::size_t window, std::size_t hop, Emit emit = Emit::central);
+    /// Frames that a frame waits for at worst before it comes into a window, where something else groups them
+    /// first.
+    void set_wait_before(std::size_t frames);
     /// Frame duration for the latency (GST_CLOCK_TIME_NONE: not known) and measured time of a window.
     void set_timing(GstClockTime frame, GstClockTime compute);
     /// Computes frames first..first+count-1 of the window, one output buffer each, in order, made with
@@ -393,18 +401,22 @@ class Windowed : public Regroup {
     /// Frames whose computation was skipped because they would have come too late (QoS). Each skipped window
     /// is told by a QoS message, and the frame that comes after it is marked DISCONT.
     guint64 skipped() const noexcept { return skipped_; }
+    /// Whether all frames that the job emits would come too late.
+    bool all_late(const Frames::Job& job);
+    /// Counts and tells that they are not computed.
+    void skip(const Frames::Job& job);
 
   private:
     GstFlowReturn run(const Frames::Job& job);
-    void skip(const Frames::Job& job);
     std::atomic<guint64> skipped_{0};
     guint64 emitted_ = 0; // frames; streaming thread, as the next one
     bool after_skip_ = false;
     std::optional<Frames> windows_;
-    std::mutex timing_mutex_; // guards the three below; nothing is called under it
+    std::mutex timing_mutex_; // guards the four below; nothing is called under it
     GstClockTime frame_ = GST_CLOCK_TIME_NONE;
     GstClockTime compute_ = 0;
     std::size_t wait_ = 0;
+    std::size_t wait_before_ = 0;
 };
 
 /// The end of a pipeline, on GstBaseSink.

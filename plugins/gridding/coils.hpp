@@ -2,6 +2,7 @@
 // Several receive coils: combining their images, estimating and simulating their sensitivities.
 #pragma once
 
+#include <bit>
 #include <complex>
 #include <cstddef>
 #include <cstdint>
@@ -24,6 +25,12 @@ void root_sum_of_squares(const cfloat* images, int coils, std::size_t pixels, cf
 /// [coils][height][width]; they may not overlap.
 void estimate_sensitivities(const cfloat* images, int coils, int width, int height, cfloat* maps,
                             int patch = 7);
+
+/// Whether sensitivities from an average over frames are estimated anew with frame number `frame` (from 1
+/// on): whenever their number has doubled, and then after each `each` frames.
+constexpr bool sensitivities_due(std::size_t frame, std::size_t each) {
+    return (frame < each && std::has_single_bit(frame)) || frame % each == 0;
+}
 
 /// combined[pixel] = sum over coils conj(map) image / sum |map|^2: the least-squares estimate (Roemer et al.,
 /// MRM 1990); 0 where all maps are 0. `images`, `maps`: [coils][pixels]. `combined` may be the first coil of

@@ -38,26 +38,15 @@
  * ]|
  */
 #include "cuda/element_device.hpp"
-#include "kspace_frame.hpp"
-#include "running_background.hpp"
+#include "frame_images.hpp"
 
 #include <optional>
 
 namespace mri {
 namespace {
 
-/// Of the residual, in cycles: what suits mrirecon.
-constexpr double background_strip_limit = 2;
-
-struct MriGridSettings {
-    Combine combine = Combine::rss;
-    Density density = Density::ramp;
-    int background = 0;
+struct MriGridSettings : FrameImages::Options {
     std::string device = "auto";
-    double tolerance = 5e-4;
-    int threads = 1;
-    bool attach_kspace = false;
-    bool attach_sensitivities = false;
 };
 
 class MriGrid : public Configured<Transform, MriGridSettings> {
@@ -103,14 +92,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
         return true;
     }
 
-    void stop() override {
-        reconstruction_.reset();
-        background_.reset();
-        images_ = {};
-        sensitivities_.reset();
-        in_caps_.reset();
-        plane_.forget();
-    }
+    void stop() override { frames_.reset(); }
 
     GstPtr<GstCaps> transform_caps(GstPadDirection direction, GstCaps* caps) override {
         const auto combine = settings().combine;
@@ -137,72 +119,23 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     }
 
     void set_caps(const GstCaps* in, const GstCaps*) override {
-        in_ = KspaceInfo::from_caps(in);
-        out_ = image_of(in_, settings_.combine);
-        in_caps_ = adopt(gst_caps_copy(in));
-        auto space = space_of(in_, settings_.tolerance, settings_.threads);
-        space.device = device_;
-        background_.reset();
-        if (settings_.background > 0) {
-            space.strip_limit = background_strip_limit;
-            background_.emplace(space, settings_.combine, settings_.background);
-        }
-        reconstruction_.emplace(space, settings_.density, settings_.combine);
-        images_.resize(out_.pixels() * out_.channels);
-        sensitivities_.reset();
-        plane_.forget();
+        frames_.emplace(KspaceInfo::from_caps(in), settings_, device_);
     }
 
     void event(GstEvent* event) override {
-        if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP && background_)
-            background_->forget();
+        if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP && frames_)
+            frames_->forget();
     }
 
-    std::size_t output_size(GstBuffer*) override { return out_.bytes(); }
+    std::size_t output_size(GstBuffer*) override { return frames_->image().bytes(); }
 
-    void transform(GstBuffer* in, GstBuffer* out) override {
-        const bool moved = plane_.moved(in);
-        if (moved)
-            reconstruction_->forget_coils();
-        if (background_ && (moved || GST_BUFFER_FLAG_IS_SET(in, GST_BUFFER_FLAG_DISCONT)))
-            background_->forget();
-        const KspaceFrame frame(in, in_);
-        if (background_)
-            background_->reconstruct(frame.view(), images_.data());
-        else
-            reconstruction_->reconstruct(frame.view(), images_.data());
-        store_images(images_, out_, out);
-        if (settings_.attach_kspace)
-            add_side(out, Role::kspace, in, in_caps_.get());
-        if (settings_.attach_sensitivities) {
-            if (background_)
-                attach_sensitivities(out, *background_);
-            else
-                attach_sensitivities(out, *reconstruction_);
-        }
-    }
+    void transform(GstBuffer* in, GstBuffer* out) override { frames_->reconstruct(in, out); }
 
   private:
-    void attach_sensitivities(GstBuffer* out, const auto& from) {
-        const std::size_t version = from.sensitivities_version();
-        if (!sensitivities_ || version != version_)
-            sensitivities_ = sensitivity_sample(from.sensitivities(), in_);
-        version_ = version;
-        add_side(out, Role::sensitivities, sensitivities_.get());
-    }
-
     // Streaming thread, between start() and stop().
     MriGridSettings settings_;
     ComputeDevice device_;
-    KspaceInfo in_;
-    ImageInfo out_;
-    GstPtr<GstCaps> in_caps_;
-    std::optional<FrameReconstruction> reconstruction_;
-    std::optional<RunningBackground> background_;
-    std::vector<cfloat> images_;
-    GstPtr<GstSample> sensitivities_;
-    std::size_t version_ = 0; // of sensitivities_
-    PlaneWatch plane_;        // sensitivities belong to a plane
+    std::optional<FrameImages> frames_;
 };
 
 } // namespace

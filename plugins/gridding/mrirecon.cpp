@@ -49,38 +49,20 @@
  * ]|
  */
 #include "cuda/element_device.hpp"
-#include "kspace_frame.hpp"
+#include "window_images.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <deque>
 #include <optional>
 
 namespace mri {
 namespace {
 
-struct MriReconSettings {
-    WindowMethod method = WindowMethod::background;
+struct MriReconSettings : WindowImages::Options {
     int window = 20;
     int hop = 0;
-    int iterations = WindowOptions{}.iterations;
-    int tv_iterations = WindowOptions{}.tv_iterations;
-    double lambda = WindowOptions{}.lambda;
-    bool cycle = false;
     int lookahead = -1;
-    int slide_iterations = WindowOptions{}.slide_iterations;
-    Combine combine = Combine::adaptive;
-    Density density = Density::clipped;
-    double strip_limit = 2;
     std::string device = "auto";
-    double tolerance = 5e-4;
-    int threads = 1;
-    bool attach_gridded = false;
-    bool attach_kspace = false;
-    bool attach_sensitivities = false;
-    int sense_iterations = WindowOptions{}.sense_iterations;
-    double l2 = WindowOptions{}.l2;
-    bool from_background = WindowOptions{}.from_background;
 };
 
 class MriRecon : public Configured<Windowed, MriReconSettings> {
@@ -170,36 +152,19 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     }
 
     void stop() override {
-        reconstruction_.reset();
+        images_.reset();
         forget_history();
         plane_.forget();
-        images_ = {};
-        in_caps_.reset();
-        out_caps_.reset();
         set_timing(GST_CLOCK_TIME_NONE, 0);
     }
 
     void set_caps(const GstCaps* caps) override {
         in_ = KspaceInfo::from_caps(caps);
-        out_ = image_of(in_, settings_.combine);
-        in_caps_ = adopt(gst_caps_copy(caps));
-        out_caps_ = out_.to_caps();
-        auto space = space_of(in_, settings_.tolerance, settings_.threads);
-        space.device = device_;
-        space.strip_limit = settings_.strip_limit;
-        WindowOptions options{settings_.method, settings_.iterations, settings_.tv_iterations,
-                              settings_.lambda};
-        options.sense_iterations = settings_.sense_iterations;
-        options.l2 = settings_.l2;
-        options.from_background = settings_.from_background;
-        options.cycle = settings_.cycle;
-        options.slide_iterations = settings_.slide_iterations;
         forget_history();
         plane_.forget();
-        reconstruction_.emplace(space, settings_.density, settings_.combine, options);
-        images_.resize(out_.pixels() * out_.channels);
+        images_.emplace(in_, settings_, device_);
         timed_ = false;
-        set_src_caps(out_caps_);
+        set_src_caps(images_->image().to_caps());
         set_timing(in_.framerate.duration(), 0);
     }
 
@@ -217,48 +182,13 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         // What earlier windows showed belongs to their plane.
         if (plane_.moved(job.items[job.first].get()))
             forget_history();
-        std::vector<KspaceFrame> frames;
         if (settings_.lookahead < 0)
-            reconstruction_->solve(map(job.items, frames));
-        else
-            slide(job);
-        GstPtr<GstSample> sensitivities;
-        if (settings_.attach_sensitivities)
-            sensitivities = sensitivity_sample(reconstruction_->sensitivities(), in_);
-        std::vector<GstPtr<GstBuffer>> outputs;
-        for (std::size_t i = job.first; i < job.first + job.count; ++i) {
-            const std::size_t index = settings_.lookahead < 0 ? i : index_of(job.items[i]);
-            reconstruction_->reconstruct(index, images_.data());
-            auto image = new_output(job, i, out_.bytes());
-            store_images(images_, out_, image.get());
-            if (settings_.attach_gridded) {
-                reconstruction_->gridded(index, images_.data());
-                auto gridded = new_buffer<std::byte>(out_.bytes());
-                store_images(images_, out_, gridded.get());
-                add_side(image.get(), Role::gridded, gridded.get(), out_caps_.get());
-            }
-            if (settings_.attach_kspace)
-                add_side(image.get(), Role::kspace, job.items[i].get(), in_caps_.get());
-            if (sensitivities)
-                add_side(image.get(), Role::sensitivities, sensitivities.get());
-            outputs.push_back(std::move(image));
-        }
-        return outputs;
+            return images_->window(job);
+        slide(job);
+        return images_->emit(job, [&](std::size_t i) { return index_of(job.items[i]); });
     }
 
   private:
-    template <class Buffers>
-    std::vector<FrameView> map(const Buffers& buffers, std::vector<KspaceFrame>& frames) const {
-        std::vector<FrameView> views;
-        frames.clear();
-        frames.reserve(buffers.size());
-        for (const auto& buffer : buffers) {
-            frames.emplace_back(buffer.get(), in_);
-            views.push_back(frames.back().view());
-        }
-        return views;
-    }
-
     std::size_t index_of(const GstPtr<GstBuffer>& buffer) const {
         return static_cast<std::size_t>(
             std::find_if(history_.begin(), history_.end(),
@@ -267,11 +197,10 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     }
 
     void forget_history() {
-        history_frames_.clear();
         history_.clear();
         series_.reset();
-        if (reconstruction_)
-            reconstruction_->forget();
+        if (images_)
+            images_->forget();
     }
 
     // The window goes on to the frames of the job that it has not had yet.
@@ -287,57 +216,26 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
             }
         if (fresh == 0)
             return;
-        history_frames_.clear();
         while (history_.size() > static_cast<std::size_t>(settings_.window))
             history_.pop_front();
-        reconstruction_->slide(map(history_, history_frames_), fresh);
+        images_->slide(history_, fresh);
     }
 
-    bool live() const {
-        auto query = adopt(gst_query_new_latency());
-        gboolean live = FALSE;
-        if (gst_pad_peer_query(sink_pad(), query.get()))
-            gst_query_parse_latency(query.get(), &live, nullptr, nullptr);
-        return live;
-    }
-
-    // Time that a window takes, on as many copies of one frame: nothing in it depends on the values. Sliding,
-    // the dearest is a frame that has the background solved anew.
     GstClockTime measure(const KspaceFrame& frame) {
-        const std::vector<FrameView> window(static_cast<std::size_t>(settings_.window), frame.view());
         const bool sliding = settings_.lookahead >= 0;
-        if (sliding)
-            reconstruction_->solve(std::span(window).first(std::max<std::size_t>(window.size() / 2, 1)));
-        const auto begin = std::chrono::steady_clock::now();
-        if (sliding)
-            reconstruction_->slide(window, window.size() - window.size() / 2);
-        else
-            reconstruction_->solve(window);
         const int emitted = sliding ? 1 : settings_.hop > 0 ? settings_.hop : settings_.window;
-        for (int i = 0; i < emitted; ++i) {
-            reconstruction_->reconstruct(static_cast<std::size_t>(i), images_.data());
-            if (settings_.attach_gridded)
-                reconstruction_->gridded(static_cast<std::size_t>(i), images_.data());
-        }
-        const auto end = std::chrono::steady_clock::now();
-        reconstruction_->forget();
-        return std::chrono::nanoseconds(end - begin).count();
+        return images_->measure(frame, settings_.window, emitted, sliding);
     }
 
     // Streaming thread, between start() and stop().
     MriReconSettings settings_;
     ComputeDevice device_;
     KspaceInfo in_;
-    ImageInfo out_;
-    GstPtr<GstCaps> in_caps_;
-    GstPtr<GstCaps> out_caps_;
-    std::optional<WindowReconstruction> reconstruction_;
+    std::optional<WindowImages> images_;
     PlaneWatch plane_;
-    std::vector<cfloat> images_;
     bool timed_ = false;
     // Sliding: the frames of the window, oldest first, and which series they are of.
     std::deque<GstPtr<GstBuffer>> history_;
-    std::vector<KspaceFrame> history_frames_; // what the reconstruction looks at
     std::optional<std::size_t> series_;
 };
 

@@ -23,46 +23,8 @@ namespace {
 /// 2^28 complex pixels or samples are 2 GiB: more is a mistake.
 constexpr std::size_t most_values = std::size_t{1} << 28;
 
-void check_space(const ReconstructionSpace& space) {
-    if (space.width < 1 || space.height < 1 || space.coils < 1)
-        throw Error(Errc::format, "a reconstruction needs a size and at least one coil");
-    if (!(space.aspect > 0) || !(space.over_x > 0) || !(space.over_y > 0) || !std::isfinite(space.aspect) ||
-        !(space.over_x < 64) || !(space.over_y < 64))
-        throw Error(Errc::format, "the encoded and the reconstructed field of view do not fit each other");
-    checked_product({static_cast<std::size_t>(space.width), static_cast<std::size_t>(space.height),
-                     static_cast<std::size_t>(space.coils)},
-                    most_values, "a set of coil images");
-}
-
 std::size_t points_of(const FrameView& frame) {
     return static_cast<std::size_t>(frame.readouts) * static_cast<std::size_t>(frame.samples_per_readout);
-}
-
-void check_frame(const ReconstructionSpace& space, const FrameView& frame) {
-    const std::size_t points = points_of(frame);
-    if (points == 0)
-        throw Error(Errc::format, "a k-space frame holds no sample");
-    if (frame.kxy.size() != 2 * points)
-        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.readouts) + " readouts of " +
-                                      std::to_string(frame.samples_per_readout) +
-                                      " samples has a trajectory of " + std::to_string(frame.kxy.size() / 2) +
-                                      " points");
-    if (frame.samples.size() != points * static_cast<std::size_t>(space.coils))
-        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.samples.size()) +
-                                      " samples does not fit " + std::to_string(space.coils) + " coils of " +
-                                      std::to_string(points) + " points");
-    if (!frame.density.empty() && frame.density.size() != points)
-        throw Error(Errc::format, "a k-space frame of " + std::to_string(points) + " points has " +
-                                      std::to_string(frame.density.size()) + " density weights");
-    for (const float k : frame.kxy)
-        if (!std::isfinite(k))
-            throw Error(Errc::format, "a k-space frame has sampling positions that are not finite");
-    for (const cfloat& sample : frame.samples)
-        if (!std::isfinite(sample.real()) || !std::isfinite(sample.imag()))
-            throw Error(Errc::format, "a k-space frame has samples that are not finite");
-    for (const float weight : frame.density)
-        if (!std::isfinite(weight) || weight < 0)
-            throw Error(Errc::format, "a k-space frame has density weights that are negative or not finite");
 }
 
 /// A Cartesian sample's area is one cell, shared by the samples on the same line; readouts are alike.
@@ -175,9 +137,7 @@ class AveragedCoils {
         const float share = 1.0f / static_cast<float>(std::min(frames_, most_));
         for (std::size_t p = 0; p < average_.size(); ++p)
             average_[p] = frames_ == 1 ? images[p] : average_[p] + (images[p] - average_[p]) * share;
-        const bool power_of_two = (frames_ & (frames_ - 1)) == 0;
-        const std::size_t again = std::max<std::size_t>(most_ / 2, 1);
-        if ((frames_ < again && power_of_two) || frames_ % again == 0) {
+        if (sensitivities_due(frames_, std::max<std::size_t>(most_ / 2, 1))) {
             estimate_sensitivities(average_.data(), coils_, width_, height_, maps_.data());
             ++version_;
         }
@@ -207,6 +167,44 @@ void combine_images(Combine combine, const cfloat* images, const cfloat* maps, i
 }
 
 } // namespace
+
+void check_space(const ReconstructionSpace& space) {
+    if (space.width < 1 || space.height < 1 || space.coils < 1)
+        throw Error(Errc::format, "a reconstruction needs a size and at least one coil");
+    if (!(space.aspect > 0) || !(space.over_x > 0) || !(space.over_y > 0) || !std::isfinite(space.aspect) ||
+        !(space.over_x < 64) || !(space.over_y < 64))
+        throw Error(Errc::format, "the encoded and the reconstructed field of view do not fit each other");
+    checked_product({static_cast<std::size_t>(space.width), static_cast<std::size_t>(space.height),
+                     static_cast<std::size_t>(space.coils)},
+                    most_values, "a set of coil images");
+}
+
+void check_frame(const ReconstructionSpace& space, const FrameView& frame) {
+    const std::size_t points = points_of(frame);
+    if (points == 0)
+        throw Error(Errc::format, "a k-space frame holds no sample");
+    if (frame.kxy.size() != 2 * points)
+        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.readouts) + " readouts of " +
+                                      std::to_string(frame.samples_per_readout) +
+                                      " samples has a trajectory of " + std::to_string(frame.kxy.size() / 2) +
+                                      " points");
+    if (frame.samples.size() != points * static_cast<std::size_t>(space.coils))
+        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.samples.size()) +
+                                      " samples does not fit " + std::to_string(space.coils) + " coils of " +
+                                      std::to_string(points) + " points");
+    if (!frame.density.empty() && frame.density.size() != points)
+        throw Error(Errc::format, "a k-space frame of " + std::to_string(points) + " points has " +
+                                      std::to_string(frame.density.size()) + " density weights");
+    for (const float k : frame.kxy)
+        if (!std::isfinite(k))
+            throw Error(Errc::format, "a k-space frame has sampling positions that are not finite");
+    for (const cfloat& sample : frame.samples)
+        if (!std::isfinite(sample.real()) || !std::isfinite(sample.imag()))
+            throw Error(Errc::format, "a k-space frame has samples that are not finite");
+    for (const float weight : frame.density)
+        if (!std::isfinite(weight) || weight < 0)
+            throw Error(Errc::format, "a k-space frame has density weights that are negative or not finite");
+}
 
 int combined_channels(Combine combine, int coils) noexcept {
     return combine == Combine::none ? coils : 1;

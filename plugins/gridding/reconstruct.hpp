@@ -62,6 +62,11 @@ struct FrameView {
 /// Number of images that come out: the coils without a combination, else 1.
 int combined_channels(Combine combine, int coils) noexcept;
 
+/// Throw Errc::format for a space that cannot be computed in, and for a frame that does not fit it or holds
+/// values that are not finite.
+void check_space(const ReconstructionSpace& space);
+void check_frame(const ReconstructionSpace& space, const FrameView& frame);
+
 /// Areas of the samples in (cycles per field of view)^2, one for each of `frames` taken together in their
 /// order. For Density::none all 1. Throws Errc::format when a frame has no density of its own and
 /// Density::file asks for it. `pipe` remembers the areas of trajectories that are neither radial nor

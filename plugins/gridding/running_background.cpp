@@ -7,9 +7,7 @@
 #include "plugins/common/error.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <future>
-#include <string>
 #include <vector>
 
 namespace mri {
@@ -20,16 +18,14 @@ struct RunningBackground::State {
           combine(c),
           frames(n),
           pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)),
-          coils(static_cast<std::size_t>(s.coils)),
           nufft(s.width, s.height, Nufft::Options{.tolerance = s.tolerance, .threads = s.threads}, s.device),
-          background(pixels * coils),
+          background(pixels * static_cast<std::size_t>(s.coils)),
           step(background.size()) {}
 
     ReconstructionSpace space;
     Combine combine;
     int frames;
     std::size_t pixels;
-    std::size_t coils;
     DeviceNufft nufft;
     int count = 0;                         ///< frames in the background
     std::vector<cfloat> background;        ///< M: [coil][y][x]
@@ -57,15 +53,14 @@ struct RunningBackground::State {
             ++version;
             nufft.set_sensitivities(maps.data(), space.coils);
         };
-        if (seen <= each) {
-            if ((seen & (seen - 1)) == 0)
-                take(estimate(background));
-        } else if (seen % each == 0) {
+        const bool due = sensitivities_due(seen, each);
+        if (due && seen <= each)
+            take(estimate(background));
+        else if (due)
             next =
                 std::async(std::launch::async, [estimate, images = background] { return estimate(images); });
-        } else if (seen % each == delay && next.valid()) {
+        else if (seen % each == delay && next.valid())
             take(next.get());
-        }
     }
 
     /// Areas of the clipped ramp, times `share`, for adjoints of the image's scale.
@@ -100,8 +95,7 @@ RunningBackground::RunningBackground(const ReconstructionSpace& space, Combine c
     if (space.sampling == KspaceSampling::cartesian)
         throw Error(Errc::settings,
                     "a running background is for trajectories that rotate, not for Cartesian ones");
-    if (space.width < 1 || space.height < 1 || space.coils < 1)
-        throw Error(Errc::format, "a reconstruction needs a size and at least one coil");
+    check_space(space);
     state_ = std::make_unique<State>(space, combine, frames);
 }
 
@@ -125,19 +119,8 @@ std::size_t RunningBackground::sensitivities_version() const {
 
 void RunningBackground::reconstruct(const FrameView& frame, cfloat* images) {
     State& s = *state_;
-    const std::size_t points =
-        static_cast<std::size_t>(frame.readouts) * static_cast<std::size_t>(frame.samples_per_readout);
-    if (points == 0 || frame.kxy.size() != 2 * points || frame.samples.size() != points * s.coils)
-        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.samples.size()) +
-                                      " samples does not fit " + std::to_string(s.coils) + " coils of " +
-                                      std::to_string(points) + " points");
     // One value that is not a number would stay in the background for good.
-    for (const float k : frame.kxy)
-        if (!std::isfinite(k))
-            throw Error(Errc::format, "a k-space frame has sampling positions that are not finite");
-    for (const cfloat& sample : frame.samples)
-        if (!std::isfinite(sample.real()) || !std::isfinite(sample.imag()))
-            throw Error(Errc::format, "a k-space frame has samples that are not finite");
+    check_frame(s.space, frame);
 
     s.nufft.set_points(frame.kxy);
     if (s.count == 0)

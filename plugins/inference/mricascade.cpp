@@ -3,11 +3,13 @@
  * SECTION:element-mricascade
  *
  * De-aliases undersampled cine of any trajectory with an unrolled cascade: small networks over (x, y, t),
- * each followed by a step towards the measured samples. One complex image out for each in, with its time
- * stamps and metas. It starts from the images of mrirecon and needs the k-space frame of each as side data
- * (attach-kspace=true); of several coils also their sensitivities (attach-sensitivities=true), and the images
- * combined by them. Whole fields of view only: crop behind it. `weights` may be set while playing, see
- * mriunet.
+ * each followed by a step towards the measured samples. One complex image out for each frame in, with its
+ * time stamps and metas. It takes k-space frames and makes the images that it starts from as mrirecon does,
+ * in windows like its own and with the sensitivities of several coils; or it takes the images of mrirecon,
+ * each with its k-space frame as side data (attach-kspace=true), and of several coils also their
+ * sensitivities (attach-sensitivities=true). Both give the same; an element of its own has other options, and
+ * a thread of its own behind a queue. Whole fields of view only: crop behind it. attach-input attaches the
+ * image that it started from. `weights` may be set while playing, see mriunet.
  *
  * Each image carries how far it is from its samples (GstMriConsistencyMeta): relative to the samples, and
  * where the noise is known (`noise`, 1 behind mriwhiten) relative to what noise alone would leave. A frame
@@ -18,12 +20,20 @@
  *
  * With the weights of a causal cascade (the file says which it holds) there are no windows: each frame comes
  * out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What is
- * remembered ends with the series, where data were lost and with a flush. It expects the images of mrigrid
- * background=20 combine=adaptive attach-sensitivities=true, which come frame by frame too.
+ * remembered ends with the series, where data were lost and with a flush. K-space frames, of a trajectory
+ * that rotates, then begin as mrigrid background=20 combine=adaptive makes them; images are expected from
+ * there (attach-kspace=true attach-sensitivities=true), which come frame by frame too.
  *
  * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
- * measured when the caps come. Caps: application/x-mri-image, C64LE with one channel, in and out.
+ * measured when the caps come. Of k-space with a hop below the window it waits longer, as behind mrirecon,
+ * and in a live pipeline the time of the start, measured on the first frame, is added. Caps:
+ * application/x-mri-kspace, alignment=frame, or application/x-mri-image, C64LE with one channel, in;
+ * application/x-mri-image, C64LE with one channel, out.
  *
+ * |[
+ * gst-launch-1.0 mriphantomsrc num-buffers=20 width=64 height=64 ! mrisim spokes=5 coils=4 ! mriframer
+ * ! mricascade ! fakesink
+ * ]|
  * |[
  * gst-launch-1.0 mriphantomsrc num-buffers=20 width=64 height=64 ! mrisim spokes=5 ! mriframer
  * ! mrirecon attach-kspace=true ! mricascade ! fakesink
@@ -54,7 +64,7 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
   public:
     static constexpr ElementInfo info{"mricascade", "GstMriCascade", "MRI cascade", "Filter/Effect/MRI",
                                       "De-aliases cine with an unrolled network and data consistency"};
-    static constexpr const char* sink_caps = MRI_CASCADE_CAPS;
+    static constexpr const char* sink_caps = MRI_KSPACE_FRAME_CAPS "; " MRI_CASCADE_CAPS;
     static constexpr const char* src_caps = MRI_CASCADE_CAPS;
     static void properties(Properties<MriCascade>& p) {
         network_properties(p);
@@ -72,6 +82,7 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
                         "cycle is for networks over windows, and '" + s.weights + "' holds a causal one");
         return network;
     }
+    bool explains(const GstCaps* caps) override { return is_kspace(caps); }
     bool frame_by_frame(const Cascade& network) const override { return network.options().causal; }
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void prepare(const Frames::Job& job) override;

@@ -3,11 +3,12 @@
  * SECTION:element-mricrnn
  *
  * De-aliases cine with a convolutional recurrent network (Qin et al., IEEE TMI 2019) that returns
- * to the measured data after each of its iterations: one complex image out for each in, with its time stamps
- * and metas. It needs each image's k-space as side data (mrigrid attach-kspace=true combine=none): of one
- * coil on the image's own Cartesian grid, as the network was published for, or on any other trajectory and of
- * several coils (mrirecon attach-kspace=true attach-sensitivities=true), where a gradient step takes the
- * place of replaced samples and weights trained for it are needed. Weights are a safetensors file or a
+ * to the measured data after each of its iterations: one complex image out for each frame in, with its time
+ * stamps and metas. It takes k-space frames, or images with their k-space as side data (mrigrid combine=none
+ * attach-kspace=true): of one coil on the image's own Cartesian grid, as the network was published for, or on
+ * any other trajectory and of several coils (mrirecon attach-kspace=true attach-sensitivities=true), where a
+ * gradient step takes the place of replaced samples and weights trained for it are needed. Weights are a
+ * safetensors file or a
  * PyTorch state dict, such as the reference's published ones; iterations, filters and layers may be any.
  * Image and k-space are divided by one scale that is fixed by the first window of a series. `weights` may be
  * set while playing, see mriunet.
@@ -19,10 +20,19 @@
  * in both directions lose a little (the published ones reach 28.2 dB in place of 28.6 on the scan of the
  * lines below, 25.5 dB without a network; mrimetrics behind them prints it).
  *
- * Latency: a frame waits at worst for the `window` - 1 others of its window (causal: for none), plus the time
- * of a window as measured when the caps come. Caps: application/x-mri-image, C64LE with one channel, in and
- * out.
+ * Cartesian k-space frames begin as mrigrid combine=adaptive makes them, zero where nothing was measured, the
+ * others as mrirecon does, in windows like the network's, or of a causal network as mrigrid background=20
+ * combine=adaptive.
  *
+ * Latency: a frame waits at worst for the `window` - 1 others of its window (causal: for none), plus the time
+ * of a window as measured when the caps come; of k-space see mricascade. Caps: application/x-mri-kspace,
+ * alignment=frame, or application/x-mri-image, C64LE with one channel, in; application/x-mri-image, C64LE
+ * with one channel, out.
+ *
+ * |[
+ * gst-launch-1.0 mriphantomsrc num-buffers=20 width=64 height=64 ! mrisim trajectory=cartesian acceleration=4
+ * ! mriframer ! mricrnn weights=FILE ! fakesink
+ * ]|
  * |[
  * gst-launch-1.0 mriphantomsrc num-buffers=20 width=64 height=64 ! mrisim trajectory=cartesian acceleration=4
  * ! mriframer ! mrigrid combine=none attach-kspace=true ! mricrnn weights=FILE ! fakesink
@@ -31,7 +41,7 @@
  * Frame by frame:
  * |[
  * gst-launch-1.0 mriphantomsrc num-buffers=20 width=64 height=64 ! mrisim trajectory=cartesian acceleration=4
- * ! mriframer ! mrigrid combine=none attach-kspace=true ! mricrnn causal=true weights=FILE ! fakesink
+ * ! mriframer ! mricrnn causal=true weights=FILE ! fakesink
  * ]|
  */
 #include "models/cartesian_grid.hpp"
@@ -63,7 +73,7 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
   public:
     static constexpr ElementInfo info{"mricrnn", "GstMriCrnn", "MRI CRNN", "Filter/Effect/MRI",
                                       "De-aliases cine with a recurrent network and data consistency"};
-    static constexpr const char* sink_caps = MRI_CRNN_CAPS;
+    static constexpr const char* sink_caps = MRI_KSPACE_FRAME_CAPS "; " MRI_CRNN_CAPS;
     static constexpr const char* src_caps = MRI_CRNN_CAPS;
     static void properties(Properties<MriCrnn>& p) {
         using S = CrnnSettings;
@@ -92,6 +102,10 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     bool frame_by_frame(const Crnn& network) const override { return network.causal(); }
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void new_series() override { scale_.reset(); }
+    bool explains(const GstCaps* caps) override { return is_kspace(caps); }
+    bool starts_gridded(const KspaceInfo& kspace) const override {
+        return kspace.trajectory == Trajectory::cartesian;
+    }
     void prepare(const Frames::Job& job) override;
     void compute(Crnn& network, std::span<float> output) override;
 

@@ -17,12 +17,17 @@
 //         images
 //     };
 //
+// An element whose sink caps hold k-space frames beside images gets the images that it starts from made of
+// them (start_images.hpp), as if they had come in.
+//
 // The network class needs warm_up(WindowShape) -> seconds, metadata() and precision(), and must be movable.
 #pragma once
 
 #include "models/network.hpp"
 #include "models/overlap.hpp"
 #include "plugins/common/element.hpp"
+#include "plugins/gridding/cuda/element_device.hpp"
+#include "start_images.hpp"
 
 #include <algorithm>
 #include <array>
@@ -77,7 +82,10 @@ class NetworkElement : public Configured<Windowed, S> {
     /// The images that the network makes of these; throws Errc::format where it cannot take them. Also called
     /// in the loader's thread.
     virtual ImageInfo output_info(const Net&, const ImageInfo& input) const { return input; }
-    /// Checks a buffer of the right size on entry; throws.
+    /// Whether k-space frames of this kind begin as mrigrid makes each by itself; the others begin with a
+    /// background, as mrirecon or mrigrid makes it.
+    virtual bool starts_gridded(const KspaceInfo&) const { return false; }
+    /// Checks an image of the right size on entry; throws.
     virtual void check_frame(GstBuffer*) {}
     /// New caps: what is kept along a series is forgotten.
     virtual void new_series() {}
@@ -101,6 +109,9 @@ class NetworkElement : public Configured<Windowed, S> {
     void start() final;
     void stop() final;
     void set_caps(const GstCaps* caps) final;
+    GstFlowReturn chain(GstPtr<GstBuffer> buffer) final;
+    GstFlowReturn drain() final;
+    void flush() final;
 
   protected:
     void check(GstBuffer* buffer) final;
@@ -151,6 +162,13 @@ class NetworkElement : public Configured<Windowed, S> {
                                         "other's place while playing");
         return output_info(network, input);
     }
+    StartImages::Options start_options(const KspaceInfo& in);
+    GstFlowReturn begin(const Frames::Job& job);
+    void time_frames(GstBuffer* buffer);
+    void tell_timing() {
+        this->set_timing(frame_time_,
+                         static_cast<GstClockTime>((current_.seconds + start_seconds_) * GST_SECOND));
+    }
     static std::size_t values_per_frame(const ImageInfo& info) { return info.bytes() / sizeof(float); }
 
     Loaded load(const S& settings) const;
@@ -174,7 +192,11 @@ class NetworkElement : public Configured<Windowed, S> {
     WindowShape shape_;
     std::vector<float> window_output_;
     GstClockTime frame_time_ = GST_CLOCK_TIME_NONE;
-    bool measure_ = false; // the next window's time is the latency's: the network is new
+    std::optional<StartImages> start_; // where k-space comes in
+    bool started_ = false;             // start_ has had a frame
+    double start_seconds_ = 0;         // that it takes, of a live stream
+    double last_start_ = 0;            // what it took, until the next window of the network
+    bool measure_ = false;             // the next window's time is the latency's: the network is new
 
     // The other threads' share. Nothing is called under either lock, and neither is taken under the other.
     std::mutex load_mutex_; // guards the six below
@@ -217,13 +239,14 @@ void NetworkElement<Net, S>::network_properties(Properties<Impl>& p) {
               {Precision::bfloat16, "bfloat16", "bfloat16"}});
     p.integer("threads", "Threads; 0: one per core", 0, 1024, &N::threads);
     p.boolean("attach-input", "Attach the network's input as side data of role `input`", &N::attach_input);
-    p.computed(g_param_spec_boxed(
-                   "statistics", nullptr,
-                   "Since the start: frames, windows, dropped frames (QoS) and changes of weights (swaps); "
-                   "milliseconds of loading, of warm-up, of each stage of a window on average, and of the "
-                   "longest window",
-                   GST_TYPE_STRUCTURE, p.readable()),
-               [](Impl& self, GValue* v) { g_value_take_boxed(v, self.statistics().release()); });
+    p.computed(
+        g_param_spec_boxed(
+            "statistics", nullptr,
+            "Since the start: frames, windows, dropped frames (QoS) and changes of weights (swaps); "
+            "milliseconds of loading, of warm-up, of each stage of a window on average (prepare: with the "
+            "start from k-space), and of the longest window",
+            GST_TYPE_STRUCTURE, p.readable()),
+        [](Impl& self, GValue* v) { g_value_take_boxed(v, self.statistics().release()); });
 }
 
 template <class Net, class S>
@@ -294,13 +317,25 @@ void NetworkElement<Net, S>::stop() {
     computed_.reset();
     in_caps_.reset();
     window_output_ = {};
+    start_.reset();
 }
 
 template <class Net, class S>
 void NetworkElement<Net, S>::set_caps(const GstCaps* caps) {
-    image_ = ImageInfo::from_caps(caps);
+    start_.reset();
+    started_ = false;
+    start_seconds_ = last_start_ = 0;
+    if (is_kspace(caps)) {
+        const KspaceInfo in = KspaceInfo::from_caps(caps);
+        start_.emplace(in, start_options(in));
+        image_ = start_->image();
+        in_caps_ = image_.to_caps();
+    } else {
+        image_ = ImageInfo::from_caps(caps);
+        in_caps_ = adopt(gst_caps_copy(caps));
+    }
+    this->set_wait_before(start_ ? start_->wait() : 0);
     take_over(image_, nullptr);
-    in_caps_ = adopt(gst_caps_copy(caps));
     output_ = made_by(*current_.network, image_);
     shape_.height = image_.height;
     shape_.width = image_.width;
@@ -325,17 +360,94 @@ void NetworkElement<Net, S>::set_caps(const GstCaps* caps) {
     window_output_.assign(frames * values_per_frame(output_), 0.0F);
     this->set_src_caps(output_.to_caps());
     frame_time_ = image_.framerate.duration();
-    this->set_timing(frame_time_, static_cast<GstClockTime>(current_.seconds * GST_SECOND));
+    tell_timing();
+}
+
+template <class Net, class S>
+StartImages::Options NetworkElement<Net, S>::start_options(const KspaceInfo& in) {
+    StartImages::Options out;
+    out.start = starts_gridded(in) ? Start::gridded : by_frame_ ? Start::running : Start::windows;
+    out.window = static_cast<std::size_t>(shape_.frames);
+    out.hop = s_.hop > 0 ? static_cast<std::size_t>(s_.hop) : out.window;
+    out.threads = s_.threads;
+    // LibTorch may have a GPU that the gridding has not.
+    if (s_.device != "cpu")
+        out.device = device_for(*this, "auto");
+    return out;
+}
+
+template <class Net, class S>
+GstFlowReturn NetworkElement<Net, S>::chain(GstPtr<GstBuffer> buffer) {
+    if (!start_)
+        return this->Windowed::chain(std::move(buffer));
+    start_->check(buffer.get());
+    if (!std::exchange(started_, true) && this->live()) {
+        start_seconds_ = start_->measure(buffer.get());
+        tell_timing();
+    }
+    time_frames(buffer.get());
+    const auto job = start_->push(std::move(buffer));
+    return job ? begin(*job) : GST_FLOW_OK;
+}
+
+template <class Net, class S>
+GstFlowReturn NetworkElement<Net, S>::drain() {
+    if (start_)
+        if (const auto job = start_->drain())
+            if (const auto flow = begin(*job); flow != GST_FLOW_OK)
+                return flow;
+    return this->Windowed::drain();
+}
+
+template <class Net, class S>
+void NetworkElement<Net, S>::flush() {
+    if (start_)
+        start_->flush();
+    this->Windowed::flush();
+}
+
+/// Makes the images of k-space frames and takes them as if they had come in.
+template <class Net, class S>
+GstFlowReturn NetworkElement<Net, S>::begin(const Frames::Job& job) {
+    // What goes on from frame to frame needs each of them; a window may be left out like one of the network.
+    if (!start_->by_frame() && this->all_late(job)) {
+        const auto flow = this->Windowed::drain();
+        this->skip(job);
+        return flow;
+    }
+    std::vector<GstPtr<GstBuffer>> images;
+    const auto since = Clock::now();
+    try {
+        images = start_->make(job);
+    } catch (...) {
+        flush(); // the end of the stream would ask for the same frames once more
+        throw;
+    }
+    last_start_ = seconds_since(since);
+    {
+        const std::lock_guard lock(statistics_mutex_);
+        statistics_.total[prepare_stage] += last_start_;
+    }
+    for (auto& image : images)
+        if (const auto flow = this->Windowed::chain(std::move(image)); flow != GST_FLOW_OK)
+            return flow;
+    return GST_FLOW_OK;
+}
+
+/// Takes the time of a frame from its buffer where the caps do not say it.
+template <class Net, class S>
+void NetworkElement<Net, S>::time_frames(GstBuffer* buffer) {
+    if (GST_CLOCK_TIME_IS_VALID(frame_time_) || !GST_BUFFER_DURATION_IS_VALID(buffer))
+        return;
+    frame_time_ = GST_BUFFER_DURATION(buffer);
+    tell_timing();
 }
 
 template <class Net, class S>
 void NetworkElement<Net, S>::check(GstBuffer* buffer) {
     image_.check_size(gst_buffer_get_size(buffer));
     check_frame(buffer);
-    if (!GST_CLOCK_TIME_IS_VALID(frame_time_) && GST_BUFFER_DURATION_IS_VALID(buffer)) {
-        frame_time_ = GST_BUFFER_DURATION(buffer);
-        this->set_timing(frame_time_, static_cast<GstClockTime>(current_.seconds * GST_SECOND));
-    }
+    time_frames(buffer);
 }
 
 template <class Net, class S>
@@ -375,7 +487,7 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
         const std::lock_guard lock(statistics_mutex_);
         statistics_.frames += job.count;
         statistics_.windows += fresh ? 1 : 0;
-        double sum = 0;
+        double sum = std::exchange(last_start_, 0);
         for (std::size_t i = 0; i < stages; ++i) {
             statistics_.total[i] += times[i];
             sum += times[i];
@@ -384,7 +496,7 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
     }
     if (fresh && std::exchange(measure_, false)) {
         current_.seconds = times[network_stage];
-        this->set_timing(frame_time_, static_cast<GstClockTime>(current_.seconds * GST_SECOND));
+        tell_timing();
     }
     return out;
 }

@@ -80,30 +80,34 @@ class Random {
     std::normal_distribution<float> normal_;
 };
 
-TensorFile unet_weights(int filters) {
+/// Random weights of these tensors; `inputs` says how many values a sum of one runs over, 0: it is a bias.
+TensorFile random_weights(const TensorShapes& shapes, std::map<std::string, std::string> metadata,
+                          const auto& inputs) {
     Random random;
-    UnetOptions options;
-    options.filters = filters;
     TensorFile file;
-    file.metadata = unet_metadata(options);
-    for (const auto& [name, shape] : unet_tensors(options)) {
-        const float inputs = shape.size() == 5 ? 27.0F * static_cast<float>(shape[1]) : 0.0F;
-        file.tensors[name] = random.tensor(shape, inputs > 0 ? std::sqrt(2.0F / inputs) : 0.01F);
+    file.metadata = std::move(metadata);
+    for (const auto& [name, shape] : shapes) {
+        const auto count = static_cast<float>(inputs(name, shape));
+        file.tensors[name] = random.tensor(shape, count > 0 ? std::sqrt(2.0F / count) : 0.01F);
     }
     return file;
 }
 
+TensorFile unet_weights(int filters) {
+    UnetOptions options;
+    options.filters = filters;
+    return random_weights(unet_tensors(options), unet_metadata(options), [](const auto&, const auto& shape) {
+        return shape.size() == 5 ? 27 * shape[1] : 0;
+    });
+}
+
 TensorFile causal_unet_weights(int filters) {
-    Random random;
     CausalUnetOptions options;
     options.filters = filters;
-    TensorFile file;
-    file.metadata = causal_unet_metadata(options);
-    for (const auto& [name, shape] : causal_unet_tensors(options)) {
-        const std::int64_t inputs = shape[1] * (name.starts_with("convT") ? 1 : shape.size() == 5 ? 27 : 9);
-        file.tensors[name] = random.tensor(shape, std::sqrt(2.0F / static_cast<float>(inputs)));
-    }
-    return file;
+    return random_weights(causal_unet_tensors(options), causal_unet_metadata(options),
+                          [](const std::string& name, const auto& shape) {
+                              return shape[1] * (name.starts_with("convT") ? 1 : shape.size() == 5 ? 27 : 9);
+                          });
 }
 
 TensorFile crnn_weights(std::int64_t f) {

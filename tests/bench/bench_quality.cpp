@@ -342,7 +342,8 @@ void run(const Options& options) {
     std::vector<Fields> json;
     std::size_t series = 0;
     for (const int spokes : options.spokes) {
-        const Series scans = scan(options, spokes), two_beats = scan(options, spokes, 2);
+        const Series scans = scan(options, spokes);
+        Series two_beats; // for causal networks
         series = scans.size();
         std::vector<std::vector<std::string>> rows;
         const auto add = [&](const std::string& method, const Quality& q, double seconds) {
@@ -370,6 +371,8 @@ void run(const Options& options) {
             const std::string name = element + " " + std::filesystem::path(file).stem().string();
             const bool cascade = element == "mricascade";
             if (std::filesystem::path(file).filename().string().starts_with("causal")) {
+                if (two_beats.empty())
+                    two_beats = scan(options, spokes, 2);
                 const std::string grid = cascade ? "mrigrid background=20 combine=adaptive "
                                                    "attach-kspace=true attach-sensitivities=true"
                                                  : "mrigrid background=20 ! mricrop width=128 height=128";

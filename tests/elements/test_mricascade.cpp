@@ -83,6 +83,31 @@ class MriCascade : public testing::Test {
         return out;
     }
 
+    /// What comes of k-space frames is what comes of the images that `front` makes of them: the same
+    /// arithmetic twice, one thread.
+    void expect_as_behind(const std::string& front, const std::string& simulation, int frames,
+                          const std::string& more = "") const {
+        SCOPED_TRACE(front + " | " + simulation + " | " + more);
+        const std::string scan = "mriphantomsrc num-buffers=" + std::to_string(frames) +
+                                 " width=32 height=24 ! mrisim snr=30 seed=4 " + simulation +
+                                 " ! mriframer ! ";
+        const auto direct = outputs(scan + cascade(more));
+        const auto expected =
+            outputs(scan + front + " attach-kspace=true attach-sensitivities=true ! " + cascade(more));
+        ASSERT_EQ(direct.size(), static_cast<std::size_t>(frames));
+        ASSERT_EQ(expected.size(), direct.size());
+        for (std::size_t t = 0; t < direct.size(); ++t) {
+            EXPECT_EQ(direct[t].start, expected[t].start) << "frame " << t;
+            EXPECT_EQ(direct[t].pixels, expected[t].pixels) << "frame " << t;
+            EXPECT_NE(direct[t].pixels, direct[t].start);
+            EXPECT_EQ(direct[t].kspace, expected[t].kspace);
+            EXPECT_EQ(direct[t].pts, expected[t].pts);
+            EXPECT_TRUE(direct[t].truth);
+            ASSERT_TRUE(direct[t].consistency && expected[t].consistency);
+            EXPECT_EQ(direct[t].consistency->residual, expected[t].consistency->residual);
+        }
+    }
+
     struct Expected {
         std::vector<cfloat> images; // [frame][y][x]
         std::vector<WindowOperator::Residual> residuals;
@@ -124,6 +149,29 @@ class MriCascade : public testing::Test {
                 caps = info.to_caps();
             });
         EXPECT_TRUE(result.errors.empty());
+        return out;
+    }
+    /// The k-space frames of images, as they come to the element by themselves.
+    static std::vector<GstPtr<GstBuffer>> frames_of(const std::vector<GstPtr<GstBuffer>>& images,
+                                                    GstPtr<GstCaps>& caps) {
+        std::vector<GstPtr<GstBuffer>> out;
+        for (const auto& image : images) {
+            GstSample* kspace = side_of(image.get(), Role::kspace);
+            auto buffer = adopt(gst_buffer_copy(gst_sample_get_buffer(kspace)));
+            GST_BUFFER_PTS(buffer.get()) = GST_BUFFER_PTS(image.get());
+            GST_BUFFER_DURATION(buffer.get()) = GST_BUFFER_DURATION(image.get());
+            GST_BUFFER_FLAG_UNSET(buffer.get(), GST_BUFFER_FLAG_DISCONT);
+            out.push_back(std::move(buffer));
+            KspaceInfo info = KspaceInfo::from_caps(gst_sample_get_caps(kspace));
+            info.framerate = {25, 1};
+            caps = info.to_caps();
+        }
+        return out;
+    }
+    static std::vector<std::vector<cfloat>> pull_all(const Harness& h) {
+        std::vector<std::vector<cfloat>> out;
+        while (const auto buffer = adopt(gst_harness_try_pull(h.get())))
+            out.push_back(values_of<cfloat>(buffer.get()));
         return out;
     }
     static std::string live(int frames) {
@@ -212,10 +260,15 @@ TEST_F(MriCascade, ACausalOneGivesEachFrameAtOnce) {
 
 /// Latency, frames that come too late, the end of the stream and the counts of both.
 TEST_F(MriCascade, LateFramesAreSkippedAndCountedAndTheRestComesAtTheEnd) {
-    GstPtr<GstCaps> caps;
-    const auto frames = inputs(8, caps);
-    ASSERT_EQ(frames.size(), 8U);
-    for (const bool causal : {false, true}) {
+    GstPtr<GstCaps> image_caps, kspace_caps;
+    const auto images = inputs(8, image_caps);
+    const auto kspace = frames_of(images, kspace_caps);
+    ASSERT_EQ(kspace.size(), 8U);
+    for (const auto& [causal, from_kspace] :
+         {std::pair(false, false), {true, false}, {false, true}, {true, true}}) {
+        SCOPED_TRACE(std::string(causal ? "causal" : "windows") + (from_kspace ? ", k-space" : ", images"));
+        const auto& frames = from_kspace ? kspace : images;
+        const auto& caps = from_kspace ? kspace_caps : image_caps;
         write_safetensors(weights_, small_cascade(causal));
         auto h = harness("mricascade name=net precision=float32 threads=1 window=3 weights=" + weights_);
         BusWatch bus(h->element);
@@ -249,6 +302,212 @@ TEST_F(MriCascade, LateFramesAreSkippedAndCountedAndTheRestComesAtTheEnd) {
         }
         EXPECT_TRUE(bus.errors().empty());
     }
+}
+
+TEST_F(MriCascade, KspaceInWindowsBeginsAsBehindMrirecon) {
+    for (const std::string coils : {"coils=1", "coils=4"}) {
+        expect_as_behind("mrirecon window=6", "spokes=5 " + coils, 12);
+        // The last window is not full, or a series has none at all.
+        expect_as_behind("mrirecon window=6", "spokes=5 " + coils, 9);
+        expect_as_behind("mrirecon window=6", "spokes=5 " + coils, 4);
+        // Windows that overlap.
+        expect_as_behind("mrirecon window=6 hop=2", "spokes=5 " + coils, 13, "hop=2 blend=centre");
+        expect_as_behind("mrirecon window=6", "trajectory=cartesian acceleration=4 " + coils, 9);
+    }
+    expect_as_behind("mrirecon window=6", "trajectory=spiral spokes=5 coils=4", 6);
+}
+
+TEST_F(MriCascade, KspaceFrameByFrameBeginsAsBehindMrigrid) {
+    write_safetensors(weights_, small_cascade(true));
+    // Sensitivities are found anew for the last time with frame 16, and count from frame 24 on.
+    for (const std::string coils : {"coils=1", "coils=4"})
+        expect_as_behind("mrigrid background=20 combine=adaptive", "spokes=5 " + coils, 26);
+}
+
+TEST_F(MriCascade, KspaceIsForgottenWhereASeriesEnds) {
+    GstPtr<GstCaps> image_caps, caps;
+    const auto frames = frames_of(inputs(5, image_caps), caps);
+    ASSERT_EQ(frames.size(), 5U);
+    for (const bool causal : {false, true}) {
+        write_safetensors(weights_, small_cascade(causal));
+        const auto start = [&] {
+            auto h = harness("mricascade precision=float32 threads=1 window=4 weights=" + weights_);
+            gst_harness_set_src_caps(h.get(), gst_caps_ref(caps.get()));
+            return h;
+        };
+        const auto push = [&](const Harness& h, std::size_t f, bool lost = false) {
+            auto buffer = adopt(gst_buffer_copy(frames[f].get()));
+            if (lost)
+                GST_BUFFER_FLAG_SET(buffer.get(), GST_BUFFER_FLAG_DISCONT);
+            ASSERT_EQ(gst_harness_push(h.get(), buffer.release()), GST_FLOW_OK);
+        };
+        const auto finish = [&](const Harness& h) {
+            gst_harness_push_event(h.get(), gst_event_new_eos());
+            return pull_all(h);
+        };
+        auto fresh = start();
+        push(fresh, 3);
+        push(fresh, 4);
+        const auto expected = finish(fresh);
+        ASSERT_EQ(expected.size(), 2U);
+        const auto last_two = [](std::vector<std::vector<cfloat>> all) {
+            all.erase(all.begin(), all.end() - 2);
+            return all;
+        };
+
+        auto lost = start();
+        push(lost, 0);
+        push(lost, 1);
+        EXPECT_EQ(gst_harness_buffers_received(lost.get()), causal ? 2U : 0U);
+        push(lost, 3, true);
+        EXPECT_EQ(gst_harness_buffers_received(lost.get()), causal ? 3U : 2U) << "not drained";
+        push(lost, 4);
+        auto all = finish(lost);
+        ASSERT_EQ(all.size(), 4U);
+        EXPECT_EQ(last_two(all), expected);
+
+        auto flushed = start();
+        push(flushed, 0);
+        push(flushed, 1);
+        gst_harness_push_event(flushed.get(), gst_event_new_flush_start());
+        gst_harness_push_event(flushed.get(), gst_event_new_flush_stop(TRUE));
+        GstSegment segment;
+        gst_segment_init(&segment, GST_FORMAT_TIME);
+        gst_harness_push_event(flushed.get(), gst_event_new_segment(&segment));
+        push(flushed, 3);
+        push(flushed, 4);
+        all = finish(flushed);
+        ASSERT_GE(all.size(), 2U);
+        EXPECT_EQ(last_two(all), expected);
+
+        auto next = start();
+        push(next, 0);
+        push(next, 1);
+        KspaceInfo info = KspaceInfo::from_caps(caps.get());
+        info.series = 1;
+        gst_harness_set_src_caps(next.get(), info.to_caps().release());
+        EXPECT_EQ(gst_harness_buffers_received(next.get()), 2U) << "not drained";
+        const auto out = adopt(gst_pad_get_current_caps(next->sinkpad));
+        const ImageInfo made = ImageInfo::from_caps(out.get());
+        EXPECT_EQ(made, ([&] {
+                      ImageInfo image = image_info(32, 24, 1, SampleFormat::c64);
+                      image.fov_x = info.fov_x;
+                      image.fov_y = info.fov_y;
+                      return image;
+                  }()));
+        push(next, 3);
+        push(next, 4);
+        all = finish(next);
+        ASSERT_EQ(all.size(), 4U);
+        EXPECT_EQ(last_two(all), expected);
+    }
+}
+
+/// Windows of the start that overlap hold frames back before those of the network do.
+TEST_F(MriCascade, LatencyOfKspaceIsWhatTheFirstFrameWaits) {
+    GstPtr<GstCaps> image_caps, caps;
+    const auto frames = frames_of(inputs(14, image_caps), caps);
+    ASSERT_EQ(frames.size(), 14U);
+    for (const std::size_t hop : {1U, 2U, 4U, 5U, 6U}) {
+        auto h =
+            harness("mricascade name=net precision=float32 threads=1 window=6 hop=" + std::to_string(hop) +
+                    " weights=" + weights_);
+        gst_harness_set_live(h.get(), TRUE);
+        gst_harness_set_src_caps(h.get(), gst_caps_ref(caps.get()));
+        std::size_t waited = 0;
+        while (gst_harness_buffers_received(h.get()) == 0 && waited < frames.size())
+            ASSERT_EQ(gst_harness_push(h.get(), gst_buffer_ref(frames[waited++].get())), GST_FLOW_OK);
+        ASSERT_GT(gst_harness_buffers_received(h.get()), 0U);
+        const GstClockTime latency = gst_harness_query_latency(h.get());
+        // The time of a window of this tiny network and its start: above 0 and far below a second.
+        EXPECT_GT(latency, (waited - 1) * frame_time) << "hop " << hop;
+        EXPECT_LT(latency, (waited - 1) * frame_time + GST_SECOND) << "hop " << hop;
+    }
+}
+
+TEST_F(MriCascade, TheStartFromKspaceCountsAsPreparation) {
+    GstPtr<GstCaps> image_caps, kspace_caps;
+    const auto images = inputs(6, image_caps);
+    const auto kspace = frames_of(images, kspace_caps);
+    ASSERT_EQ(kspace.size(), 6U);
+    const auto prepared = [&](const std::vector<GstPtr<GstBuffer>>& frames, const GstPtr<GstCaps>& caps) {
+        auto h = harness("mricascade name=net precision=float32 threads=1 window=6 weights=" + weights_);
+        gst_harness_set_src_caps(h.get(), gst_caps_ref(caps.get()));
+        for (const auto& frame : frames)
+            gst_harness_push(h.get(), gst_buffer_ref(frame.get()));
+        EXPECT_EQ(count(h, "windows"), 1U);
+        GstStructure* statistics = nullptr;
+        g_object_get(adopt(gst_bin_get_by_name(GST_BIN(h->element), "net")).get(), "statistics", &statistics,
+                     nullptr);
+        const StructurePtr owner(statistics);
+        double prepare = 0, longest = 0;
+        EXPECT_TRUE(gst_structure_get_double(statistics, "prepare-milliseconds", &prepare));
+        EXPECT_TRUE(gst_structure_get_double(statistics, "longest-milliseconds", &longest));
+        EXPECT_GE(longest, prepare);
+        return prepare;
+    };
+    // Conjugate gradients take a hundred times as long as copying images; on a busy machine not always.
+    bool longer = false;
+    for (int attempt = 0; attempt < 5 && !longer; ++attempt)
+        longer = prepared(kspace, kspace_caps) > 3 * prepared(images, image_caps);
+    EXPECT_TRUE(longer);
+}
+
+TEST_F(MriCascade, KspaceWithTruthIsScored) {
+    const RunResult result = run_pipeline(
+        "mriphantomsrc num-buffers=6 width=32 height=24 ! mrisim spokes=5 coils=4 ! mriframer ! " +
+        cascade() + " name=net ! mrimetrics input=true ! fakesink");
+    EXPECT_TRUE(result.eos);
+    EXPECT_TRUE(result.errors.empty()) << result.errors.front();
+    EXPECT_TRUE(result.warnings.empty()) << result.warnings.front();
+    int scores = 0;
+    for (const auto& message : result.messages)
+        scores += gst_structure_has_name(message.get(), "mri-metrics");
+    EXPECT_EQ(scores, 2) << "of the image and of its start";
+}
+
+TEST_F(MriCascade, OneErrorForKspaceThatItCannotUse) {
+    GstPtr<GstCaps> image_caps, caps;
+    const auto frames = frames_of(inputs(1, image_caps), caps);
+    ASSERT_EQ(frames.size(), 1U);
+    const auto error = [&](KspaceInfo info, GstPtr<GstBuffer> buffer) -> std::string {
+        auto h = harness("mricascade precision=float32 threads=1 weights=" + weights_);
+        BusWatch bus(h->element);
+        gst_harness_set_src_caps(h.get(), info.to_caps().release());
+        EXPECT_NE(gst_harness_push(h.get(), buffer.release()), GST_FLOW_OK);
+        gst_harness_push_event(h.get(), gst_event_new_eos());
+        const auto errors = bus.errors();
+        EXPECT_EQ(errors.size(), 1U);
+        return errors.empty() ? std::string() : errors.front();
+    };
+    const auto frame = [&] { return adopt(gst_buffer_copy(frames[0].get())); };
+    const KspaceInfo info = KspaceInfo::from_caps(caps.get());
+    KspaceInfo wrong = info;
+    wrong.alignment = Alignment::readout;
+    EXPECT_NE(error(wrong, frame()).find("mriframer"), std::string::npos);
+    wrong = info;
+    wrong.samples += 1;
+    EXPECT_NE(error(wrong, frame()).find("not a whole number of readouts"), std::string::npos);
+    wrong = info;
+    wrong.samples /= 2;
+    EXPECT_NE(error(wrong, frame()).find("has a trajectory of"), std::string::npos);
+    wrong = info;
+    wrong.coils = max_coils;
+    wrong.width = wrong.height = max_side;
+    EXPECT_NE(error(wrong, frame()).find("a set of coil images"), std::string::npos);
+    EXPECT_NE(error(info, buffer_of(values_of<cfloat>(frames[0].get()))).find("trajectory meta"),
+              std::string::npos);
+
+    // What says so first is the element, and not its source.
+    const RunResult result =
+        run_pipeline("mriphantomsrc num-buffers=1 ! mrisim alignment=readout ! " + cascade() + " ! fakesink");
+    ASSERT_FALSE(result.errors.empty());
+    EXPECT_NE(result.errors.front().find("mriframer"), std::string::npos) << result.errors.front();
+
+    write_safetensors(weights_, small_cascade(true));
+    wrong = info;
+    wrong.trajectory = Trajectory::cartesian;
+    EXPECT_NE(error(wrong, frame()).find("not for Cartesian ones"), std::string::npos);
 }
 
 TEST_F(MriCascade, OneErrorForWhatItCannotUse) {

@@ -165,6 +165,62 @@ TEST_F(MriCrnn, TakesSpokesOfSeveralCoils) {
     }
 }
 
+/// K-space frames give what they give behind the element that makes the images of them: the same arithmetic
+/// twice, one thread.
+TEST_F(MriCrnn, KspaceBeginsAsBehindTheReconstruction) {
+    struct Case {
+        std::string simulation, front;
+    };
+    for (const auto& [simulation, front] :
+         {Case{"trajectory=cartesian acceleration=4", "mrigrid combine=none attach-kspace=true"},
+          Case{"trajectory=cartesian acceleration=4 coils=4",
+               "mrigrid combine=adaptive attach-kspace=true attach-sensitivities=true"},
+          Case{"spokes=7", "mrirecon window=4 attach-kspace=true"},
+          Case{"spokes=7 coils=4", "mrirecon window=4 attach-kspace=true attach-sensitivities=true"}}) {
+        SCOPED_TRACE(simulation);
+        const auto run = [&](const std::string& between) {
+            std::vector<std::vector<cfloat>> images, starts;
+            const RunResult result = run_pipeline(
+                "mriphantomsrc num-buffers=6 width=32 height=32 ! mrisim snr=30 seed=2 " + simulation +
+                    " ! mriframer ! " + between + line("attach-input=true") + " ! appsink name=out",
+                60, [&](const std::string&, GstSample* sample) {
+                    GstBuffer* buffer = gst_sample_get_buffer(sample);
+                    EXPECT_TRUE(side_of(buffer, Role::truth));
+                    images.push_back(values_of<cfloat>(buffer));
+                    starts.push_back(values_of<cfloat>(gst_sample_get_buffer(side_of(buffer, Role::input))));
+                });
+            EXPECT_TRUE(result.eos);
+            EXPECT_TRUE(result.errors.empty()) << result.errors.front();
+            return std::pair(images, starts);
+        };
+        const auto direct = run(""), expected = run(front + " ! ");
+        ASSERT_EQ(direct.first.size(), 6U);
+        EXPECT_EQ(direct.first, expected.first);
+        EXPECT_EQ(direct.second, expected.second);
+        EXPECT_NE(direct.first, direct.second);
+    }
+}
+
+TEST_F(MriCrnn, OneErrorForKspaceThatItCannotUse) {
+    const auto error = [this](const KspaceInfo& info, GstPtr<GstBuffer> buffer) {
+        auto h = harness(line());
+        BusWatch bus(h->element);
+        gst_harness_set_src_caps(h.get(), info.to_caps().release());
+        EXPECT_NE(gst_harness_push(h.get(), buffer.release()), GST_FLOW_OK);
+        gst_harness_push_event(h.get(), gst_event_new_eos());
+        const auto errors = bus.errors();
+        EXPECT_EQ(errors.size(), 1U);
+        return errors.empty() ? std::string() : errors.front();
+    };
+    KspaceInfo readouts = kspace();
+    readouts.alignment = Alignment::readout;
+    EXPECT_NE(error(readouts, frame_of(samples(0), 0)).find("mriframer"), std::string::npos);
+    EXPECT_NE(error(kspace(), frame_of(samples(0), 0)).find("trajectory meta"), std::string::npos);
+    KspaceInfo wide = kspace();
+    wide.samples = width + 1;
+    EXPECT_NE(error(wide, frame_of(samples(0), 0)).find("not a whole number of readouts"), std::string::npos);
+}
+
 TEST_F(MriCrnn, RunsBehindTheScanner) {
     int frames = 0;
     const RunResult result =
