@@ -93,14 +93,16 @@ struct Cascade::State {
           type(compute_type(r.precision, device)),
           metadata(file.metadata),
           options(cascade_options_of(file, name)) {
-        if (device.is_cpu() && type == at::kBFloat16 && CascadeInference::covers(options)) {
-            own.emplace(options, file, run.threads);
-            return;
+        if (device.is_cpu()) {
+            auto layers = type == at::kBFloat16 ? CascadeLayers::bfloat16(options, file)
+                                                : CascadeLayers::float32(options, file);
+            if (layers) {
+                own.emplace(options, file, std::move(layers), run.threads);
+                return;
+            }
         }
         module.emplace(options, file);
         module->to(device, at::kFloat);
-        if (device.is_cpu() && type == at::kFloat && module->use_own_convolutions(run.threads))
-            return;
         for (auto& [tensor, parameter] : module->parameters())
             if (parameter.dim() == 5) // eta stays exact
                 parameter = parameter.to(type);
@@ -146,10 +148,7 @@ std::string Cascade::precision() const {
 }
 
 std::string Cascade::convolutions() const {
-    if (state_->own)
-        return state_->own->instruction_set();
-    const char* own = state_->module->own_convolutions();
-    return own ? own : "LibTorch";
+    return state_->own ? state_->own->instruction_set() : "LibTorch";
 }
 
 std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledWindow& window,
@@ -165,8 +164,7 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
     return torch_call("the network", [&] {
         if (own)
             return own->run(*data, window.start, output, shape, history != nullptr, cycle);
-        // LibTorch's threads would wait for each other in the way of those that convolve.
-        set_torch_threads(module->own_convolutions() ? 1 : run.threads);
+        set_torch_threads(run.threads);
         const c10::InferenceMode inference;
         const RadialConsistency consistency(data, device);
         at::Tensor start = at::empty({shape.frames, shape.height, shape.width, 2}, at::kFloat);

@@ -66,11 +66,8 @@ at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, Pa
         before = kept.defined() ? kept : at::zeros({2, f.size(1), f.size(2), f.size(3)}, f.options());
         kept = at::cat({before, f}).narrow(0, f.size(0), 2).clone();
     }
-    if (own_) {
-        if (past)
-            return own_->causal(before, f, parameter, relu);
+    if (own_ && !past)
         return (*own_)(f, parameter, {.reach = options_.causal ? 0 : 1, .cycle = cycle}, relu);
-    }
     at::Tensor in = f;
     if (cycle)
         in = at::cat({f.narrow(0, f.size(0) - 1, 1), f, f.narrow(0, 0, 1)});

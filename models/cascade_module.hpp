@@ -17,11 +17,10 @@ class CascadeModule : public TrainedModule {
     /// an untrained cascade is so many gradient steps.
     CascadeModule(const CascadeOptions& options, std::uint64_t seed);
 
-    /// Computes in float32 on the CPU with convolutions of our own from here on, on so many threads, where
-    /// this processor has them; says whether it has.
+    /// Computes with convolutions of our own from here on, in float32 on the CPU and on so many threads,
+    /// where this processor has them; says whether it has. They are for training, and know no stream.
     bool use_own_convolutions(int threads);
-    /// Their instruction set, or null: LibTorch's are used.
-    const char* own_convolutions() const { return own_ ? own_->instruction_set() : nullptr; }
+    bool own_convolutions() const { return own_ != nullptr; }
 
     /// What a stream keeps of earlier frames: of each convolution the two inputs before, of the start its
     /// mean.

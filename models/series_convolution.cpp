@@ -93,8 +93,10 @@ at::Tensor SeriesConvolution::forward(const at::Tensor& x, std::vector<const flo
                                       const winograd3d::Weights& weights, bool relu) {
     const int channels = weights.narrow() ? weights.out() : winograd3d::stored(weights.out());
     at::Tensor out = at::empty({x.size(0), x.size(1), x.size(2), channels}, x.options());
-    winograd3d::convolve(pool_, kernels_,
-                         {in.data(), out.data_ptr<float>(), &weights, shape_of(x), relu, false});
+    std::vector<float*> frames;
+    for (std::int64_t t = 0; t < x.size(0); ++t)
+        frames.push_back(out.data_ptr<float>() + t * out.stride(0));
+    winograd3d::convolve(pool_, kernels_, {in.data(), frames.data(), &weights, shape_of(x), relu, false});
     return out;
 }
 
@@ -108,17 +110,6 @@ at::Tensor SeriesConvolution::operator()(const at::Tensor& x, const at::Tensor& 
     }
     return Function::apply(series, weight, c10::make_intrusive<Function::Holder>(*this),
                            static_cast<std::int64_t>(time.reach), time.cycle, relu);
-}
-
-at::Tensor SeriesConvolution::causal(const at::Tensor& past, const at::Tensor& x, const at::Tensor& weight,
-                                     bool relu) {
-    const at::Tensor series = x.contiguous(), w = weight.contiguous();
-    std::vector<const float*> in = frames_of(series, 0, false);
-    if (past.defined())
-        for (std::size_t i = 0; i < 2; ++i)
-            in[i] = past.const_data_ptr<float>() + static_cast<std::int64_t>(i) * past.stride(0);
-    return forward(series, std::move(in),
-                   {values_of(w), static_cast<int>(w.size(0)), static_cast<int>(w.size(1))}, relu);
 }
 
 } // namespace mri

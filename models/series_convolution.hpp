@@ -16,9 +16,6 @@ class SeriesConvolution {
     /// Null where the processor has no such convolutions or there are more than 256 channels.
     static std::shared_ptr<SeriesConvolution> create(int most_channels, int threads);
 
-    /// "avx2" or "avx512".
-    const char* instruction_set() const { return kernels_.name; }
-
     /// The frames that an output frame t sees: t + reach - 2, ..., t + reach, of a cycle in the round.
     struct Time {
         int reach = 1;
@@ -27,8 +24,6 @@ class SeriesConvolution {
     /// `weight` is [out, in, 3, 3, 3]; the result is [T, H, W, stored(out)], without the negative ones with
     /// `relu`. Of one or two outputs it is [T, H, W, out]. Autograd follows it.
     at::Tensor operator()(const at::Tensor& x, const at::Tensor& weight, const Time& time, bool relu);
-    /// The same without gradients, of frames that follow `past`, two others, which may be undefined: zeros.
-    at::Tensor causal(const at::Tensor& past, const at::Tensor& x, const at::Tensor& weight, bool relu);
 
   private:
     struct Function;

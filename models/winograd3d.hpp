@@ -75,7 +75,7 @@ std::vector<const float*> inputs(const float* first, std::size_t frame_values, i
 /// What a strip's kernel is told; see convolve().
 struct Convolution {
     const float* const* in;
-    float* out;
+    float* const* out; ///< a pointer a frame
     const Weights* weights;
     Shape shape;
     bool relu;

@@ -193,9 +193,8 @@ void transform_output(const Convolution& c, int t, int y, int x, int tiles, int 
                     Vec<L> v = out[r * tile + j];
                     if (c.relu)
                         v = positive<L>(v);
-                    store<L>(c.out +
-                                 ((std::ptrdiff_t(t) * c.shape.height + y * tile + r) * c.shape.width +
-                                  (x + i) * tile + j) *
+                    store<L>(c.out[t] +
+                                 (std::ptrdiff_t(y * tile + r) * c.shape.width + (x + i) * tile + j) *
                                      channels +
                                  first + lane,
                              v);
@@ -292,9 +291,9 @@ void narrow_output(const Convolution& c, int t, int y, int x, int tiles, int pad
             pixels_of<L>(from + (i * Outputs + n) * L, point_step(padded, Outputs * L), out);
             for (int r = 0; r < tile && y * tile + r < c.shape.height; ++r)
                 for (int j = 0; j < tile && (x + i) * tile + j < c.shape.width; ++j) {
-                    float* to = c.out + ((std::ptrdiff_t(t) * c.shape.height + y * tile + r) * c.shape.width +
-                                         (x + i) * tile + j) *
-                                            channels;
+                    float* to =
+                        c.out[t] +
+                        (std::ptrdiff_t(y * tile + r) * c.shape.width + (x + i) * tile + j) * channels;
                     float v = sum_of<L>(out[r * tile + j]);
                     if (c.relu)
                         v = v < 0 ? 0 : v;

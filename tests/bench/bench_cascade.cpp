@@ -3,7 +3,7 @@
 // and a causal one frame by frame. Leaves cascade.json in the current folder.
 //
 //     bench_cascade [--weights FILE] [--blocks B] [--filters F] [--layers L] [--side N] [--frames T]
-//                   [--spokes S] [--coils C] [--threads N] [--seconds S]
+//                   [--spokes S] [--coils C] [--threads N] [--precision P] [--seconds S]
 #include "models/cascade.hpp"
 #include "models/torch_file.hpp"
 #include "plugins/gridding/coils.hpp"
@@ -16,6 +16,7 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -29,6 +30,7 @@ struct Options {
     CascadeOptions cascade;
     int side = 192, frames = 20, spokes = 13, coils = 1;
     int threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+    Precision precision = Precision::automatic;
     double seconds = 10;
 };
 
@@ -123,7 +125,7 @@ Cascade with_torch(const TensorFile& file, const RunOptions& run) {
 
 /// In turns, whole series (a causal one frame by frame); times are of a series, or of a frame.
 std::vector<Fields> compare(const Options& o, const TensorFile& file, const Series& series) {
-    const RunOptions run{"cpu", Precision::bfloat16, o.threads};
+    const RunOptions run{"cpu", o.precision, o.threads};
     const bool causal = cascade_options_of(file, "bench").causal;
     const auto steps = causal ? series.frames.size() : 1, count = series.frames.size() / steps;
     Cascade networks[] = {Cascade(file, "bench", run), with_torch(file, run)};
@@ -184,6 +186,7 @@ std::vector<Fields> compare(const Options& o, const TensorFile& file, const Seri
         rows.push_back(Fields()
                            .add("what", what)
                            .add("convolutions", networks[who].convolutions())
+                           .add("precision", networks[who].precision())
                            .add("median_ms", whole)
                            .add("least_ms", Times::least(t.wall))
                            .add("processor_median_ms", median(t.processor))
@@ -244,6 +247,12 @@ int main(int argc, char** argv) {
     app.add_option("--spokes", o.spokes, "Of a frame")->check(CLI::Range(1, 1000));
     app.add_option("--coils", o.coils, "Of the scan")->check(CLI::Range(1, 64));
     app.add_option("--threads", o.threads, "Of both sides")->check(CLI::Range(1, 256));
+    app.add_option("--precision", o.precision, "auto, float32 or bfloat16: auto is what the elements take")
+        ->transform(
+            CLI::CheckedTransformer(std::map<std::string, Precision>{{"auto", Precision::automatic},
+                                                                     {"float32", Precision::float32},
+                                                                     {"bfloat16", Precision::bfloat16}}))
+        ->default_str("auto");
     app.add_option("--seconds", o.seconds, "For each comparison, at least three rounds");
     CLI11_PARSE(app, argc, argv);
     try {

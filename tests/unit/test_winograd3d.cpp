@@ -92,6 +92,14 @@ class Problem {
     std::vector<float> in, out, weights;
 };
 
+/// The frames of a result with `kept` channels a pixel.
+std::vector<float*> frames_of(std::vector<float>& values, const Problem& p, std::size_t kept) {
+    std::vector<float*> out;
+    for (std::size_t t = 0; t < static_cast<std::size_t>(p.c.shape.frames); ++t)
+        out.push_back(values.data() + t * p.frame * kept);
+    return out;
+}
+
 /// All instruction sets of this processor; a skip where there is none.
 std::vector<const Kernels*> all_kernels() {
     std::vector<const Kernels*> out;
@@ -141,7 +149,8 @@ TEST_F(Winograd3d, ConvolutionsAreTheDirectSums) {
                     // Whatever was there before does not count.
                     std::vector<float>& out = results.emplace_back(
                         static_cast<std::size_t>(c.shape.frames) * p.frame * kept, 1e30F);
-                    convolve(pool, *k, {frames.data(), out.data(), &weights, c.shape, relu, false});
+                    convolve(pool, *k,
+                             {frames.data(), frames_of(out, p, kept).data(), &weights, c.shape, relu, false});
                 }
                 EXPECT_EQ(results[0], results[1]) << "the number of threads counts";
                 for (std::size_t pixel = 0; pixel < results[0].size() / kept; ++pixel)
@@ -164,9 +173,9 @@ TEST_F(Winograd3d, FewOutputsAreAddedWhereAskedFor) {
     ThreadPool pool(1);
     for (const Kernels* k : all_kernels()) {
         std::vector<float> out(static_cast<std::size_t>(p.c.shape.frames) * p.frame * 2), added;
-        convolve(pool, *k, {frames.data(), out.data(), &weights, p.c.shape, false, false});
+        convolve(pool, *k, {frames.data(), frames_of(out, p, 2).data(), &weights, p.c.shape, false, false});
         added.assign(out.size(), 2.0F);
-        convolve(pool, *k, {frames.data(), added.data(), &weights, p.c.shape, false, true});
+        convolve(pool, *k, {frames.data(), frames_of(added, p, 2).data(), &weights, p.c.shape, false, true});
         for (std::size_t i = 0; i < out.size(); ++i)
             ASSERT_EQ(added[i], 2.0F + out[i]);
     }
@@ -174,9 +183,10 @@ TEST_F(Winograd3d, FewOutputsAreAddedWhereAskedFor) {
     const Weights many(wide.weights, wide.c.out, wide.c.in);
     std::vector<float> out(wide.out.size());
     const auto wide_frames = wide.frames_in();
-    EXPECT_THROW(convolve(pool, *all_kernels().front(),
-                          {wide_frames.data(), out.data(), &many, wide.c.shape, false, true}),
-                 Error);
+    EXPECT_THROW(
+        convolve(pool, *all_kernels().front(),
+                 {wide_frames.data(), frames_of(out, wide, 16).data(), &many, wide.c.shape, false, true}),
+        Error);
 }
 
 TEST_F(Winograd3d, TransposedKernelsGiveTheGradientOfTheInput) {
@@ -195,7 +205,8 @@ TEST_F(Winograd3d, TransposedKernelsGiveTheGradientOfTheInput) {
         ThreadPool pool(2);
         for (const Kernels* k : all_kernels()) {
             std::vector<float> out(static_cast<std::size_t>(c.shape.frames) * p.frame * kept, 1e30F);
-            convolve(pool, *k, {frames.data(), out.data(), &weights, c.shape, false, false});
+            convolve(pool, *k,
+                     {frames.data(), frames_of(out, p, kept).data(), &weights, c.shape, false, false});
             for (std::size_t i = 0; i < out.size(); ++i)
                 ASSERT_NEAR(out[i], sum[i / kept * static_cast<std::size_t>(stored(c.in)) + i % kept], most)
                     << k->name << " " << c.in << " to " << c.out;
@@ -234,7 +245,7 @@ TEST_F(Winograd3d, WhatIsNotANumberIsSeen) {
     ThreadPool pool(1);
     for (const Kernels* k : all_kernels()) {
         std::vector<float> out(p.out.size());
-        convolve(pool, *k, {frames.data(), out.data(), &weights, c.shape, true, false});
+        convolve(pool, *k, {frames.data(), frames_of(out, p, group).data(), &weights, c.shape, true, false});
         EXPECT_TRUE(std::isnan(out[p.at(0, 3, 3, 0, c.out)])) << "the rectifier hides it";
     }
 }
