@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cascade_layers.hpp"
 
+#include "cascade_features.hpp"
 #include "convolution3d.hpp"
-#include "plugins/common/sizes.hpp"
 #include "plugins/gridding/arrays.hpp"
 
 #include <algorithm>
-#include <array>
 #include <string>
 #include <vector>
 
@@ -23,9 +22,6 @@ using convolution3d::Weights;
 constexpr int task_rows = 16;
 constexpr int task_frames = 8;
 
-/// 8 GiB.
-constexpr std::size_t max_features = std::size_t{1} << 32;
-
 constexpr int complex_channels = 2, input_channels = 6;
 
 int pieces(int count, int each) {
@@ -37,7 +33,7 @@ class Bfloat16Layers : public CascadeLayers {
   public:
     Bfloat16Layers(const CascadeOptions& options, const TensorFile& file,
                    const convolution3d::Kernels& kernels)
-        : options_(options), kernels_(kernels) {
+        : options_(options), kernels_(kernels), features_(options) {
         for (int block = 0; block < options.blocks; ++block)
             for (int layer = 0; layer < options.layers; ++layer) {
                 const bool first = layer == 0, last = layer + 1 == options.layers;
@@ -53,49 +49,31 @@ class Bfloat16Layers : public CascadeLayers {
     const char* instruction_set() const override { return kernels_.name; }
 
     void prepare(bool stream, const WindowShape& shape, std::int64_t before) override {
-        Features& f = features_[stream ? 1 : 0];
-        const int past = stream ? 2 : 0;
-        const bool fits = !f.inputs.empty() && f.shape.height == shape.height && f.shape.width == shape.width;
-        if (fits) {
-            for (Frames& frames : f.inputs)
-                frames.grow(shape.frames + past, std::max<std::int64_t>(0, before - past), before - 1);
-        } else {
-            f = {};
-            checked_product({static_cast<std::size_t>(stream ? options_.blocks * options_.layers : 2),
-                             static_cast<std::size_t>(shape.frames + past), shape.pixels(),
-                             static_cast<std::size_t>(options_.filters)},
-                            max_features, "what a cascade keeps of frames");
-            const int sets = stream ? options_.blocks * options_.layers : std::min(3, options_.layers);
-            for (int i = 0; i < sets; ++i) {
-                const bool first = i % (stream ? options_.layers : sets) == 0;
-                f.inputs.emplace_back(
-                    shape.frames + past, first ? 1 : options_.filters / convolution3d::block,
-                    first ? convolution3d::packed : convolution3d::block, shape.height, shape.width);
-            }
-        }
-        f.shape = shape;
-        f.before = before;
-        stream_ = stream;
+        const auto bytes = sizeof(std::uint16_t) * static_cast<std::size_t>(options_.filters);
+        features_.prepare(stream, shape, before, bytes, [&](bool first, int slots) {
+            return Frames(slots, first ? 1 : options_.filters / convolution3d::block,
+                          first ? convolution3d::packed : convolution3d::block, shape.height, shape.width);
+        });
     }
 
     void data_step(int block, int t, int y, const CascadeRow& row) override {
         std::uint16_t* out =
-            block < options_.blocks ? input(block, 0).row(features().before + t, 0, y) : nullptr;
+            block < options_.blocks ? features_.input(block, 0).row(features_.before() + t, 0, y) : nullptr;
         kernels_.data_step({row.x, row.normal, row.right, row.mean, row.step, out, row.width});
     }
 
     void convolve(ThreadPool& pool, int block, cfloat* images, bool cycle) override {
-        Features& f = features();
-        const int height = f.shape.height, width = f.shape.width, frames = f.shape.frames;
+        const int height = features_.shape().height, width = features_.shape().width;
+        const int frames = features_.shape().frames;
+        const std::int64_t before = features_.before();
         const int bands = pieces(height, task_rows), chunks = pieces(frames, task_frames);
         const int reach = options_.causal ? 0 : 1;
         for (int layer = 0; layer < options_.layers; ++layer) {
             const Weights& weights = weights_[static_cast<std::size_t>(block * options_.layers + layer)];
-            const Frames& in = input(block, layer);
+            const Frames& in = features_.input(block, layer);
             const bool last = layer + 1 == options_.layers;
             const auto row = [&](int t, int y) {
-                Row around =
-                    rows_around(in, weights, width, f.before + t, reach, y, 0, f.before + frames, cycle);
+                Row around = rows_around(in, weights, width, before + t, reach, y, 0, before + frames, cycle);
                 if (last) {
                     kernels_.last(around, arrays::floats(images + (static_cast<std::size_t>(t) *
                                                                        static_cast<std::size_t>(height) +
@@ -103,10 +81,10 @@ class Bfloat16Layers : public CascadeLayers {
                                                                       static_cast<std::size_t>(width)));
                     return;
                 }
-                Frames& out = input(block, layer + 1);
+                Frames& out = features_.input(block, layer + 1);
                 for (int group = 0; group < weights.out_blocks(); ++group) {
                     around.weights = weights.of(group);
-                    (layer == 0 ? kernels_.first : kernels_.hidden)(around, out.row(f.before + t, group, y));
+                    (layer == 0 ? kernels_.first : kernels_.hidden)(around, out.row(before + t, group, y));
                 }
             };
             pool.parallel_for(bands * chunks, [&](int task, int) {
@@ -119,24 +97,10 @@ class Bfloat16Layers : public CascadeLayers {
     }
 
   private:
-    struct Features {
-        WindowShape shape;
-        std::int64_t before = 0;
-        std::vector<Frames> inputs; ///< of each convolution, or shared by those of all blocks
-    };
-
-    Features& features() { return features_[stream_ ? 1 : 0]; }
-    Frames& input(int block, int layer) {
-        // A window's features are not needed after the next layer: two sets take turns.
-        const int index = stream_ ? block * options_.layers + layer : (layer == 0 ? 0 : 1 + (layer - 1) % 2);
-        return features().inputs[static_cast<std::size_t>(index)];
-    }
-
     CascadeOptions options_;
     const convolution3d::Kernels& kernels_;
     std::vector<Weights> weights_; ///< [block][layer]
-    std::array<Features, 2> features_;
-    bool stream_ = false; ///< which of them is in use
+    CascadeFeatures<Frames> features_;
 };
 
 } // namespace

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cascade_layers.hpp"
 
-#include "plugins/common/sizes.hpp"
+#include "cascade_features.hpp"
 #include "plugins/gridding/arrays.hpp"
 #include "winograd3d.hpp"
 
 #include <algorithm>
-#include <array>
 #include <string>
 #include <vector>
 
@@ -16,7 +15,6 @@ namespace {
 
 using winograd3d::Weights;
 
-constexpr std::size_t max_features = std::size_t{1} << 31; // 8 GiB
 constexpr int input_channels = 6;
 
 /// Frames of features, [y][x][channel]: a ring.
@@ -28,12 +26,11 @@ class Ring {
             frame.assign(values, 0.0F);
     }
     float* frame(std::int64_t t) { return frames_[static_cast<std::size_t>(t) % frames_.size()].data(); }
-    /// Makes room for `slots` frames; the last two before frame `next` stay.
-    void grow(int slots, std::int64_t next) {
+    void grow(int slots, std::int64_t first, std::int64_t last) {
         if (static_cast<std::size_t>(slots) <= frames_.size())
             return;
         Ring larger(slots, frames_.front().size());
-        for (std::int64_t t = std::max<std::int64_t>(0, next - 2); t < next; ++t)
+        for (std::int64_t t = first; t <= last; ++t)
             std::copy_n(frame(t), frames_.front().size(), larger.frame(t));
         *this = std::move(larger);
     }
@@ -45,7 +42,7 @@ class Ring {
 class Float32Layers : public CascadeLayers {
   public:
     Float32Layers(const CascadeOptions& options, const TensorFile& file, const winograd3d::Kernels& kernels)
-        : options_(options), kernels_(kernels) {
+        : options_(options), kernels_(kernels), features_(options) {
         for (int block = 0; block < options.blocks; ++block)
             for (int layer = 0; layer < options.layers; ++layer)
                 weights_.emplace_back(
@@ -59,28 +56,11 @@ class Float32Layers : public CascadeLayers {
     const char* instruction_set() const override { return kernels_.name; }
 
     void prepare(bool stream, const WindowShape& shape, std::int64_t before) override {
-        // A window's features are not needed after the next layer: two sets take turns.
-        const int sets = stream ? options_.blocks * options_.layers : std::min(3, options_.layers);
-        const int slots = shape.frames + (stream ? 2 : 0);
-        Features& f = features_[stream ? 1 : 0];
-        if (f.inputs.empty() || f.shape.height != shape.height || f.shape.width != shape.width) {
-            f.inputs.clear();
-            const auto channels = static_cast<std::size_t>(winograd3d::stored(options_.filters));
-            checked_product(
-                {static_cast<std::size_t>(sets), static_cast<std::size_t>(slots), shape.pixels(), channels},
-                max_features, "what a cascade keeps of frames");
-            for (int i = 0; i < sets; ++i) {
-                const bool first = i % (stream ? options_.layers : sets) == 0;
-                f.inputs.emplace_back(
-                    slots,
-                    shape.pixels() * (first ? std::size_t{winograd3d::stored(input_channels)} : channels));
-            }
-        }
-        for (Ring& ring : f.inputs)
-            ring.grow(slots, before);
-        f.shape = shape;
-        f.before = before;
-        stream_ = stream;
+        const auto channels = static_cast<std::size_t>(winograd3d::stored(options_.filters));
+        features_.prepare(stream, shape, before, channels * sizeof(float), [&](bool first, int slots) {
+            return Ring(slots, shape.pixels() *
+                                   (first ? std::size_t{winograd3d::stored(input_channels)} : channels));
+        });
     }
 
     void data_step(int block, int t, int y, const CascadeRow& row) override {
@@ -88,7 +68,8 @@ class Float32Layers : public CascadeLayers {
         const auto width = static_cast<std::size_t>(row.width);
         float* out = nullptr;
         if (block < options_.blocks)
-            out = input(block, 0).frame(features().before + t) + static_cast<std::size_t>(y) * width * stored;
+            out = features_.input(block, 0).frame(features_.before() + t) +
+                  static_cast<std::size_t>(y) * width * stored;
         for (std::size_t i = 0; i < 2 * width; ++i) {
             const float misfit = row.right[i] - row.normal[i];
             row.x[i] += row.step * misfit;
@@ -102,8 +83,9 @@ class Float32Layers : public CascadeLayers {
     }
 
     void convolve(ThreadPool& pool, int block, cfloat* images, bool cycle) override {
-        Features& f = features();
-        const int frames = f.shape.frames, reach = options_.causal ? 0 : 1;
+        const WindowShape& shape = features_.shape();
+        const std::int64_t before = features_.before(); // 0 of a window
+        const int frames = shape.frames, reach = options_.causal ? 0 : 1;
         for (int layer = 0; layer < options_.layers; ++layer) {
             const bool last = layer + 1 == options_.layers;
             std::vector<const float*> in;
@@ -111,41 +93,28 @@ class Float32Layers : public CascadeLayers {
                 std::int64_t t = i + reach - 2;
                 if (cycle)
                     t = (t + 2 * frames) % frames;
-                const bool known = t + f.before >= 0 && t < frames && (stream_ || t >= 0);
-                in.push_back(known ? input(block, layer).frame(f.before + t) : nullptr);
+                const bool known = before + t >= 0 && t < frames;
+                in.push_back(known ? features_.input(block, layer).frame(before + t) : nullptr);
             }
             std::vector<float*> out;
             for (int t = 0; t < frames; ++t)
-                out.push_back(last ? arrays::floats(images + static_cast<std::size_t>(t) * f.shape.pixels())
-                                   : input(block, layer + 1).frame(f.before + t));
+                out.push_back(last ? arrays::floats(images + static_cast<std::size_t>(t) * shape.pixels())
+                                   : features_.input(block, layer + 1).frame(before + t));
             winograd3d::convolve(pool, kernels_,
                                  {in.data(),
                                   out.data(),
-                                  &weights_[static_cast<std::size_t>(block * options_.layers + layer)],
-                                  {frames, f.shape.height, f.shape.width},
+                                  weights_[static_cast<std::size_t>(block * options_.layers + layer)],
+                                  {frames, shape.height, shape.width},
                                   !last,
                                   last});
         }
     }
 
   private:
-    struct Features {
-        WindowShape shape;
-        std::int64_t before = 0;
-        std::vector<Ring> inputs; ///< of each convolution, or shared by those of all blocks
-    };
-
-    Features& features() { return features_[stream_ ? 1 : 0]; }
-    Ring& input(int block, int layer) {
-        const int index = stream_ ? block * options_.layers + layer : (layer == 0 ? 0 : 1 + (layer - 1) % 2);
-        return features().inputs[static_cast<std::size_t>(index)];
-    }
-
     CascadeOptions options_;
     const winograd3d::Kernels& kernels_;
     std::vector<Weights> weights_; ///< [block][layer]
-    std::array<Features, 2> features_;
-    bool stream_ = false; ///< which of them is in use
+    CascadeFeatures<Ring> features_;
 };
 
 } // namespace

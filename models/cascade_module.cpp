@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cascade_module.hpp"
 
+#include "plugins/common/error.hpp"
+
 namespace mri {
 
 namespace {
@@ -66,7 +68,7 @@ at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, Pa
         before = kept.defined() ? kept : at::zeros({2, f.size(1), f.size(2), f.size(3)}, f.options());
         kept = at::cat({before, f}).narrow(0, f.size(0), 2).clone();
     }
-    if (own_ && !past)
+    if (own_)
         return (*own_)(f, parameter, {.reach = options_.causal ? 0 : 1, .cycle = cycle}, relu);
     at::Tensor in = f;
     if (cycle)
@@ -82,6 +84,8 @@ at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, Pa
 
 at::Tensor CascadeModule::reconstruct(const at::Tensor& start, const RadialConsistency& data,
                                       at::ScalarType type, Past* past, bool cycle) const {
+    if (own_ && past)
+        throw Error(Errc::settings, "the convolutions of training know no stream");
     at::Tensor x = start;
     const at::Tensor mean = mean_of(start, past);
     std::vector<at::Tensor> input{{}, mean, {}};

@@ -210,6 +210,15 @@ struct Crnn::State {
         return image;
     }
 
+    /// forward() from memory to memory.
+    template <typename Consistent>
+    void compute(std::span<const std::complex<float>> image, std::span<std::complex<float>> output,
+                 const WindowShape& shape, Past& past, const Consistent& data_step) {
+        const at::Tensor y =
+            forward(complex_tensor(image, shape).to(device), data_step, past).to(at::kCPU).contiguous();
+        std::memcpy(static_cast<void*>(output.data()), y.data_ptr(), output.size_bytes());
+    }
+
     /// Calls compute(t, shape) for what is computed together: a window, or each frame of a causal network.
     template <typename Compute>
     void in_parts(const WindowShape& shape, std::span<const std::complex<float>> output,
@@ -323,12 +332,8 @@ void Crnn::State::reconstruct(std::span<const std::complex<float>> image,
             std::memcpy(m.data_ptr(), values(mask).data(), values(mask).size_bytes());
             const at::Tensor k0 = complex_tensor(values(kspace), part).to(device);
             m = m.to(device);
-            const at::Tensor y = forward(
-                                     complex_tensor(values(image), part).to(device),
-                                     [&](const at::Tensor& x) { return consistent(x, k0, m); }, past)
-                                     .to(at::kCPU)
-                                     .contiguous();
-            std::memcpy(static_cast<void*>(values(output).data()), y.data_ptr(), values(output).size_bytes());
+            compute(values(image), values(output), part, past,
+                    [&](const at::Tensor& x) { return consistent(x, k0, m); });
         });
     });
 }
@@ -337,8 +342,8 @@ void Crnn::State::reconstruct(const SampledWindow& window, std::span<std::comple
                               const WindowShape& shape, Past& past) {
     check_shape(shape, layout.filters);
     check_window(window, output.size(), shape);
-    if (options.causal && !finite(window.start))
-        throw Error(Errc::format, "an image holds a value that is not finite");
+    if (options.causal && !(finite(window.start) && finite(window.maps)))
+        throw Error(Errc::format, "an image or a sensitivity holds a value that is not finite");
     in_parts(shape, output, [&](std::size_t t, const WindowShape& part) {
         const auto values = [&](auto all) { return all.subspan(t * part.pixels(), part.count()); };
         const std::span<const SampledFrame> frames =
@@ -360,11 +365,7 @@ void Crnn::State::reconstruct(const SampledWindow& window, std::span<std::comple
                          : samples.conjugate_gradients(x, at::full({1}, 1 / options.tau, x.options()), steps))
                         .contiguous());
             };
-            const at::Tensor y =
-                forward(complex_tensor(values(window.start), part).to(device), consistent, past)
-                    .to(at::kCPU)
-                    .contiguous();
-            std::memcpy(static_cast<void*>(values(output).data()), y.data_ptr(), values(output).size_bytes());
+            compute(values(window.start), values(output), part, past, consistent);
         });
     });
 }

@@ -96,7 +96,7 @@ at::Tensor SeriesConvolution::forward(const at::Tensor& x, std::vector<const flo
     std::vector<float*> frames;
     for (std::int64_t t = 0; t < x.size(0); ++t)
         frames.push_back(out.data_ptr<float>() + t * out.stride(0));
-    winograd3d::convolve(pool_, kernels_, {in.data(), frames.data(), &weights, shape_of(x), relu, false});
+    winograd3d::convolve(pool_, kernels_, {in.data(), frames.data(), weights, shape_of(x), relu, false});
     return out;
 }
 

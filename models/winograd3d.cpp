@@ -124,6 +124,18 @@ Weights Weights::transposed(std::span<const float> weights, int out, int in) {
     return result;
 }
 
+Convolution::Convolution(const float* const* from, float* const* to, const Weights& weights, const Shape& s,
+                         bool rectify, bool sum)
+    : in(from),
+      out(to),
+      kernels(weights.data()),
+      in_channels(weights.in()),
+      out_channels(weights.out()),
+      narrow(weights.narrow()),
+      shape(s),
+      relu(rectify),
+      add(sum) {}
+
 std::vector<const float*> inputs(const float* first, std::size_t frame_values, int frames, int reach,
                                  bool cycle) {
     std::vector<const float*> out;
@@ -151,14 +163,14 @@ std::size_t gradient_sums(int in, int out) {
 }
 
 void convolve(ThreadPool& pool, const Kernels& kernels, const Convolution& c) {
-    if (c.add && !c.weights->narrow())
+    if (c.add && !c.narrow)
         throw Error(Errc::failed, "a convolution can only be added to two channels");
     const std::vector<Strip> strips = strips_of(c.shape);
     std::vector<std::vector<float>> scratch(static_cast<std::size_t>(pool.threads()));
     pool.parallel_for(static_cast<int>(strips.size()), [&](int index, int worker) {
         const Strip& strip = strips[static_cast<std::size_t>(index)];
         std::vector<float>& mine = scratch[static_cast<std::size_t>(worker)];
-        mine.resize(convolution_scratch(c.weights->in(), c.weights->out()));
+        mine.resize(convolution_scratch(c.in_channels, c.out_channels));
         kernels.convolve(c, strip.y, strip.x, strip.tiles, mine.data());
     });
 }
@@ -169,16 +181,21 @@ void gradient(ThreadPool& pool, const Kernels& kernels, const Gradient& g, std::
         static_cast<std::size_t>(g.out_channels) * static_cast<std::size_t>(g.in_channels) * 27)
         throw Error(Errc::failed, "a gradient was given room for kernels of another size");
     const std::vector<Strip> strips = strips_of(g.shape);
-    const auto threads = static_cast<std::size_t>(pool.threads());
     const std::size_t sums = gradient_sums(g.in_channels, g.out_channels);
-    std::vector<std::vector<float>> scratch(threads);
-    std::vector<std::vector<float>> all(threads);
-    pool.parallel_for(static_cast<int>(strips.size()), [&](int index, int worker) {
-        const Strip& strip = strips[static_cast<std::size_t>(index)];
-        const auto w = static_cast<std::size_t>(worker);
-        scratch[w].resize(gradient_scratch(g.in_channels, g.out_channels));
-        all[w].resize(sums);
-        kernels.gradient(g, strip.y, strip.x, strip.tiles, scratch[w].data(), all[w].data());
+    // So many parts whatever the number of threads: float32 sums depend on their order.
+    const int parts = std::min(12, static_cast<int>(strips.size()));
+    std::vector<std::vector<float>> scratch(static_cast<std::size_t>(pool.threads()));
+    std::vector<std::vector<float>> all(static_cast<std::size_t>(parts));
+    pool.parallel_for(parts, [&](int part, int worker) {
+        std::vector<float>& mine = scratch[static_cast<std::size_t>(worker)];
+        mine.resize(gradient_scratch(g.in_channels, g.out_channels));
+        std::vector<float>& to = all[static_cast<std::size_t>(part)];
+        to.resize(sums);
+        const auto count = static_cast<int>(strips.size());
+        for (int i = count * part / parts; i < count * (part + 1) / parts; ++i) {
+            const Strip& strip = strips[static_cast<std::size_t>(i)];
+            kernels.gradient(g, strip.y, strip.x, strip.tiles, mine.data(), to.data());
+        }
     });
     std::vector<double> sum(sums);
     for (const std::vector<float>& part : all)

@@ -75,11 +75,16 @@ std::vector<const float*> inputs(const float* first, std::size_t frame_values, i
 /// What a strip's kernel is told; see convolve().
 struct Convolution {
     const float* const* in;
-    float* const* out; ///< a pointer a frame
-    const Weights* weights;
+    float* const* out;    ///< a pointer a frame
+    const float* kernels; ///< of Weights, like the next three
+    int in_channels, out_channels;
+    bool narrow;
     Shape shape;
     bool relu;
     bool add; ///< to what `out` holds: of narrow weights alone
+
+    Convolution(const float* const* from, float* const* to, const Weights& weights, const Shape& s,
+                bool rectify, bool sum);
 };
 struct Gradient {
     const float* const* in;
@@ -89,7 +94,7 @@ struct Gradient {
 };
 
 /// out = convolution, or its positive part with `relu`, or with `add` out += that. `in` is of inputs(). `out`
-/// has stored(weights.out()) channels a pixel; of narrow weights it has just their outputs.
+/// has stored(out_channels) channels a pixel; of narrow weights it has just their outputs.
 void convolve(ThreadPool& pool, const Kernels& kernels, const Convolution& convolution);
 
 /// Adds the gradient with respect to the kernels, [out][in][t][y][x], where `out` is the gradient with

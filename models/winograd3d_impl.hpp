@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Included once per instruction set, with MRI_WINOGRAD_LANES and MRI_WINOGRAD_TABLE defined. Nothing but
-// builtins is called: an inline function of the standard library compiled here could be the copy that the
-// linker keeps for the whole program.
+// Included once per instruction set, with MRI_WINOGRAD_LANES and MRI_WINOGRAD_TABLE defined. Nothing of the
+// standard library is called: an inline function of it compiled here could be the copy that the linker keeps
+// for the whole program.
 #include "winograd3d.hpp"
 
 #define MRI_INLINE inline __attribute__((always_inline))
@@ -183,7 +183,7 @@ MRI_INLINE void pixels_of(const float* from, std::ptrdiff_t step, Vec<L>* out) {
 template <int L, int Width>
 void transform_output(const Convolution& c, int t, int y, int x, int tiles, int padded, int first,
                       const float* from) {
-    const int channels = stored(c.weights->out());
+    const int channels = stored(c.out_channels);
     for (int i = 0; i < tiles; ++i)
         for (int lane = 0; lane < Width; lane += L) {
             Vec<L> out[tile * tile];
@@ -312,7 +312,7 @@ struct Ring {
 
 template <int L>
 void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratch) {
-    const int in = stored(c.weights->in()), padded = padded_tiles(tiles);
+    const int in = stored(c.in_channels), padded = padded_tiles(tiles);
     const std::ptrdiff_t slot = points * point_step(padded, in);
     float* patch = scratch;
     float* products = patch + patch_floats;
@@ -333,10 +333,10 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
                                                     : nullptr;
         };
         const float* from[3];
-        if (c.weights->narrow()) {
-            const int outputs = c.weights->out();
+        if (c.narrow) {
+            const int outputs = c.out_channels;
             for (int p = 0; p < points; ++p) {
-                const float* w = c.weights->data() + std::ptrdiff_t(p) * 3 * outputs * in;
+                const float* w = c.kernels + std::ptrdiff_t(p) * 3 * outputs * in;
                 for (int block = 0; block < padded / tile_step; ++block) {
                     at(p, block, from);
                     float* to =
@@ -349,9 +349,9 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
                          : narrow_output<L, 1>(c, t, y, x, tiles, padded, products);
             continue;
         }
-        const int channels = c.weights->in(), out = stored(c.weights->out()), width = out < group ? 8 : group;
+        const int channels = c.in_channels, out = stored(c.out_channels), width = out < group ? 8 : group;
         const std::ptrdiff_t per_group = std::ptrdiff_t(points) * 3 * channels * width;
-        const float* w = c.weights->data();
+        const float* w = c.kernels;
         for (int first = 0; first < out; first += group, w += per_group) {
             for (int p = 0; p < points; ++p)
                 for (int block = 0; block < padded / tile_step; ++block) {
@@ -372,7 +372,7 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
 }
 
 void convolve(const Convolution& c, int y, int x, int tiles, float* scratch) {
-    if (stored(c.weights->in()) % widest == 0)
+    if (stored(c.in_channels) % widest == 0)
         convolve_strip<widest>(c, y, x, tiles, scratch);
     else
         convolve_strip<8>(c, y, x, tiles, scratch);

@@ -82,7 +82,6 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
                         "cycle is for networks over windows, and '" + s.weights + "' holds a causal one");
         return network;
     }
-    bool explains(const GstCaps* caps) override { return is_kspace(caps); }
     bool frame_by_frame(const Cascade& network) const override { return network.options().causal; }
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void prepare(const Frames::Job& job) override;

@@ -10,7 +10,8 @@
  * gradient step takes the place of replaced samples and weights trained for it are needed. Weights are a
  * safetensors file or a
  * PyTorch state dict, such as the reference's published ones; iterations, filters and layers may be any.
- * Image and k-space are divided by one scale that is fixed by the first window of a series. `weights` may be
+ * Image and k-space are divided by one scale that is fixed by the first window of a series, until the gain
+ * changes by more than a quarter; a causal network then starts anew. `weights` may be
  * set while playing, see mriunet.
  *
  * With causal=true, or weights whose file says that they are of a causal network (`time` = `causal` in its
@@ -102,7 +103,6 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     bool frame_by_frame(const Crnn& network) const override { return network.causal(); }
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void new_series() override { scale_.reset(); }
-    bool explains(const GstCaps* caps) override { return is_kspace(caps); }
     bool starts_gridded(const KspaceInfo& kspace) const override {
         return kspace.trajectory == Trajectory::cartesian;
     }
@@ -116,6 +116,7 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     WindowSamples samples_; // where not
     StreamScale scale_;
     float factor_ = 1;                  // by which the window was divided
+    float remembered_factor_ = 1;       // of the frames that a causal network remembers
     std::vector<cfloat> images_, grid_; // [frame][y][x]
     std::vector<float> mask_;
     std::vector<cfloat> output_;
@@ -170,8 +171,10 @@ void MriCrnn::prepare(const Frames::Job& job) {
 void MriCrnn::compute(Crnn& network, std::span<float> output) {
     output_.resize(shape().count());
     const bool causal = network.causal();
-    if (causal && fresh())
+    // What is remembered is of the scale before, and the network has biases.
+    if (causal && (fresh() || factor_ != remembered_factor_))
         network.reset();
+    remembered_factor_ = factor_;
     if (on_grid_)
         causal ? network.stream(images_, grid_, mask_, output_, shape())
                : network.run(images_, grid_, mask_, output_, shape());

@@ -85,6 +85,13 @@ class NetworkElement : public Configured<Windowed, S> {
     /// Whether k-space frames of this kind begin as mrigrid makes each by itself; the others begin with a
     /// background, as mrirecon or mrigrid makes it.
     virtual bool starts_gridded(const KspaceInfo&) const { return false; }
+    /// Of an element that takes k-space (first in its template), what is wrong with other k-space gets a
+    /// sentence of set_caps().
+    bool explains(const GstCaps* caps) override {
+        const auto taken = adopt(gst_pad_get_pad_template_caps(this->sink_pad()));
+        const auto first = adopt(gst_caps_copy_nth(taken.get(), 0));
+        return is_kspace(first.get()) && is_kspace(caps);
+    }
     /// Checks an image of the right size on entry; throws.
     virtual void check_frame(GstBuffer*) {}
     /// New caps: what is kept along a series is forgotten.
@@ -318,6 +325,10 @@ void NetworkElement<Net, S>::stop() {
     in_caps_.reset();
     window_output_ = {};
     start_.reset();
+    start_seconds_ = last_start_ = 0;
+    frame_time_ = GST_CLOCK_TIME_NONE;
+    this->set_wait_before(0);
+    this->set_timing(GST_CLOCK_TIME_NONE, 0);
 }
 
 template <class Net, class S>
@@ -394,8 +405,10 @@ template <class Net, class S>
 GstFlowReturn NetworkElement<Net, S>::drain() {
     if (start_)
         if (const auto job = start_->drain())
-            if (const auto flow = begin(*job); flow != GST_FLOW_OK)
+            if (const auto flow = begin(*job); flow != GST_FLOW_OK) {
+                this->Windowed::flush(); // what follows is another series
                 return flow;
+            }
     return this->Windowed::drain();
 }
 

@@ -62,14 +62,19 @@ class MriCrnn : public testing::Test {
             out.emplace_back(v, 0.2F * v);
         return out;
     }
-    static GstPtr<GstBuffer> frame(int f, const KspaceInfo& info = kspace()) {
-        auto side = frame_of(samples(f), f);
+    static std::vector<cfloat> times(std::vector<cfloat> values, float gain) {
+        for (cfloat& v : values)
+            v *= gain;
+        return values;
+    }
+    static GstPtr<GstBuffer> frame(int f, const KspaceInfo& info = kspace(), float gain = 1) {
+        auto side = frame_of(times(samples(f), gain), f);
         auto trajectory = std::make_shared<TrajectoryData>();
         trajectory->readouts = 4;
         trajectory->samples = width;
         trajectory->kxy = positions(f);
         add_trajectory(side.get(), trajectory);
-        auto buffer = frame_of(pixels(f), f);
+        auto buffer = frame_of(times(pixels(f), gain), f);
         add_side(buffer.get(), Role::kspace, side.get(), info.to_caps().get());
         return buffer;
     }
@@ -169,20 +174,25 @@ TEST_F(MriCrnn, TakesSpokesOfSeveralCoils) {
 /// twice, one thread.
 TEST_F(MriCrnn, KspaceBeginsAsBehindTheReconstruction) {
     struct Case {
-        std::string simulation, front;
+        std::string simulation, front, more = "";
     };
-    for (const auto& [simulation, front] :
+    for (const auto& [simulation, front, more] :
          {Case{"trajectory=cartesian acceleration=4", "mrigrid combine=none attach-kspace=true"},
           Case{"trajectory=cartesian acceleration=4 coils=4",
                "mrigrid combine=adaptive attach-kspace=true attach-sensitivities=true"},
           Case{"spokes=7", "mrirecon window=4 attach-kspace=true"},
-          Case{"spokes=7 coils=4", "mrirecon window=4 attach-kspace=true attach-sensitivities=true"}}) {
-        SCOPED_TRACE(simulation);
+          Case{"spokes=7 coils=4", "mrirecon window=4 attach-kspace=true attach-sensitivities=true"},
+          Case{"trajectory=cartesian acceleration=4", "mrigrid combine=none attach-kspace=true",
+               "causal=true "},
+          Case{"spokes=7 coils=4",
+               "mrigrid background=20 combine=adaptive attach-kspace=true attach-sensitivities=true",
+               "causal=true "}}) {
+        SCOPED_TRACE(simulation + " " + more);
         const auto run = [&](const std::string& between) {
             std::vector<std::vector<cfloat>> images, starts;
             const RunResult result = run_pipeline(
                 "mriphantomsrc num-buffers=6 width=32 height=32 ! mrisim snr=30 seed=2 " + simulation +
-                    " ! mriframer ! " + between + line("attach-input=true") + " ! appsink name=out",
+                    " ! mriframer ! " + between + line(more + "attach-input=true") + " ! appsink name=out",
                 60, [&](const std::string&, GstSample* sample) {
                     GstBuffer* buffer = gst_sample_get_buffer(sample);
                     EXPECT_TRUE(side_of(buffer, Role::truth));
@@ -252,16 +262,16 @@ class CausalMriCrnn : public MriCrnn {
     }
     /// What the library makes of these frames, one after the other; `scale` is of the series so far.
     std::vector<std::vector<cfloat>> streamed(const std::vector<int>& frames, StreamScale& scale,
-                                              const CrnnOptions& options = {}) const {
+                                              const CrnnOptions& options = {}, float gain = 1) const {
         auto network = Crnn::load(causal_, options, {"cpu", Precision::float32, 1});
         std::vector<std::vector<cfloat>> out;
         const std::size_t count = static_cast<std::size_t>(width) * height;
         for (const int f : frames) {
-            std::vector<cfloat> input = pixels(f), grid(count);
+            std::vector<cfloat> input = times(pixels(f), gain), grid(count);
             std::vector<float> magnitude, mask(count);
             for (const cfloat value : input)
                 magnitude.push_back(std::abs(value));
-            place_on_grid(samples(f), positions(f), width, height, grid, mask);
+            place_on_grid(times(samples(f), gain), positions(f), width, height, grid, mask);
             const float factor = scale.update(magnitude, 1);
             for (std::vector<cfloat>* values : {&input, &grid})
                 for (cfloat& value : *values)
@@ -315,7 +325,7 @@ TEST_F(CausalMriCrnn, GivesEachFrameAtOnce) {
     }
 }
 
-TEST_F(CausalMriCrnn, BeginsAnewWithASeriesAfterAGapAndAfterAFlush) {
+TEST_F(CausalMriCrnn, BeginsAnewWithASeriesAfterAGapAFlushAndWithAnotherGain) {
     auto h = harness(causal_line());
     gst_harness_set_src_caps(h.get(), image().to_caps().release());
     StreamScale scale;
@@ -340,6 +350,10 @@ TEST_F(CausalMriCrnn, BeginsAnewWithASeriesAfterAGapAndAfterAFlush) {
     gst_harness_push_event(h.get(), gst_event_new_segment(&segment));
     push_frames(h, {2, 3});
     expect_series(h, streamed({2, 3}, other));
+
+    for (const int f : {0, 1}) // another gain: what is remembered is of the old one
+        ASSERT_EQ(gst_harness_push(h.get(), frame(f, kspace(), 4).release()), GST_FLOW_OK);
+    expect_series(h, streamed({0, 1}, other, {}, 4));
 }
 
 TEST_F(CausalMriCrnn, DoesNotTakeAWindowedNetworksPlace) {

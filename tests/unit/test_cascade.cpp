@@ -303,7 +303,7 @@ TEST(Cascade, ACausalStreamIsTheSeriesAtOnce) {
     EXPECT_THROW(windows.stream(scene.window(views), output, scene.shape), Error);
 }
 
-/// A cascade whose convolutions are LibTorch's, as on a processor without AVX-512. Gridding is not touched:
+/// A cascade whose convolutions are LibTorch's, as on a processor without AVX2. Gridding is not touched:
 /// it is planned by the first window.
 Cascade torch_cascade(const TensorFile& file, Precision precision) {
     const simd::Isa best = simd::selected();
@@ -360,6 +360,10 @@ TEST(Cascade, ACycleHasNoFirstFrame) {
     EXPECT_GT(difference(torch_cascade(file, Precision::float32), false), 0.01);
     // The mean over time is summed in another order.
     EXPECT_LT(difference(torch_cascade(file, Precision::float32), true), 1e-5);
+    if (winograd3d::kernels()) {
+        EXPECT_GT(difference({file, "test", {"cpu", Precision::float32, 2}}, false), 0.01);
+        EXPECT_LT(difference({file, "test", {"cpu", Precision::float32, 2}}, true), 1e-5);
+    }
     if (convolution3d::kernels()) {
         EXPECT_GT(difference({file, "test", {"cpu", Precision::bfloat16, 2}}, false), 0.01);
         // A rounding of the mean can turn one of bfloat16, 4e-3 of a value of order 1, here and there.

@@ -76,7 +76,7 @@ void fill(Trainer& trainer, int training = 6, int validation = 2) {
 }
 
 TEST_F(TrainerTest, LearnsASmallProblem) {
-    for (const Loss loss : {Loss::mse, Loss::l1, Loss::ssim}) {
+    for (const Loss loss : {Loss::mse, Loss::l1, Loss::psnr, Loss::ssim}) {
         TrainOptions o = tiny("learn");
         o.loss = loss;
         o.steps = 150;

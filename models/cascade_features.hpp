@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Where the features of a cascade lie. Only for sources of this folder.
+#pragma once
+
+#include "cascade.hpp"
+#include "plugins/common/sizes.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace mri {
+
+/// The inputs of all convolutions, of windows and of a stream. `Ring` holds the last frames of a series: it
+/// has grow(slots, first, last), which makes room and keeps the frames first, ..., last.
+template <typename Ring>
+class CascadeFeatures {
+  public:
+    explicit CascadeFeatures(const CascadeOptions& options) : options_(options) {}
+
+    /// As CascadeLayers::prepare(). A pixel takes at most `bytes`; make(first, slots) makes the ring of a
+    /// block's first layer or of another one.
+    template <typename Make>
+    void prepare(bool stream, const WindowShape& shape, std::int64_t before, std::size_t bytes,
+                 const Make& make) {
+        // A window's features are not needed after the next layer: two rings take turns.
+        const int rings = stream ? options_.blocks * options_.layers : std::min(3, options_.layers);
+        const int past = stream ? 2 : 0, slots = shape.frames + past;
+        constexpr std::size_t most_bytes = std::size_t{1} << 33;
+        checked_product(
+            {static_cast<std::size_t>(rings), static_cast<std::size_t>(slots), shape.pixels(), bytes},
+            most_bytes, "what a cascade keeps of frames");
+        stream_ = stream;
+        Kept& k = kept();
+        if (k.rings.empty() || k.shape.height != shape.height || k.shape.width != shape.width) {
+            k = {};
+            std::vector<Ring> made;
+            for (int i = 0; i < rings; ++i)
+                made.push_back(make(i % (stream ? options_.layers : rings) == 0, slots));
+            k.rings = std::move(made);
+        }
+        for (Ring& ring : k.rings)
+            ring.grow(slots, std::max<std::int64_t>(0, before - past), before - 1);
+        k.shape = shape;
+        k.before = before;
+    }
+
+    Ring& input(int block, int layer) {
+        const int index = stream_ ? block * options_.layers + layer : (layer == 0 ? 0 : 1 + (layer - 1) % 2);
+        return kept().rings[static_cast<std::size_t>(index)];
+    }
+    bool stream() const noexcept { return stream_; }
+    const WindowShape& shape() const { return kept_[stream_ ? 1 : 0].shape; }
+    std::int64_t before() const { return kept_[stream_ ? 1 : 0].before; }
+
+  private:
+    struct Kept {
+        WindowShape shape;
+        std::int64_t before = 0;
+        std::vector<Ring> rings; ///< of each convolution, or shared by those of all blocks
+    };
+    Kept& kept() { return kept_[stream_ ? 1 : 0]; }
+
+    CascadeOptions options_;
+    std::array<Kept, 2> kept_;
+    bool stream_ = false; ///< which of them is in use
+};
+
+} // namespace mri
