@@ -100,7 +100,7 @@ class Float32Layers : public CascadeLayers {
             for (int t = 0; t < frames; ++t)
                 out.push_back(last ? arrays::floats(images + static_cast<std::size_t>(t) * shape.pixels())
                                    : features_.input(block, layer + 1).frame(before + t));
-            winograd3d::convolve(pool, kernels_,
+            winograd3d::convolve(pool, scratch_, kernels_,
                                  {in.data(),
                                   out.data(),
                                   weights_[static_cast<std::size_t>(block * options_.layers + layer)],
@@ -115,6 +115,7 @@ class Float32Layers : public CascadeLayers {
     const winograd3d::Kernels& kernels_;
     std::vector<Weights> weights_; ///< [block][layer]
     CascadeFeatures<Ring> features_;
+    winograd3d::Scratch scratch_;
 };
 
 } // namespace

@@ -67,7 +67,7 @@ struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution
         g = g.contiguous();
         at::Tensor to_weight = at::zeros(w.sizes(), w.options());
         const std::vector<const float*> inputs = frames_of(x, reach, cycle);
-        winograd3d::gradient(owner.pool_, owner.kernels_,
+        winograd3d::gradient(owner.pool_, owner.scratch_, owner.kernels_,
                              {inputs.data(), g.const_data_ptr<float>(), in, out, shape_of(x)},
                              {to_weight.data_ptr<float>(), static_cast<std::size_t>(to_weight.numel())});
         at::Tensor to_input;
@@ -96,7 +96,8 @@ at::Tensor SeriesConvolution::forward(const at::Tensor& x, std::vector<const flo
     std::vector<float*> frames;
     for (std::int64_t t = 0; t < x.size(0); ++t)
         frames.push_back(out.data_ptr<float>() + t * out.stride(0));
-    winograd3d::convolve(pool_, kernels_, {in.data(), frames.data(), weights, shape_of(x), relu, false});
+    winograd3d::convolve(pool_, scratch_, kernels_,
+                         {in.data(), frames.data(), weights, shape_of(x), relu, false});
     return out;
 }
 

@@ -34,6 +34,7 @@ class SeriesConvolution {
 
     const winograd3d::Kernels& kernels_;
     ThreadPool pool_;
+    winograd3d::Scratch scratch_;
 };
 
 } // namespace mri

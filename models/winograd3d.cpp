@@ -162,20 +162,21 @@ std::size_t gradient_sums(int in, int out) {
     return std::size_t{points} * 3 * static_cast<std::size_t>(kept);
 }
 
-void convolve(ThreadPool& pool, const Kernels& kernels, const Convolution& c) {
+void convolve(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Convolution& c) {
     if (c.add && !c.narrow)
         throw Error(Errc::failed, "a convolution can only be added to two channels");
     const std::vector<Strip> strips = strips_of(c.shape);
-    std::vector<std::vector<float>> scratch(static_cast<std::size_t>(pool.threads()));
+    scratch.resize(static_cast<std::size_t>(pool.threads()));
     pool.parallel_for(static_cast<int>(strips.size()), [&](int index, int worker) {
         const Strip& strip = strips[static_cast<std::size_t>(index)];
         std::vector<float>& mine = scratch[static_cast<std::size_t>(worker)];
-        mine.resize(convolution_scratch(c.in_channels, c.out_channels));
+        mine.resize(std::max(mine.size(), convolution_scratch(c.in_channels, c.out_channels)));
         kernels.convolve(c, strip.y, strip.x, strip.tiles, mine.data());
     });
 }
 
-void gradient(ThreadPool& pool, const Kernels& kernels, const Gradient& g, std::span<float> result) {
+void gradient(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Gradient& g,
+              std::span<float> result) {
     check(g.in_channels, g.out_channels);
     if (result.size() !=
         static_cast<std::size_t>(g.out_channels) * static_cast<std::size_t>(g.in_channels) * 27)
@@ -184,11 +185,11 @@ void gradient(ThreadPool& pool, const Kernels& kernels, const Gradient& g, std::
     const std::size_t sums = gradient_sums(g.in_channels, g.out_channels);
     // So many parts whatever the number of threads: float32 sums depend on their order.
     const int parts = std::min(12, static_cast<int>(strips.size()));
-    std::vector<std::vector<float>> scratch(static_cast<std::size_t>(pool.threads()));
+    scratch.resize(static_cast<std::size_t>(pool.threads()));
     std::vector<std::vector<float>> all(static_cast<std::size_t>(parts));
     pool.parallel_for(parts, [&](int part, int worker) {
         std::vector<float>& mine = scratch[static_cast<std::size_t>(worker)];
-        mine.resize(gradient_scratch(g.in_channels, g.out_channels));
+        mine.resize(std::max(mine.size(), gradient_scratch(g.in_channels, g.out_channels)));
         std::vector<float>& to = all[static_cast<std::size_t>(part)];
         to.resize(sums);
         const auto count = static_cast<int>(strips.size());

@@ -93,13 +93,17 @@ struct Gradient {
     Shape shape;
 };
 
+/// Memory that calls work in, of each thread of a pool: kept from call to call.
+using Scratch = std::vector<std::vector<float>>;
+
 /// out = convolution, or its positive part with `relu`, or with `add` out += that. `in` is of inputs(). `out`
 /// has stored(out_channels) channels a pixel; of narrow weights it has just their outputs.
-void convolve(ThreadPool& pool, const Kernels& kernels, const Convolution& convolution);
+void convolve(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Convolution& convolution);
 
 /// Adds the gradient with respect to the kernels, [out][in][t][y][x], where `out` is the gradient with
 /// respect to the convolution's result.
-void gradient(ThreadPool& pool, const Kernels& kernels, const Gradient& gradient, std::span<float> result);
+void gradient(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Gradient& gradient,
+              std::span<float> result);
 
 #ifdef MRI_HAVE_X86
 extern const Kernels kernels_avx2;

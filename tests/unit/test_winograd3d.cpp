@@ -122,6 +122,8 @@ double tolerance(double largest) {
 
 class Winograd3d : public ::testing::Test {
   protected:
+    Scratch scratch; // of all calls, as in use
+
     void SetUp() override {
         if (all_kernels().empty())
             GTEST_SKIP() << "this processor has neither AVX2 nor AVX-512";
@@ -149,7 +151,7 @@ TEST_F(Winograd3d, ConvolutionsAreTheDirectSums) {
                     // Whatever was there before does not count.
                     std::vector<float>& out = results.emplace_back(
                         static_cast<std::size_t>(c.shape.frames) * p.frame * kept, 1e30F);
-                    convolve(pool, *k,
+                    convolve(pool, scratch, *k,
                              {frames.data(), frames_of(out, p, kept).data(), weights, c.shape, relu, false});
                 }
                 EXPECT_EQ(results[0], results[1]) << "the number of threads counts";
@@ -173,9 +175,11 @@ TEST_F(Winograd3d, FewOutputsAreAddedWhereAskedFor) {
     ThreadPool pool(1);
     for (const Kernels* k : all_kernels()) {
         std::vector<float> out(static_cast<std::size_t>(p.c.shape.frames) * p.frame * 2), added;
-        convolve(pool, *k, {frames.data(), frames_of(out, p, 2).data(), weights, p.c.shape, false, false});
+        convolve(pool, scratch, *k,
+                 {frames.data(), frames_of(out, p, 2).data(), weights, p.c.shape, false, false});
         added.assign(out.size(), 2.0F);
-        convolve(pool, *k, {frames.data(), frames_of(added, p, 2).data(), weights, p.c.shape, false, true});
+        convolve(pool, scratch, *k,
+                 {frames.data(), frames_of(added, p, 2).data(), weights, p.c.shape, false, true});
         for (std::size_t i = 0; i < out.size(); ++i)
             ASSERT_EQ(added[i], 2.0F + out[i]);
     }
@@ -184,7 +188,7 @@ TEST_F(Winograd3d, FewOutputsAreAddedWhereAskedFor) {
     std::vector<float> out(wide.out.size());
     const auto wide_frames = wide.frames_in();
     EXPECT_THROW(
-        convolve(pool, *all_kernels().front(),
+        convolve(pool, scratch, *all_kernels().front(),
                  {wide_frames.data(), frames_of(out, wide, 16).data(), many, wide.c.shape, false, true}),
         Error);
 }
@@ -205,7 +209,7 @@ TEST_F(Winograd3d, TransposedKernelsGiveTheGradientOfTheInput) {
         ThreadPool pool(2);
         for (const Kernels* k : all_kernels()) {
             std::vector<float> out(static_cast<std::size_t>(c.shape.frames) * p.frame * kept, 1e30F);
-            convolve(pool, *k,
+            convolve(pool, scratch, *k,
                      {frames.data(), frames_of(out, p, kept).data(), weights, c.shape, false, false});
             for (std::size_t i = 0; i < out.size(); ++i)
                 ASSERT_NEAR(out[i], sum[i / kept * static_cast<std::size_t>(stored(c.in)) + i % kept], most)
@@ -230,7 +234,7 @@ TEST_F(Winograd3d, GradientsOfTheKernelsAreTheDirectSums) {
             for (const int threads : {1, 3}) {
                 ThreadPool pool(threads);
                 std::vector<float>& out = results.emplace_back(p.weights.size(), 1.0F); // it is added to
-                gradient(pool, *k, {frames.data(), p.out.data(), c.in, c.out, c.shape}, out);
+                gradient(pool, scratch, *k, {frames.data(), p.out.data(), c.in, c.out, c.shape}, out);
                 for (std::size_t i = 0; i < out.size(); ++i)
                     ASSERT_NEAR(out[i], 1 + sum[i], most) << k->name << " " << c.in << " to " << c.out;
             }
@@ -248,7 +252,8 @@ TEST_F(Winograd3d, WhatIsNotANumberIsSeen) {
     ThreadPool pool(1);
     for (const Kernels* k : all_kernels()) {
         std::vector<float> out(p.out.size());
-        convolve(pool, *k, {frames.data(), frames_of(out, p, group).data(), weights, c.shape, true, false});
+        convolve(pool, scratch, *k,
+                 {frames.data(), frames_of(out, p, group).data(), weights, c.shape, true, false});
         EXPECT_TRUE(std::isnan(out[p.at(0, 3, 3, 0, c.out)])) << "the rectifier hides it";
     }
 }
