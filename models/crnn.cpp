@@ -267,6 +267,7 @@ struct Crnn::State {
     std::shared_ptr<WindowOperator> data; // of samples that are on no grid
     Past stream_past;
     std::pair<int, int> stream_size{0, 0};
+    std::vector<WindowOperator::Residual> residuals; // of the last frames
 };
 
 Crnn Crnn::load(const std::string& path, const CrnnOptions& options, const RunOptions& run) {
@@ -296,6 +297,10 @@ int Crnn::filters() const {
     return static_cast<int>(state_->layout.filters);
 }
 
+const std::vector<WindowOperator::Residual>& Crnn::residuals() const {
+    return state_->residuals;
+}
+
 int Crnn::iterations() const {
     return state_->options.iterations;
 }
@@ -323,6 +328,7 @@ void Crnn::State::reconstruct(std::span<const std::complex<float>> image,
                                       std::to_string(shape.height) + " x " + std::to_string(shape.width));
     if (options.causal && !(finite(image) && finite(kspace)))
         throw Error(Errc::format, "an image or its k-space holds a value that is not finite");
+    residuals.clear();
     in_parts(shape, output, [&](std::size_t t, const WindowShape& part) {
         const auto values = [&](auto all) { return all.subspan(t * part.pixels(), part.count()); };
         torch_call("the network", [&] {
@@ -334,6 +340,18 @@ void Crnn::State::reconstruct(std::span<const std::complex<float>> image,
             m = m.to(device);
             compute(values(image), values(output), part, past,
                     [&](const at::Tensor& x) { return consistent(x, k0, m); });
+            const at::Tensor k = at::fft_fft2(complex_tensor(values(output), part).to(device), std::nullopt,
+                                              {-2, -1}, "ortho");
+            const auto of_frames = [](const at::Tensor& v) {
+                return v.to(at::kDouble).sum({1, 2}).to(at::kCPU).contiguous();
+            };
+            const at::Tensor rest = of_frames(at::abs((k - k0) * m).square());
+            const at::Tensor power = of_frames(at::abs(k0 * m).square()), count = of_frames(m);
+            for (std::int64_t f = 0; f < part.frames; ++f) {
+                const double r = rest.const_data_ptr<double>()[f], p = power.const_data_ptr<double>()[f],
+                             n = count.const_data_ptr<double>()[f];
+                residuals.push_back({p > 0 ? std::sqrt(r / p) : 0.0, n > 0 ? std::sqrt(r / n) : 0.0});
+            }
         });
     });
 }
@@ -344,6 +362,7 @@ void Crnn::State::reconstruct(const SampledWindow& window, std::span<std::comple
     check_window(window, output.size(), shape);
     if (options.causal && !(finite(window.start) && finite(window.maps)))
         throw Error(Errc::format, "an image or a sensitivity holds a value that is not finite");
+    residuals.clear();
     in_parts(shape, output, [&](std::size_t t, const WindowShape& part) {
         const auto values = [&](auto all) { return all.subspan(t * part.pixels(), part.count()); };
         const std::span<const SampledFrame> frames =
@@ -366,6 +385,10 @@ void Crnn::State::reconstruct(const SampledWindow& window, std::span<std::comple
                         .contiguous());
             };
             compute(values(window.start), values(output), part, past, consistent);
+            std::vector<cfloat> normal(part.count());
+            data->normal(values(output), normal);
+            const auto of_frames = data->residual(values(output), normal);
+            residuals.insert(residuals.end(), of_frames.begin(), of_frames.end());
         });
     });
 }

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "network.hpp"
+#include "plugins/gridding/window_operator.hpp"
 #include "sampled_window.hpp"
 
 #include <complex>
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace mri {
 
@@ -84,6 +86,9 @@ class Crnn {
     void stream(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
                 std::span<const float> mask, std::span<std::complex<float>> output, const WindowShape& shape);
     void stream(const SampledWindow& frames, std::span<std::complex<float>> output, const WindowShape& shape);
+    /// Of each frame of the last run() or stream(), how far its image is from its samples: of those on a
+    /// grid, as of the others, but that all weigh alike and `rms` is of the grid's coefficients.
+    const std::vector<WindowOperator::Residual>& residuals() const;
     /// The next frame of stream() is the first.
     void reset();
 

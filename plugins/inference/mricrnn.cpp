@@ -25,6 +25,9 @@
  * others as mrirecon does, in windows like the network's, or of a causal network as mrigrid background=20
  * combine=adaptive.
  *
+ * Each image says how far it is from its samples (a consistency meta, as mricascade's): next to nothing of
+ * hard data consistency on a grid, and with `noise` in units of what the noise leaves.
+ *
  * Latency: a frame waits at worst for the `window` - 1 others of its window (causal: for none), plus the time
  * of a window as measured when the caps come; of k-space see mricascade. Caps: application/x-mri-kspace,
  * alignment=frame, or application/x-mri-image, C64LE with one channel, in; application/x-mri-image, C64LE
@@ -63,6 +66,7 @@ struct CrnnSettings : NetworkSettings {
     int iterations = 0;
     double tau = -1;
     bool causal = false;
+    double noise = 0;
 };
 
 #define MRI_CRNN_CAPS                                                                                        \
@@ -90,6 +94,8 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
                "Weight of the measured data against the network's, (k + tau k0) / (1 + tau); inf: measured "
                "data alone; -1: the preset's",
                -1, std::numeric_limits<double>::infinity(), &S::tau);
+        p.real("noise", "Standard deviation of the noise in a sample's real and imaginary part; 0: not known",
+               0, 1e30, &S::noise);
         p.boolean("causal",
                   "Frame by frame, each from itself and those before it; false: as the weights file says",
                   &S::causal);
@@ -108,6 +114,15 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     }
     void prepare(const Frames::Job& job) override;
     void compute(Crnn& network, std::span<float> output) override;
+    void finish_frame(GstBuffer* buffer, std::size_t frame) override {
+        const WindowOperator::Residual& r = residuals_.at(frame);
+        // A sample is sqrt(W H) of a coefficient on the grid; noise of that deviation in both parts leaves
+        // sqrt(2) of it in the magnitude of a sample's rest.
+        const double sample = on_grid_ ? std::sqrt(static_cast<double>(shape().pixels())) : 1.0;
+        add_consistency(buffer, {r.relative, s().noise > 0 ? r.rms * static_cast<double>(factor_) * sample /
+                                                                 (std::sqrt(2.0) * s().noise)
+                                                           : 0.0});
+    }
 
   private:
     void measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) const;
@@ -120,6 +135,7 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     std::vector<cfloat> images_, grid_; // [frame][y][x]
     std::vector<float> mask_;
     std::vector<cfloat> output_;
+    std::vector<WindowOperator::Residual> residuals_;
 };
 
 void MriCrnn::measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) const {
@@ -182,6 +198,7 @@ void MriCrnn::compute(Crnn& network, std::span<float> output) {
         causal ? network.stream(samples_.window(1, factor_), output_, shape())
                : network.run(samples_.window(1, factor_), output_, shape());
     samples_.clear();
+    residuals_ = network.residuals();
     for (std::size_t i = 0; i < output_.size(); ++i) {
         output[2 * i] = output_[i].real() * factor_;
         output[2 * i + 1] = output_[i].imag() * factor_;

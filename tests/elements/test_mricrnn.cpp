@@ -6,6 +6,8 @@
 
 #include <complex>
 #include <limits>
+#include <numbers>
+#include <tuple>
 
 using namespace mri;
 using namespace mri::test;
@@ -79,12 +81,33 @@ class MriCrnn : public testing::Test {
         return buffer;
     }
 
+    /// Sums of |s(k) - y|^2 and |y|^2 over the samples of a frame, by the definition of s(k), and their
+    /// number.
+    static std::tuple<double, double, double> distance(const std::vector<cfloat>& pixels, int frame) {
+        const auto y = samples(frame);
+        const auto k = positions(frame);
+        double rest = 0, power = 0;
+        for (std::size_t i = 0; i < y.size(); ++i) {
+            std::complex<double> sum;
+            for (int r = 0; r < height; ++r)
+                for (int x = 0; x < width; ++x) {
+                    const double turns = static_cast<double>(k[2 * i]) * (x - width / 2) / width +
+                                         static_cast<double>(k[2 * i + 1]) * (r - height / 2) / height;
+                    sum += std::complex<double>(pixels[static_cast<std::size_t>(r * width + x)]) *
+                           std::polar(1.0, -2 * std::numbers::pi * turns);
+                }
+            rest += std::norm(sum - std::complex<double>(y[i]));
+            power += std::norm(std::complex<double>(y[i]));
+        }
+        return {rest, power, static_cast<double>(y.size())};
+    }
+
     TempDir folder_;
     std::string weights_ = folder_.path("small.safetensors");
 };
 
 TEST_F(MriCrnn, ComputesWhatTheLibraryDoes) {
-    auto h = harness(line("iterations=3 tau=0.5"));
+    auto h = harness(line("iterations=3 tau=0.5 noise=0.5"));
     gst_harness_set_src_caps(h.get(), image().to_caps().release());
     EXPECT_GT(gst_harness_query_latency(h.get()), 3 * frame_time);
     std::vector<cfloat> input;
@@ -117,6 +140,29 @@ TEST_F(MriCrnn, ComputesWhatTheLibraryDoes) {
         const auto values = values_of<cfloat>(buffer.get());
         for (std::size_t i = 0; i < count; ++i) // the same arithmetic twice, one thread
             ASSERT_EQ(values[i], expected[static_cast<std::size_t>(f) * count + i] * scale);
+
+        const auto [rest, power, number] = distance(values, f);
+        const auto consistency = consistency_of(buffer.get());
+        ASSERT_TRUE(consistency);
+        EXPECT_GT(rest, 1e-3 * power) << "nothing is left: no test at all";
+        // float32 sums of 120 pixels
+        EXPECT_NEAR(consistency->residual, std::sqrt(rest / power), 1e-4 * std::sqrt(rest / power));
+        EXPECT_NEAR(consistency->noise_ratio, std::sqrt(rest / number) / (std::sqrt(2.0) * 0.5), 1e-3);
+    }
+}
+
+TEST_F(MriCrnn, HardConsistencyLeavesNothing) {
+    auto h = harness(line("iterations=2"));
+    gst_harness_set_src_caps(h.get(), image().to_caps().release());
+    for (int f = 0; f < 4; ++f)
+        ASSERT_EQ(gst_harness_push(h.get(), frame(f).release()), GST_FLOW_OK);
+    for (int f = 0; f < 4; ++f) {
+        const auto buffer = adopt(gst_harness_try_pull(h.get()));
+        ASSERT_TRUE(buffer);
+        const auto consistency = consistency_of(buffer.get());
+        ASSERT_TRUE(consistency);
+        EXPECT_LT(consistency->residual, 1e-5); // a transform there and back in float32
+        EXPECT_EQ(consistency->noise_ratio, 0.0) << "the noise is not known";
     }
 }
 
