@@ -50,7 +50,6 @@ class CascadeFeatures {
         const int index = stream_ ? block * options_.layers + layer : (layer == 0 ? 0 : 1 + (layer - 1) % 2);
         return kept().rings[static_cast<std::size_t>(index)];
     }
-    bool stream() const noexcept { return stream_; }
     const WindowShape& shape() const { return kept_[stream_ ? 1 : 0].shape; }
     std::int64_t before() const { return kept_[stream_ ? 1 : 0].before; }
 

@@ -15,7 +15,7 @@ namespace {
 
 using winograd3d::Weights;
 
-constexpr int input_channels = 6;
+constexpr int complex_channels = 2, input_channels = 6;
 
 /// Frames of features, [y][x][channel]: a ring.
 class Ring {
@@ -49,7 +49,7 @@ class Float32Layers : public CascadeLayers {
                     file.tensors
                         .at("blocks." + std::to_string(block) + ".conv." + std::to_string(layer) + ".weight")
                         .values,
-                    layer + 1 == options.layers ? 2 : options.filters,
+                    layer + 1 == options.layers ? complex_channels : options.filters,
                     layer == 0 ? input_channels : options.filters);
     }
 
@@ -88,14 +88,10 @@ class Float32Layers : public CascadeLayers {
         const int frames = shape.frames, reach = options_.causal ? 0 : 1;
         for (int layer = 0; layer < options_.layers; ++layer) {
             const bool last = layer + 1 == options_.layers;
-            std::vector<const float*> in;
-            for (int i = 0; i < frames + 2; ++i) {
-                std::int64_t t = i + reach - 2;
-                if (cycle)
-                    t = (t + 2 * frames) % frames;
-                const bool known = before + t >= 0 && t < frames;
-                in.push_back(known ? features_.input(block, layer).frame(before + t) : nullptr);
-            }
+            const std::vector<const float*> in =
+                winograd3d::inputs(frames, before, reach, cycle, [&](int t) -> const float* {
+                    return features_.input(block, layer).frame(before + t);
+                });
             std::vector<float*> out;
             for (int t = 0; t < frames; ++t)
                 out.push_back(last ? arrays::floats(images + static_cast<std::size_t>(t) * shape.pixels())
@@ -123,7 +119,8 @@ class Float32Layers : public CascadeLayers {
 std::unique_ptr<CascadeLayers> CascadeLayers::float32(const CascadeOptions& options, const TensorFile& file) {
     const winograd3d::Kernels* kernels = winograd3d::kernels();
     // The last layer is added to the images where it is narrow: from more than eight channels.
-    if (!kernels || options.filters <= 8 || options.filters > winograd3d::most_channels)
+    if (!kernels || !winograd3d::is_narrow(options.filters, complex_channels) ||
+        options.filters > winograd3d::most_channels)
         return nullptr;
     return std::make_unique<Float32Layers>(options, file, *kernels);
 }

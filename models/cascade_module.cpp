@@ -61,20 +61,24 @@ at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, Pa
     const at::Tensor& parameter =
         parameters().at(name_of(block, "conv." + std::to_string(layer) + ".weight"));
     const bool relu = layer + 1 < options_.layers;
-    at::Tensor before;
-    if (past) {
-        past->inputs.resize(static_cast<std::size_t>(options_.blocks * options_.layers));
-        at::Tensor& kept = past->inputs[static_cast<std::size_t>(block * options_.layers + layer)];
-        before = kept.defined() ? kept : at::zeros({2, f.size(1), f.size(2), f.size(3)}, f.options());
-        kept = at::cat({before, f}).narrow(0, f.size(0), 2).clone();
-    }
     if (own_)
         return (*own_)(f, parameter, {.reach = options_.causal ? 0 : 1, .cycle = cycle}, relu);
     at::Tensor in = f;
     if (cycle)
         in = at::cat({f.narrow(0, f.size(0) - 1, 1), f, f.narrow(0, 0, 1)});
-    else if (options_.causal)
-        in = at::cat({past ? before : at::zeros({2, f.size(1), f.size(2), f.size(3)}, f.options()), f});
+    if (options_.causal) {
+        at::Tensor before;
+        if (past) {
+            past->inputs.resize(static_cast<std::size_t>(options_.blocks * options_.layers));
+            before = past->inputs[static_cast<std::size_t>(block * options_.layers + layer)];
+        }
+        if (!before.defined())
+            before = at::zeros({2, f.size(1), f.size(2), f.size(3)}, f.options());
+        in = at::cat({before, f});
+        if (past)
+            past->inputs[static_cast<std::size_t>(block * options_.layers + layer)] =
+                in.narrow(0, f.size(0), 2).clone();
+    }
     // [T, H, W, C] in memory is [1, C, T, H, W] with the channels innermost.
     in = in.permute({3, 0, 1, 2}).unsqueeze(0);
     const std::int64_t padding = cycle || options_.causal ? 0 : 1;

@@ -210,13 +210,14 @@ struct Crnn::State {
         return image;
     }
 
-    /// forward() from memory to memory.
+    /// forward() from memory to memory; returns the images where they were computed.
     template <typename Consistent>
-    void compute(std::span<const std::complex<float>> image, std::span<std::complex<float>> output,
-                 const WindowShape& shape, Past& past, const Consistent& data_step) {
-        const at::Tensor y =
-            forward(complex_tensor(image, shape).to(device), data_step, past).to(at::kCPU).contiguous();
-        std::memcpy(static_cast<void*>(output.data()), y.data_ptr(), output.size_bytes());
+    at::Tensor compute(std::span<const std::complex<float>> image, std::span<std::complex<float>> output,
+                       const WindowShape& shape, Past& past, const Consistent& data_step) {
+        const at::Tensor y = forward(complex_tensor(image, shape).to(device), data_step, past);
+        const at::Tensor host = y.to(at::kCPU).contiguous();
+        std::memcpy(static_cast<void*>(output.data()), host.data_ptr(), output.size_bytes());
+        return y;
     }
 
     /// Calls compute(t, shape) for what is computed together: a window, or each frame of a causal network.
@@ -338,10 +339,9 @@ void Crnn::State::reconstruct(std::span<const std::complex<float>> image,
             std::memcpy(m.data_ptr(), values(mask).data(), values(mask).size_bytes());
             const at::Tensor k0 = complex_tensor(values(kspace), part).to(device);
             m = m.to(device);
-            compute(values(image), values(output), part, past,
-                    [&](const at::Tensor& x) { return consistent(x, k0, m); });
-            const at::Tensor k = at::fft_fft2(complex_tensor(values(output), part).to(device), std::nullopt,
-                                              {-2, -1}, "ortho");
+            const at::Tensor y = compute(values(image), values(output), part, past,
+                                         [&](const at::Tensor& x) { return consistent(x, k0, m); });
+            const at::Tensor k = at::fft_fft2(y, std::nullopt, {-2, -1}, "ortho");
             const auto of_frames = [](const at::Tensor& v) {
                 return v.to(at::kDouble).sum({1, 2}).to(at::kCPU).contiguous();
             };

@@ -22,8 +22,8 @@ std::span<const float> values_of(const at::Tensor& weight) {
 }
 
 std::vector<const float*> frames_of(const at::Tensor& x, int reach, bool cycle) {
-    return winograd3d::inputs(x.const_data_ptr<float>(), static_cast<std::size_t>(x.stride(0)),
-                              static_cast<int>(x.size(0)), reach, cycle);
+    return winograd3d::inputs(static_cast<int>(x.size(0)), 0, reach, cycle,
+                              [&](int t) { return x.const_data_ptr<float>() + t * x.stride(0); });
 }
 
 } // namespace
@@ -89,7 +89,7 @@ std::shared_ptr<SeriesConvolution> SeriesConvolution::create(int most_channels, 
     return std::shared_ptr<SeriesConvolution>(new SeriesConvolution(*kernels, threads));
 }
 
-at::Tensor SeriesConvolution::forward(const at::Tensor& x, std::vector<const float*> in,
+at::Tensor SeriesConvolution::forward(const at::Tensor& x, const std::vector<const float*>& in,
                                       const winograd3d::Weights& weights, bool relu) {
     const int channels = weights.narrow() ? weights.out() : winograd3d::stored(weights.out());
     at::Tensor out = at::empty({x.size(0), x.size(1), x.size(2), channels}, x.options());

@@ -29,8 +29,8 @@ class SeriesConvolution {
     struct Function;
 
     SeriesConvolution(const winograd3d::Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
-    at::Tensor forward(const at::Tensor& x, std::vector<const float*> in, const winograd3d::Weights& weights,
-                       bool relu);
+    at::Tensor forward(const at::Tensor& x, const std::vector<const float*>& in,
+                       const winograd3d::Weights& weights, bool relu);
 
     const winograd3d::Kernels& kernels_;
     ThreadPool pool_;

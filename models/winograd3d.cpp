@@ -20,10 +20,6 @@ constexpr std::array<std::array<double, 3>, side> at_points{{{1.0 / 4, 0, 0},
                                                              {1.0 / 24, -1.0 / 12, 1.0 / 6},
                                                              {0, 0, 1}}};
 
-bool narrow_layer(int in, int out) {
-    return out <= 2 && in > 8;
-}
-
 void check(int in, int out) {
     if (in < 1 || out < 1 || in > most_channels || out > most_channels)
         throw Error(Errc::settings, "a convolution from " + std::to_string(in) + " to " +
@@ -44,8 +40,6 @@ std::vector<Strip> strips_of(const Shape& shape) {
             out.push_back({y, columns * i / pieces, columns * (i + 1) / pieces - columns * i / pieces});
     return out;
 }
-
-constexpr std::size_t patch_floats = static_cast<std::size_t>(points) * most_channels;
 
 std::size_t transformed(int channels) {
     return static_cast<std::size_t>(points) * (most_tiles * static_cast<std::size_t>(stored(channels)) + 16);
@@ -136,20 +130,8 @@ Convolution::Convolution(const float* const* from, float* const* to, const Weigh
       relu(rectify),
       add(sum) {}
 
-std::vector<const float*> inputs(const float* first, std::size_t frame_values, int frames, int reach,
-                                 bool cycle) {
-    std::vector<const float*> out;
-    for (int i = 0; i < frames + 2; ++i) {
-        int t = i + reach - 2;
-        if (cycle)
-            t = (t + 2 * frames) % frames;
-        out.push_back(t >= 0 && t < frames ? first + static_cast<std::size_t>(t) * frame_values : nullptr);
-    }
-    return out;
-}
-
-std::size_t convolution_scratch(int in, int out) {
-    (void)out; // products are computed a group of outputs at a time
+std::size_t convolution_scratch(int in) {
+    // products are computed a group of outputs at a time
     return patch_floats + std::size_t{points} * (most_tiles * group * 2 + 16) + 3 * transformed(in);
 }
 
@@ -158,7 +140,7 @@ std::size_t gradient_scratch(int in, int out) {
 }
 
 std::size_t gradient_sums(int in, int out) {
-    const int kept = narrow_layer(in, out) ? stored(in) * out : in * stored(out);
+    const int kept = is_narrow(in, out) ? stored(in) * out : in * stored(out);
     return std::size_t{points} * 3 * static_cast<std::size_t>(kept);
 }
 
@@ -170,7 +152,7 @@ void convolve(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const 
     pool.parallel_for(static_cast<int>(strips.size()), [&](int index, int worker) {
         const Strip& strip = strips[static_cast<std::size_t>(index)];
         std::vector<float>& mine = scratch[static_cast<std::size_t>(worker)];
-        mine.resize(std::max(mine.size(), convolution_scratch(c.in_channels, c.out_channels)));
+        mine.resize(std::max(mine.size(), convolution_scratch(c.in_channels)));
         kernels.convolve(c, strip.y, strip.x, strip.tiles, mine.data());
     });
 }
@@ -203,7 +185,7 @@ void gradient(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const 
         std::transform(part.begin(), part.end(), sum.begin(), sum.begin(),
                        [](float a, double b) { return static_cast<double>(a) + b; });
     // G^T S G
-    const bool lanes_are_inputs = narrow_layer(g.in_channels, g.out_channels);
+    const bool lanes_are_inputs = is_narrow(g.in_channels, g.out_channels);
     const int in = g.in_channels, out = g.out_channels;
     const std::size_t per_point = sums / points;
     for (int o = 0; o < out; ++o)

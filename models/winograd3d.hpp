@@ -10,6 +10,7 @@
 #include "plugins/gridding/threads.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,11 @@ constexpr int most_channels = 256;
 /// Channels that a pixel of `channels` takes in memory; those beyond are zeros.
 constexpr int stored(int channels) {
     return channels <= 8 ? 8 : (channels + group - 1) / group * group;
+}
+
+/// Whether a layer has so few outputs that vectors hold inputs.
+constexpr bool is_narrow(int in, int out) {
+    return out <= 2 && in > 8;
 }
 
 struct Shape {
@@ -55,8 +61,7 @@ class Weights {
     int out() const noexcept { return out_; }
     int in() const noexcept { return in_; }
     const float* data() const noexcept { return values_.data(); }
-    /// Whether there are so few outputs that vectors hold inputs.
-    bool narrow() const noexcept { return out_ <= 2 && in_ > 8; }
+    bool narrow() const noexcept { return is_narrow(in_, out_); }
 
   private:
     Weights(int out, int in) : out_(out), in_(in) {}
@@ -68,9 +73,18 @@ class Weights {
 };
 
 /// Frames of features, each [y][x][channel] with stored() channels a pixel. An output frame t is of the
-/// frames in[t], in[t + 1] and in[t + 2]; null stands for zeros.
-std::vector<const float*> inputs(const float* first, std::size_t frame_values, int frames, int reach,
-                                 bool cycle);
+/// frames in[t], in[t + 1] and in[t + 2]; null stands for zeros. These are frame(t + reach - 2), ...,
+/// frame(t + reach) of 0, ..., frames - 1, and of the `before` that went before them; in a cycle in the
+/// round.
+template <typename Frame>
+std::vector<const float*> inputs(int frames, std::int64_t before, int reach, bool cycle, const Frame& frame) {
+    std::vector<const float*> out;
+    for (int i = 0; i < frames + 2; ++i) {
+        const int t = cycle ? (i + reach - 2 + 2 * frames) % frames : i + reach - 2;
+        out.push_back(before + t >= 0 && t < frames ? frame(t) : nullptr);
+    }
+    return out;
+}
 
 /// What a strip's kernel is told; see convolve().
 struct Convolution {
@@ -113,10 +127,12 @@ extern const Kernels kernels_avx512;
 /// Tiles of a strip at most, and what one needs of memory, in floats.
 constexpr int most_tiles = 24;
 constexpr int tile_step = 6;
+/// Room for the pixels of a tile at an edge.
+constexpr int patch_floats = points * most_channels;
 constexpr int padded_tiles(int tiles) {
     return (tiles + tile_step - 1) / tile_step * tile_step;
 }
-std::size_t convolution_scratch(int in, int out);
+std::size_t convolution_scratch(int in);
 std::size_t gradient_scratch(int in, int out);
 /// Floats of the sums of gradient(): [point][t][in][out], of few outputs [point][t][out][in].
 std::size_t gradient_sums(int in, int out);

@@ -34,15 +34,15 @@ MRI_INLINE Vec<L> positive(Vec<L> v) {
 
 /// B^T d of F(4, 3) at the points 0, 1, -1, 2, -2 and infinity.
 template <typename V>
-MRI_INLINE void to_points(const V* d, V* out, int step) {
+MRI_INLINE void to_points(const V* d, V* out) {
     const V even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
     const V even2 = d[4] - d[2], odd2 = 2 * (d[3] - d[1]);
     out[0] = 4 * d[0] - 5 * d[2] + d[4];
-    out[step] = even + odd;
-    out[2 * step] = even - odd;
-    out[3 * step] = even2 + odd2;
-    out[4 * step] = even2 - odd2;
-    out[5 * step] = 4 * d[1] - 5 * d[3] + d[5];
+    out[1] = even + odd;
+    out[2] = even - odd;
+    out[3] = even2 + odd2;
+    out[4] = even2 - odd2;
+    out[5] = 4 * d[1] - 5 * d[3] + d[5];
 }
 
 /// A^T m
@@ -57,15 +57,15 @@ MRI_INLINE void to_pixels(const V* m, V* out, int step) {
 
 /// A y, the adjoint of to_pixels()
 template <typename V>
-MRI_INLINE void from_pixels(const V* y, V* out, int step) {
+MRI_INLINE void from_pixels(const V* y, V* out) {
     const V even = y[0] + y[2], odd = y[1] + y[3];
     const V even2 = y[0] + 4 * y[2], odd2 = 2 * y[1] + 8 * y[3];
     out[0] = y[0];
-    out[step] = even + odd;
-    out[2 * step] = even - odd;
-    out[3 * step] = even2 + odd2;
-    out[4 * step] = even2 - odd2;
-    out[5 * step] = y[3];
+    out[1] = even + odd;
+    out[2] = even - odd;
+    out[3] = even2 + odd2;
+    out[4] = even2 - odd2;
+    out[5] = y[3];
 }
 
 /// The rows of Side pixels from (y, x) on, with zeros beyond the frame; `patch` is room for those at an edge.
@@ -89,74 +89,48 @@ MRI_INLINE void rows_of(const float* frame, const Shape& shape, int channels, in
     }
 }
 
-constexpr int patch_floats = points * most_channels;
-
 /// Floats from one point to the next. An odd number of cache lines spreads the points over the cache's sets.
 MRI_INLINE std::ptrdiff_t point_step(int padded, int channels) {
     return std::ptrdiff_t(padded) * channels + 16;
 }
 
-/// [y][x][channel] -> [point][tile][channel], a tile of `side` pixels each `tile` pixels.
-template <int L>
-void transform_input(const float* frame, const Shape& shape, int channels, int y, int x, int tiles,
-                     int padded, float* patch, float* out) {
+/// [y][x][channel] -> [point][tile][channel]: of inputs tiles of `side` pixels each `tile` pixels, which
+/// reach one pixel beyond what is computed of them, and of a gradient of outputs those of `tile` pixels.
+template <int L, int Pixels>
+void transform(const float* frame, const Shape& shape, int channels, int y, int x, int tiles, int padded,
+               float* patch, float* out) {
+    static_assert(Pixels == side || Pixels == tile);
+    constexpr int beyond = Pixels == side ? 1 : 0;
+    const auto one_axis = [](const Vec<L>* from, Vec<L>* to) __attribute__((always_inline)) {
+        if constexpr (Pixels == side)
+            to_points(from, to);
+        else
+            from_pixels(from, to);
+    };
     for (int i = 0; i < tiles; ++i) {
-        const float* rows[side];
-        rows_of<side>(frame, shape, channels, y * tile - 1, (x + i) * tile - 1, patch, rows);
+        const float* rows[Pixels];
+        rows_of<Pixels>(frame, shape, channels, y * tile - beyond, (x + i) * tile - beyond, patch, rows);
         for (int c = 0; c < channels; c += L) {
-            Vec<L> half[points];
+            Vec<L> half[Pixels * side];
 #pragma GCC unroll 6
-            for (int r = 0; r < side; ++r) {
-                Vec<L> d[side];
+            for (int r = 0; r < Pixels; ++r) {
+                Vec<L> d[Pixels];
 #pragma GCC unroll 6
-                for (int j = 0; j < side; ++j)
+                for (int j = 0; j < Pixels; ++j)
                     d[j] = load<L>(rows[r] + j * channels + c);
-                to_points(d, half + r * side, 1);
+                one_axis(d, half + r * side);
             }
             float* to = out + i * channels + c;
 #pragma GCC unroll 6
             for (int j = 0; j < side; ++j) {
-                Vec<L> d[side], u[side];
+                Vec<L> d[Pixels], u[side];
 #pragma GCC unroll 6
-                for (int r = 0; r < side; ++r)
+                for (int r = 0; r < Pixels; ++r)
                     d[r] = half[r * side + j];
-                to_points(d, u, 1);
+                one_axis(d, u);
 #pragma GCC unroll 6
                 for (int r = 0; r < side; ++r)
                     store<L>(to + (r * side + j) * point_step(padded, channels), u[r]);
-            }
-        }
-    }
-}
-
-/// A gradient [y][x][channel] of outputs -> [point][tile][channel].
-template <int L>
-void transform_gradient(const float* frame, const Shape& shape, int channels, int y, int x, int tiles,
-                        int padded, float* patch, float* out) {
-    for (int i = 0; i < tiles; ++i) {
-        const float* rows[tile];
-        rows_of<tile>(frame, shape, channels, y * tile, (x + i) * tile, patch, rows);
-        for (int c = 0; c < channels; c += L) {
-            Vec<L> half[tile * side];
-#pragma GCC unroll 4
-            for (int r = 0; r < tile; ++r) {
-                Vec<L> d[tile];
-#pragma GCC unroll 4
-                for (int j = 0; j < tile; ++j)
-                    d[j] = load<L>(rows[r] + j * channels + c);
-                from_pixels(d, half + r * side, 1);
-            }
-            float* to = out + i * channels + c;
-#pragma GCC unroll 6
-            for (int j = 0; j < side; ++j) {
-                Vec<L> d[tile], v[side];
-#pragma GCC unroll 4
-                for (int r = 0; r < tile; ++r)
-                    d[r] = half[r * side + j];
-                from_pixels(d, v, 1);
-#pragma GCC unroll 6
-                for (int r = 0; r < side; ++r)
-                    store<L>(to + (r * side + j) * point_step(padded, channels), v[r]);
             }
         }
     }
@@ -322,7 +296,7 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
     for (int i = 0; i < c.shape.frames + 2; ++i) {
         ring.there[i % 3] = c.in[i] != nullptr;
         if (c.in[i])
-            transform_input<L>(c.in[i], c.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3]);
+            transform<L, side>(c.in[i], c.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3]);
         if (i < 2)
             continue;
         const int t = i - 2;
@@ -477,7 +451,7 @@ void narrow_outer(const float* const* frames, int channels, const float* v, int 
 template <int LIn, int LOut>
 void gradient_strip(const Gradient& g, int y, int x, int tiles, float* scratch, float* sums) {
     const int in = stored(g.in_channels), out = stored(g.out_channels), padded = padded_tiles(tiles);
-    const bool narrow = g.out_channels <= 2 && g.in_channels > 8;
+    const bool narrow = is_narrow(g.in_channels, g.out_channels);
     const std::ptrdiff_t slot = points * point_step(padded, in);
     float* patch = scratch;
     float* outputs = patch + patch_floats;
@@ -487,12 +461,12 @@ void gradient_strip(const Gradient& g, int y, int x, int tiles, float* scratch, 
     for (int i = 0; i < g.shape.frames + 2; ++i) {
         ring.there[i % 3] = g.in[i] != nullptr;
         if (g.in[i])
-            transform_input<LIn>(g.in[i], g.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3]);
+            transform<LIn, side>(g.in[i], g.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3]);
         if (i < 2)
             continue;
         const int t = i - 2;
-        transform_gradient<LOut>(g.out + std::ptrdiff_t(t) * g.shape.height * g.shape.width * out, g.shape,
-                                 out, y, x, tiles, padded, patch, outputs);
+        transform<LOut, tile>(g.out + std::ptrdiff_t(t) * g.shape.height * g.shape.width * out, g.shape, out,
+                              y, x, tiles, padded, patch, outputs);
         for (int p = 0; p < points; ++p) {
             const float* frames[3];
             for (int dt = 0; dt < 3; ++dt)

@@ -43,8 +43,6 @@
 #include "network_element.hpp"
 #include "window_samples.hpp"
 
-#include <cmath>
-
 namespace {
 
 using namespace mri;
@@ -87,9 +85,7 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     void prepare(const Frames::Job& job) override;
     void compute(Cascade& network, std::span<float> output) override;
     void finish_frame(GstBuffer* buffer, std::size_t frame) override {
-        // Noise of that deviation in both parts leaves sqrt(2) of it in the magnitude of a sample's rest.
-        const WindowOperator::Residual& r = residuals_.at(frame);
-        add_consistency(buffer, {r.relative, s().noise > 0 ? r.rms / (std::sqrt(2.0) * s().noise) : 0.0});
+        add_consistency(buffer, over_noise(residuals_.at(frame), s().noise));
     }
 
   private:

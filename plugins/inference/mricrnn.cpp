@@ -115,13 +115,11 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     void prepare(const Frames::Job& job) override;
     void compute(Crnn& network, std::span<float> output) override;
     void finish_frame(GstBuffer* buffer, std::size_t frame) override {
-        const WindowOperator::Residual& r = residuals_.at(frame);
-        // A sample is sqrt(W H) of a coefficient on the grid; noise of that deviation in both parts leaves
-        // sqrt(2) of it in the magnitude of a sample's rest.
+        WindowOperator::Residual rest = residuals_.at(frame);
+        // A sample is sqrt(W H) of a coefficient on the grid.
         const double sample = on_grid_ ? std::sqrt(static_cast<double>(shape().pixels())) : 1.0;
-        add_consistency(buffer, {r.relative, s().noise > 0 ? r.rms * static_cast<double>(factor_) * sample /
-                                                                 (std::sqrt(2.0) * s().noise)
-                                                           : 0.0});
+        rest.rms *= static_cast<double>(factor_) * sample;
+        add_consistency(buffer, over_noise(rest, s().noise));
     }
 
   private:

@@ -54,12 +54,12 @@ class Problem {
     }
 
     std::vector<const float*> frames_in() const {
-        return inputs(in.data(), frame * static_cast<std::size_t>(stored(c.in)), c.shape.frames, c.reach,
-                      c.cycle);
+        return inputs(c.shape.frames, 0, c.reach, c.cycle,
+                      [&](int t) { return in.data() + at(t, 0, 0, 0, c.in); });
     }
     std::vector<const float*> frames_out(int reach) const {
-        return inputs(out.data(), frame * static_cast<std::size_t>(stored(c.out)), c.shape.frames, reach,
-                      c.cycle);
+        return inputs(c.shape.frames, 0, reach, c.cycle,
+                      [&](int t) { return out.data() + at(t, 0, 0, 0, c.out); });
     }
 
     /// Calls with each term of the convolution: indices of input, output and weight.
