@@ -5,8 +5,6 @@
 #include "cascade_module.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "plugins/gridding/density.hpp"
-#include "plugins/gridding/trajectory.hpp"
 #include "torch_file.hpp"
 #include "torch_runtime.hpp"
 
@@ -212,27 +210,14 @@ void Cascade::reset() {
 }
 
 double Cascade::warm_up(const WindowShape& shape) {
-    constexpr int spokes = 13;
-    const int samples = std::max(shape.width, shape.height);
-    const std::size_t points = static_cast<std::size_t>(spokes) * static_cast<std::size_t>(samples);
-    std::vector<float> kxy(2 * points);
-    for (int i = 0; i < spokes; ++i)
-        radial_spoke(spoke_angle(AngleScheme::golden, 0, static_cast<std::uint64_t>(i), spokes), samples,
-                     samples,
-                     kxy.data() + 2 * static_cast<std::size_t>(i) * static_cast<std::size_t>(samples));
-    std::vector<float> areas(points);
-    clipped_ramp_weights(kxy, samples, spokes, areas.data(), 1.0, options().strip_limit);
-    const std::vector<cfloat> zeros(points);
-    const std::vector<SampledFrame> frames(static_cast<std::size_t>(std::max(1, shape.frames)),
-                                           {kxy, zeros, areas});
-    const std::vector<cfloat> start(shape.count());
+    const EmptyScan scan(shape, options().strip_limit);
     std::vector<cfloat> output(shape.count());
     const double seconds = seconds_of_last(2, [&] {
         // What a stream keeps of its frames is made by its first.
         if (options().causal)
-            stream({start, frames, 1, {}}, output, shape);
+            stream(scan.window(), output, shape);
         else
-            run({start, frames, 1, {}}, output, shape);
+            run(scan.window(), output, shape);
     });
     reset();
     return seconds;

@@ -92,8 +92,9 @@ class Crnn {
     /// The next frame of stream() is the first.
     void reset();
 
-    /// Runs a window of zeros twice, of a causal network as the frames of a stream, which then begins anew;
-    /// the seconds that the second run took.
+    /// Runs a window of zeros on a grid and one on spokes, of a causal network as the frames of a stream,
+    /// which then begins anew; the seconds that the second took, whose steps towards the data are the longer
+    /// ones.
     double warm_up(const WindowShape& shape);
 
     bool causal() const;

@@ -2,7 +2,10 @@
 #include "radial_consistency.hpp"
 
 #include "plugins/common/error.hpp"
+#include "plugins/gridding/density.hpp"
+#include "plugins/gridding/trajectory.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <torch/csrc/autograd/custom_function.h>
@@ -85,6 +88,20 @@ std::shared_ptr<WindowOperator> take_samples(std::shared_ptr<WindowOperator> dat
     data = window_operator(std::move(data), shape, threads, device);
     data->set_window(window.frames, window.coils, window.maps);
     return data;
+}
+
+EmptyScan::EmptyScan(const WindowShape& shape, double strip_limit) : start_(shape.count()) {
+    constexpr int spokes = 13;
+    const int readout = std::max(shape.width, shape.height);
+    const auto length = static_cast<std::size_t>(readout);
+    samples_.resize(spokes * length);
+    kxy_.resize(2 * samples_.size());
+    areas_.resize(samples_.size());
+    for (std::size_t i = 0; i < spokes; ++i)
+        radial_spoke(spoke_angle(AngleScheme::golden, 0, i, spokes), readout, readout,
+                     kxy_.data() + 2 * i * length);
+    clipped_ramp_weights(kxy_, readout, spokes, areas_.data(), 1.0, strip_limit);
+    frames_.assign(static_cast<std::size_t>(std::max(1, shape.frames)), {kxy_, samples_, areas_});
 }
 
 at::Tensor RadialConsistency::normal(const at::Tensor& x) const {

@@ -9,6 +9,7 @@
 
 #include <ATen/ATen.h>
 #include <memory>
+#include <vector>
 
 namespace mri {
 
@@ -56,5 +57,20 @@ void check_window(const SampledWindow& window, std::size_t values, const WindowS
 std::shared_ptr<WindowOperator> take_samples(std::shared_ptr<WindowOperator> data,
                                              const SampledWindow& window, std::size_t values,
                                              const WindowShape& shape, int threads, const at::Device& device);
+
+/// Samples that are all 0, on 13 spokes a frame: what networks are warmed up with.
+class EmptyScan {
+  public:
+    explicit EmptyScan(const WindowShape& shape, double strip_limit = 1);
+    EmptyScan(const EmptyScan&) = delete;
+    EmptyScan& operator=(const EmptyScan&) = delete;
+
+    SampledWindow window() const { return {start_, frames_, 1, {}}; }
+
+  private:
+    std::vector<float> kxy_, areas_;
+    std::vector<cfloat> samples_, start_;
+    std::vector<SampledFrame> frames_;
+};
 
 } // namespace mri
