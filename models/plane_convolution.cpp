@@ -2,6 +2,7 @@
 #include "plane_convolution.hpp"
 
 #include "convolution3d.hpp"
+#include "minimal_filtering.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "plugins/gridding/simd.hpp"
@@ -10,6 +11,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
+#include <limits>
 #include <utility>
 
 #ifdef __linux__
@@ -26,6 +29,11 @@ namespace {
 constexpr int line_words = 16; // of the cache
 constexpr int reach = 15;      // pixels that a tap may lie aside: the zeros before a row
 constexpr std::ptrdiff_t nearby_words = 512 * 1024 / sizeof(Word); // half of a core's second cache
+// Pixels of a row that minimal filtering takes at a time: from 32 to 128 more are faster, since a block's
+// weights serve more pixels; beyond that nothing but the room grows.
+constexpr int most_across = 128;
+// What its two ends cost for a channel and four rows, in products of a vector: measured.
+constexpr double ends_of_input = 40, ends_of_output = 48;
 constexpr std::size_t max_words = std::size_t{1} << 32;
 
 int channels_per_word(Type type) {
@@ -49,6 +57,12 @@ bool multiplies_matrices() {
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1U) != 0; // AMX-BF16
 }
 #endif
+
+/// Words of a plane of so many cache lines or one more: an odd number of them, so that the planes of a row do
+/// not compete for the same places.
+std::ptrdiff_t spread_words(std::size_t lines) {
+    return static_cast<std::ptrdiff_t>((lines | 1U) * line_words);
+}
 
 /// Numbers of channels, as equal as they can be, each a multiple of `together` (1 or 2) or 1.
 std::vector<int> blocks_of(int outputs, int most, int together) {
@@ -82,6 +96,16 @@ void in_pieces(ThreadPool& pool, int count, const std::function<void(int, int)>&
         };
         body(bound(piece), bound(piece + 1));
     });
+}
+
+/// A thread's room for what minimal filtering makes on the way, from the begin of a cache line on. It is kept
+/// from call to call, for all layers; a piece's width bounds it to some 3.5 KB for each channel and frame.
+Word* scratch(std::size_t words) {
+    thread_local std::vector<Word> kept;
+    if (kept.size() < words + line_words)
+        kept.resize(words + line_words);
+    Word* const begin = kept.data();
+    return begin + (-reinterpret_cast<std::uintptr_t>(begin) / sizeof(Word)) % line_words;
 }
 
 /// Asks for a part of the rows that come next: they are too far apart for the processor to foresee.
@@ -124,8 +148,7 @@ Layout::Layout(Type t, int c, int h, int w)
     if (c < 1 || h < 1 || w < 1)
         throw Error(Errc::format, "frames without pixels or channels cannot be computed");
     const auto lines = (static_cast<std::size_t>(w) + line_words - 1) / line_words + 1;
-    // An odd number of cache lines, so that the planes of a row do not compete for the same places.
-    plane = static_cast<std::ptrdiff_t>((lines | 1U) * line_words);
+    plane = spread_words(lines);
     frame = static_cast<std::ptrdiff_t>(checked_product(
         {static_cast<std::size_t>(plane), static_cast<std::size_t>(words), static_cast<std::size_t>(h)},
         max_words, "a frame of a network"));
@@ -204,22 +227,211 @@ Convolution::Convolution(Type type, std::vector<int> inputs, int outputs, std::v
                 weights_.push_back(word_of(type_, weight(k, o, i),
                                            per_word == 2 && i + 1 < channels ? weight(k, o, i + 1) : 0.0F));
         }
+    if (type_ == Type::float32)
+        find_columns();
+}
+
+void Convolution::find_columns() {
+    std::vector<int> found; // of each column's taps
+    for (std::size_t k = 0; k < taps_.size(); ++k) {
+        const Tap& tap = taps_[k];
+        const auto same = [&](const Column& c) {
+            return c.source == tap.source && c.dt == tap.dt && c.dx == tap.dx;
+        };
+        auto column = std::find_if(columns_.begin(), columns_.end(), same);
+        if (column == columns_.end()) {
+            columns_.push_back({tap.source, tap.dt, tap.dx, {}, per_output_at_point_});
+            per_output_at_point_ += static_cast<std::size_t>(inputs_[static_cast<std::size_t>(tap.source)]);
+            column = std::prev(columns_.end());
+            found.push_back(0);
+        }
+        const int bit = std::abs(tap.dy) <= 1 ? 1 << (tap.dy + 1) : 0;
+        int& bits = found[static_cast<std::size_t>(column - columns_.begin())];
+        if (bit == 0 || (bits & bit) != 0) {
+            columns_.clear();
+            return;
+        }
+        bits |= bit;
+        column->taps[tap.dy + 1] = k;
+    }
+    if (std::any_of(found.begin(), found.end(), [](int bits) { return bits != 7; }))
+        columns_.clear();
+}
+
+/// Frames of a source that an output frame takes, less one.
+int Convolution::reach_over_time(std::size_t source) const {
+    int earliest = std::numeric_limits<int>::max(), latest = std::numeric_limits<int>::min();
+    for (const Tap& tap : taps_)
+        if (static_cast<std::size_t>(tap.source) == source) {
+            earliest = std::min(earliest, tap.dt);
+            latest = std::max(latest, tap.dt);
+        }
+    return std::max(latest - earliest, 0);
 }
 
 void Convolution::pack(const Kernels& kernel, int pixels) {
-    if (packed_for_ == std::pair(&kernel, pixels))
+    if (packed_.kernel == &kernel && packed_.pixels == pixels)
         return;
-    blocks_ = blocks_of(outputs_, kernel.most_channels[pixels], kernel.together);
-    packed_.clear();
-    packed_.reserve(weights_.size());
+    packed_ = {&kernel, pixels, blocks_of(outputs_, kernel.most_channels[pixels], kernel.together), {}};
+    packed_.weights.reserve(weights_.size());
     std::size_t first = 0;
-    for (const int block : blocks_) {
+    for (const int block : packed_.blocks) {
         for (std::size_t word = 0; word < per_output_; ++word)
             for (std::size_t o = 0; o < static_cast<std::size_t>(block); ++o)
-                packed_.push_back(weights_[(first + o) * per_output_ + word]);
+                packed_.weights.push_back(weights_[(first + o) * per_output_ + word]);
         first += static_cast<std::size_t>(block);
     }
-    packed_for_ = {&kernel, pixels};
+}
+
+void Convolution::pack_points(const Kernels& kernel, int pixels) {
+    using namespace minimal_filtering;
+    if (packed_points_.kernel == &kernel && packed_points_.pixels == pixels)
+        return;
+    packed_points_ = {
+        &kernel, pixels, blocks_of(outputs_, kernel.most_channels[pixels], kernel.together), {}};
+    packed_points_.weights.reserve(weights_.size() * points / minimal_filtering::taps);
+    const auto at_point = [&](int point, int output, const Column& column, int word) {
+        double sum = 0;
+        for (int k = 0; k < minimal_filtering::taps; ++k)
+            sum +=
+                at_points[point][k] * static_cast<double>(std::bit_cast<float>(
+                                          weights_[static_cast<std::size_t>(output) * per_output_ +
+                                                   first_[column.taps[k]] + static_cast<std::size_t>(word)]));
+        return std::bit_cast<Word>(static_cast<float>(sum));
+    };
+    for (int point = 0; point < points; ++point) {
+        int first = 0;
+        for (const int block : packed_points_.blocks) {
+            for (const Column& column : columns_)
+                for (int word = 0; word < inputs_[static_cast<std::size_t>(column.source)]; ++word)
+                    for (int o = first; o < first + block; ++o)
+                        packed_points_.weights.push_back(at_point(point, o, column, word));
+            first += block;
+        }
+    }
+}
+
+/// Whether minimal filtering takes less time than the direct sum, counted in products of a vector.
+bool Convolution::filtering_pays(const Kernels& kernel, const Target& target) const {
+    using namespace minimal_filtering;
+    if (!kernel.to_points || target.step != 1 || columns_.empty())
+        return false;
+    const int height = target.layout.height, strips = (height + sums - 1) / sums;
+    const auto frames = static_cast<double>(target.frames.size());
+    // A tile of fewer outputs than four waits for its loads.
+    const double products = static_cast<double>(per_output_at_point_) * std::max(outputs_, 4);
+    double ends = ends_of_output * outputs_;
+    for (std::size_t s = 0; s < inputs_.size(); ++s)
+        ends += ends_of_input * inputs_[s] * (frames + reach_over_time(s)) / frames;
+    // The direct sum leaves out the rows above and below the frame; what gains nearly nothing is left to it.
+    return strips * (points * products + ends) < 0.9 * (minimal_filtering::taps * height - 2) * products;
+}
+
+/// A piece of work is four rows, up to `most_across` wide, frame after frame: what the taps over time share
+/// is brought to the points once. All products of a point come before those of the next: its planes and its
+/// weights are what has to stay in the second cache.
+void Convolution::run_filtering(ThreadPool& pool, const Kernels& kernel, std::span<const Source> sources,
+                                const Target& target, const std::vector<const Word*>* add) {
+    using namespace minimal_filtering;
+    const Layout& in = sources[0].layout;
+    const Layout& out = target.layout;
+    const int lanes = kernel.lanes;
+    const int frames = static_cast<int>(target.frames.size());
+    const int strips = (in.height + sums - 1) / sums;
+    const int across = (in.width + most_across - 1) / most_across;
+    const int part = ((in.width + across - 1) / across + lanes - 1) / lanes * lanes;
+    const int pixels = pixels_of(kernel, part, outputs_);
+    pack_points(kernel, pixels);
+
+    int aside = 0;
+    for (const Column& column : columns_)
+        aside = std::max(aside, std::abs(column.dx));
+    const std::ptrdiff_t plane =
+        spread_words(static_cast<std::size_t>(part + 2 * aside + lanes + line_words - 1) / line_words);
+    // In a thread's room: zeros, the sums at the points, and of each source as many frames at the points as
+    // an output takes, a ring.
+    const std::ptrdiff_t sums_at = plane;
+    std::ptrdiff_t room = sums_at + points * outputs_ * plane;
+    struct Ring {
+        std::ptrdiff_t first, slot;
+        int size, place;
+    };
+    std::vector<Ring> rings;
+    int slots = 0;
+    for (std::size_t s = 0; s < sources.size(); ++s) {
+        const int size = reach_over_time(s) + 1;
+        rings.push_back({room, points * sources[s].layout.row / in.plane * plane, size, slots});
+        room += size * rings.back().slot;
+        slots += size;
+    }
+    static constexpr float none[16] = {}; // no bias
+
+    // Runs of frames take the ones before them once more: only where strips are too few for the threads.
+    const int runs = std::clamp(4 * pool.threads() / (strips * across), 1, frames);
+    pool.parallel_for(strips * across * runs, [&](int piece, int) {
+        const int run = piece / (strips * across), y = piece / across % strips * sums;
+        const int x = piece % across * part, width = std::min(part, in.width - x);
+        if (width <= 0)
+            return;
+        Word* const mine = scratch(static_cast<std::size_t>(room));
+        std::fill_n(mine, plane, Word{0});
+        std::vector<int> held(static_cast<std::size_t>(slots), -1);
+        std::vector<TapRow> taps;
+        const auto at_points_of = [&](std::size_t s, int frame) -> Word* {
+            const Source& source = sources[s];
+            const Ring& ring = rings[s];
+            if (frame < 0 || frame >= static_cast<int>(source.frames.size()) ||
+                !source.frames[static_cast<std::size_t>(frame)])
+                return nullptr;
+            const int slot = frame % ring.size;
+            Word* const to = mine + ring.first + slot * ring.slot;
+            int& there = held[static_cast<std::size_t>(ring.place + slot)];
+            if (there == frame)
+                return to;
+            Row rows[points];
+            for (int r = 0; r < points; ++r) {
+                const int row = y - 1 + r;
+                const Word* from = source.frames[static_cast<std::size_t>(frame)] + x - aside;
+                rows[r] = row < 0 || row >= in.height ? Row{mine, 0}
+                                                      : Row{from + row * source.layout.row, in.plane};
+            }
+            kernel.to_points(rows, source.layout.words, width + 2 * aside,
+                             {to, plane, source.layout.words * plane});
+            there = frame;
+            return to;
+        };
+        for (int t = frames * run / runs; t < frames * (run + 1) / runs; ++t) {
+            taps.clear();
+            for (const Column& column : columns_) {
+                const auto s = static_cast<std::size_t>(column.source);
+                if (const Word* from = at_points_of(s, t + sources[s].lead + column.dt))
+                    taps.push_back({from + aside + column.dx, sources[s].layout.words, column.first});
+            }
+            for (int point = 0; point < points; ++point) {
+                int first = 0;
+                for (const int block : packed_points_.blocks) {
+                    const Word* weights =
+                        packed_points_.weights.data() +
+                        static_cast<std::size_t>(point * outputs_ + first) * per_output_at_point_;
+                    Word* const to = mine + sums_at + (point * outputs_ + first) * plane;
+                    for (int at = 0; at < width; at += lanes * pixels) {
+                        const int vectors = std::min(pixels, (width - at + lanes - 1) / lanes);
+                        kernel.tile(vectors, block,
+                                    {taps.data(), taps.size(), plane, weights, none, 1.0F, nullptr, to, plane,
+                                     1, false, at, part});
+                    }
+                    first += block;
+                }
+                for (TapRow& tap : taps) // the next point's planes follow
+                    tap.row += tap.words * plane;
+            }
+            const std::ptrdiff_t at = y * out.row + x;
+            kernel.to_rows({mine + sums_at, plane, outputs_ * plane},
+                           {bias_.data(), slope_, add ? (*add)[static_cast<std::size_t>(t)] + at : nullptr,
+                            target.frames[static_cast<std::size_t>(t)] + at, out.plane, out.row, outputs_,
+                            std::min(sums, in.height - y), width});
+        }
+    });
 }
 
 void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const Target& target,
@@ -237,18 +449,20 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
         fits = fits && sources[s].layout == Layout(type_, inputs_[s], in.height, in.width);
     if (!fits)
         throw Error(Errc::failed, "a convolution was given frames of another shape");
+    if (filtering_pays(*kernel, target))
+        return run_filtering(pool, *kernel, sources, target, add);
     const int lanes = kernel->lanes;
     const int pixels = pixels_of(*kernel, in.width, outputs_);
     pack(*kernel, pixels);
 
     // A row's neighbours in time follow one another, as many as stay near until the next row is computed.
     const int frames = static_cast<int>(target.frames.size());
-    const auto [earliest, latest] = std::minmax_element(
-        taps_.begin(), taps_.end(), [](const Tap& a, const Tap& b) { return a.dt < b.dt; });
     std::ptrdiff_t row = 0;
     for (const Source& source : sources)
         row += source.layout.row;
-    const int over = latest->dt - earliest->dt;
+    int over = 0;
+    for (std::size_t s = 0; s < sources.size(); ++s)
+        over = std::max(over, reach_over_time(s));
     // Three rows of each; frames that share no input gain nothing from it.
     const int together =
         over == 0 ? 1
@@ -274,7 +488,8 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
                             source.layout.words, first_[k]});
         }
     };
-    const int tiles = (in.width + lanes * pixels - 1) / (lanes * pixels) * static_cast<int>(blocks_.size());
+    const int tiles =
+        (in.width + lanes * pixels - 1) / (lanes * pixels) * static_cast<int>(packed_.blocks.size());
     in_pieces(pool, frames * in.height, [&](int begin, int end) {
         std::vector<TapRow> taps, next;
         rows_of(begin, next);
@@ -291,13 +506,13 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
             for (int x = 0; x < in.width; x += lanes * pixels) {
                 const int vectors = std::min(pixels, (in.width - x + lanes - 1) / lanes);
                 int first = 0;
-                for (const int block : blocks_) {
+                for (const int block : packed_.blocks) {
                     fetch_part(next, in.plane, tile++, tiles);
                     const std::ptrdiff_t plane =
                         (out_float ? first : first / channels_per_word(type_)) * out.plane;
                     kernel->tile(vectors, block,
                                  {taps.data(), taps.size(), in.plane,
-                                  packed_.data() + static_cast<std::size_t>(first) * per_output_,
+                                  packed_.weights.data() + static_cast<std::size_t>(first) * per_output_,
                                   bias_.data() + first, slope_, from ? from + plane : nullptr, to + plane,
                                   out.plane, target.step, out_float, x, in.width});
                     first += block;

@@ -6,6 +6,10 @@
 // load feeds a whole block of output channels, no number of channels leaves lanes idle, and one output
 // channel costs no more than its arithmetic. Sums stay in registers over the whole kernel and over all
 // sources, so what is concatenated, added or activated is never written out in between.
+//
+// In float32 layers of 3 taps over y take minimal filtering over y alone (minimal_filtering.hpp) wherever
+// that pays: half the products. Over y it needs no exchange between lanes, and the same loops add up the
+// products, of rows at six points instead of rows of pixels.
 #pragma once
 
 #include <cstddef>
@@ -52,6 +56,28 @@ struct Tile {
     int x, width;   ///< first pixel; what follows the pixels, from `width` on, stays 0
 };
 
+/// A row of the input; `plane` 0: one plane stands for all.
+struct Row {
+    const Word* row;
+    std::ptrdiff_t plane;
+};
+
+/// Planes of values at the six points of minimal filtering.
+struct Points {
+    Word* first;                 ///< pixel 0 of the first plane of the first point
+    std::ptrdiff_t plane, point; ///< words from one to the next
+};
+
+/// Up to four neighbouring rows of an output; as in Tile.
+struct SumRows {
+    const float* bias;
+    float slope;
+    const Word* add;
+    Word* out;
+    std::ptrdiff_t plane, row; ///< of `add` and `out`
+    int channels, rows, width;
+};
+
 /// The functions of an instruction set and a type.
 struct Kernels {
     int lanes;            ///< pixels of a vector, at most 16
@@ -65,6 +91,11 @@ struct Kernels {
                  std::ptrdiff_t out_plane, int width);
     /// a += b; `count` is a multiple of 16.
     void (*add)(Word* a, const Word* b, int count);
+    /// Minimal filtering over y, null but for float32: six rows to their values at the points. Whole vectors
+    /// are read and written.
+    void (*to_points)(const Row* rows, int words, int width, const Points&);
+    /// The sums at the points to rows of the output.
+    void (*to_rows)(const Points&, const SumRows&);
 };
 
 /// Those of this processor, or null: float32 needs AVX2 and FMA, bfloat16 AVX512_BF16. Null too for bfloat16
@@ -153,7 +184,27 @@ class Convolution {
     int outputs() const noexcept { return outputs_; }
 
   private:
+    /// The taps -1, 0 and 1 over y at one place: what minimal filtering takes together.
+    struct Column {
+        int source, dt, dx;
+        std::size_t taps[3];
+        std::size_t first; ///< words of one output's weights at a point before its own
+    };
+    /// Weights as an instruction set's tiles take them.
+    struct Packed {
+        const Kernels* kernel = nullptr;
+        int pixels = 0; ///< vectors in a tile
+        std::vector<int> blocks;
+        std::vector<Word> weights; ///< ([point])[block][tap or column][word][output of the block]
+    };
+
+    void find_columns();
+    int reach_over_time(std::size_t source) const;
+    bool filtering_pays(const Kernels& kernel, const Target& target) const;
+    void run_filtering(ThreadPool& pool, const Kernels& kernel, std::span<const Source> sources,
+                       const Target& target, const std::vector<const Word*>* add);
     void pack(const Kernels& kernel, int pixels);
+    void pack_points(const Kernels& kernel, int pixels);
 
     Type type_;
     std::vector<int> inputs_;
@@ -164,9 +215,10 @@ class Convolution {
     std::vector<Word> weights_; // [output][tap][word]
     std::vector<float> bias_;
     float slope_;
-    std::pair<const Kernels*, int> packed_for_{nullptr, 0}; // and vectors of pixels in a tile
-    std::vector<int> blocks_;
-    std::vector<Word> packed_; // [block][tap][word][output of the block]
+    Packed packed_;
+    std::vector<Column> columns_; // none where the taps are no whole columns
+    std::size_t per_output_at_point_ = 0;
+    Packed packed_points_;
 };
 
 /// Maxima of 2x2 pixels, and of pairs of frames where `over_time` is set.

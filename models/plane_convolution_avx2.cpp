@@ -7,6 +7,7 @@
 // are the least that keeps the processor busy. Masked stores are slow on some processors (AMD's), so none is
 // used: what lies beside the pixels of a plane is 0 and the tile's own row, and is written anew as it was.
 #include "plane_convolution.hpp"
+#include "plane_filtering_impl.hpp"
 
 #include <immintrin.h>
 
@@ -161,6 +162,7 @@ void add(Word* a, const Word* b, int count) {
 
 } // namespace
 
-const Kernels kernels_avx2_float32{8, 2, {0, 12, 6, 4, 3}, 1, any_tile, pool, add};
+const Kernels kernels_avx2_float32{
+    8, 2, {0, 12, 6, 4, 3}, 1, any_tile, pool, add, rows_to_points<8>, points_to_rows<8>};
 
 } // namespace mri::planes

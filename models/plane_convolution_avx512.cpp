@@ -6,6 +6,7 @@
 // vdpbf16ps multiplies pairs of channels and adds them to 16 float32 sums; it rounds to the nearest and takes
 // subnormal numbers for 0, whatever MXCSR says.
 #include "plane_convolution.hpp"
+#include "plane_filtering_impl.hpp"
 
 #include <immintrin.h>
 
@@ -201,9 +202,16 @@ void add(Word* a, const Word* b, int count) {
 
 } // namespace
 
-const Kernels kernels_avx512_float32{16,          4, {0, 16, 12, 8, 6}, 2, any_tile<Float32>, pool<Float32>,
-                                     add<Float32>};
+const Kernels kernels_avx512_float32{16,
+                                     4,
+                                     {0, 16, 12, 8, 6},
+                                     2,
+                                     any_tile<Float32>,
+                                     pool<Float32>,
+                                     add<Float32>,
+                                     rows_to_points<16>,
+                                     points_to_rows<16>};
 const Kernels kernels_avx512_bfloat16{
-    16, 4, {0, 16, 12, 8, 6}, 2, any_tile<Bfloat16>, pool<Bfloat16>, add<Bfloat16>};
+    16, 4, {0, 16, 12, 8, 6}, 2, any_tile<Bfloat16>, pool<Bfloat16>, add<Bfloat16>, nullptr, nullptr};
 
 } // namespace mri::planes

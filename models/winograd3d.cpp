@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "winograd3d.hpp"
 
+#include "minimal_filtering.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/simd.hpp"
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 namespace mri::winograd3d {
 
 namespace {
 
-/// G of F(4, 3): a kernel's values at the points.
-constexpr std::array<std::array<double, 3>, side> at_points{{{1.0 / 4, 0, 0},
-                                                             {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                                             {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                                             {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                                             {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                                             {0, 0, 1}}};
+using minimal_filtering::at_points;
 
 void check(int in, int out) {
     if (in < 1 || out < 1 || in > most_channels || out > most_channels)
@@ -79,9 +73,7 @@ void Weights::transform(const At& at) {
                     for (int x = 0; x < 3; ++x) {
                         half[r][x] = 0;
                         for (int y = 0; y < 3; ++y)
-                            half[r][x] +=
-                                at_points[static_cast<std::size_t>(r)][static_cast<std::size_t>(y)] *
-                                static_cast<double>(at(o, i, t, y, x));
+                            half[r][x] += at_points[r][y] * static_cast<double>(at(o, i, t, y, x));
                     }
                 const std::size_t within =
                     lanes_are_inputs ? static_cast<std::size_t>((t * outputs + o) * inputs + i)
@@ -91,8 +83,7 @@ void Weights::transform(const At& at) {
                     for (int c = 0; c < side; ++c) {
                         double sum = 0;
                         for (int x = 0; x < 3; ++x)
-                            sum += at_points[static_cast<std::size_t>(c)][static_cast<std::size_t>(x)] *
-                                   half[r][x];
+                            sum += at_points[c][x] * half[r][x];
                         to[static_cast<std::size_t>(r * side + c) * per_point] = static_cast<float>(sum);
                     }
             }

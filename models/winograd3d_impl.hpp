@@ -2,70 +2,18 @@
 // Included once per instruction set, with MRI_WINOGRAD_LANES and MRI_WINOGRAD_TABLE defined. Nothing of the
 // standard library is called: an inline function of it compiled here could be the copy that the linker keeps
 // for the whole program.
+#include "minimal_filtering.hpp"
 #include "winograd3d.hpp"
-
-#define MRI_INLINE inline __attribute__((always_inline))
 
 namespace mri::winograd3d {
 namespace {
 
-/// L float lanes.
-template <int L>
-struct Vector {
-    typedef float Type __attribute__((vector_size(4 * L)));
-    typedef float Unaligned __attribute__((vector_size(4 * L), aligned(4), may_alias));
-};
-template <int L>
-using Vec = typename Vector<L>::Type;
+using namespace minimal_filtering;
 
-template <int L>
-MRI_INLINE Vec<L> load(const float* p) {
-    return *reinterpret_cast<const typename Vector<L>::Unaligned*>(p);
-}
-template <int L>
-MRI_INLINE void store(float* p, Vec<L> v) {
-    *reinterpret_cast<typename Vector<L>::Unaligned*>(p) = v;
-}
 template <int L>
 MRI_INLINE Vec<L> positive(Vec<L> v) {
     // of NaN the comparison is false and NaN is kept
     return v < 0.0F ? Vec<L>{} : v;
-}
-
-/// B^T d of F(4, 3) at the points 0, 1, -1, 2, -2 and infinity.
-template <typename V>
-MRI_INLINE void to_points(const V* d, V* out) {
-    const V even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
-    const V even2 = d[4] - d[2], odd2 = 2 * (d[3] - d[1]);
-    out[0] = 4 * d[0] - 5 * d[2] + d[4];
-    out[1] = even + odd;
-    out[2] = even - odd;
-    out[3] = even2 + odd2;
-    out[4] = even2 - odd2;
-    out[5] = 4 * d[1] - 5 * d[3] + d[5];
-}
-
-/// A^T m
-template <typename V>
-MRI_INLINE void to_pixels(const V* m, V* out, int step) {
-    const V a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], d = m[3] - m[4];
-    out[0] = m[0] + a + c;
-    out[step] = b + 2 * d;
-    out[2 * step] = a + 4 * c;
-    out[3 * step] = b + 8 * d + m[5];
-}
-
-/// A y, the adjoint of to_pixels()
-template <typename V>
-MRI_INLINE void from_pixels(const V* y, V* out) {
-    const V even = y[0] + y[2], odd = y[1] + y[3];
-    const V even2 = y[0] + 4 * y[2], odd2 = 2 * y[1] + 8 * y[3];
-    out[0] = y[0];
-    out[1] = even + odd;
-    out[2] = even - odd;
-    out[3] = even2 + odd2;
-    out[4] = even2 - odd2;
-    out[5] = y[3];
 }
 
 /// The rows of Side pixels from (y, x) on, with zeros beyond the frame; `patch` is room for those at an edge.
@@ -105,7 +53,7 @@ void transform(const float* frame, const Shape& shape, int channels, int y, int 
         if constexpr (Pixels == side)
             to_points(from, to);
         else
-            from_pixels(from, to);
+            from_sums(from, to);
     };
     for (int i = 0; i < tiles; ++i) {
         const float* rows[Pixels];
@@ -146,11 +94,11 @@ MRI_INLINE void pixels_of(const float* from, std::ptrdiff_t step, Vec<L>* out) {
 #pragma GCC unroll 6
         for (int j = 0; j < side; ++j)
             m[j] = load<L>(from + (r * side + j) * step);
-        to_pixels(m, half + r, side);
+        to_sums(m, half + r, side);
     }
 #pragma GCC unroll 4
     for (int j = 0; j < tile; ++j) // half is [x][row of points]
-        to_pixels(half + j * side, out + j, tile);
+        to_sums(half + j * side, out + j, tile);
 }
 
 /// [point][tile][Width] -> [y][x][channel], channels `first` and on.

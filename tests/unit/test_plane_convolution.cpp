@@ -104,12 +104,13 @@ float tolerance(Type type, float value) {
 }
 
 /// A layer of 3x3x3 over two sources of so many channels, and with frames that are added, against its sums.
+/// Three rows of few channels are summed directly, not by minimal filtering.
 void check(Type type, int width, int first, int second, int outputs) {
     Random random;
     ThreadPool pool(2);
-    const Series a = random_series(random, 3, 4, width, first);
-    const Series b = random_series(random, 3, 4, width, second);
-    const Series added = random_series(random, 3, 4, width, outputs);
+    const Series a = random_series(random, 3, 3, width, first);
+    const Series b = random_series(random, 3, 3, width, second);
+    const Series added = random_series(random, 3, 3, width, outputs);
     std::vector<Convolution::Tap> taps;
     for (int source = 0; source < 2; ++source)
         for (int dt = -1; dt <= 1; ++dt)
@@ -125,12 +126,12 @@ void check(Type type, int width, int first, int second, int outputs) {
     const std::vector<float> bias = random.values(static_cast<std::size_t>(outputs));
     Convolution layer(type, {first, second}, outputs, taps, weight, bias, 0.25F);
     const Frames in_a = a.planes(type), in_b = b.planes(type), in_c = added.planes(type);
-    Frames out(3, Layout(type, outputs, 4, width));
+    Frames out(3, Layout(type, outputs, 3, width));
     const std::vector<const Word*> add = in_c.inputs();
     layer.run(pool, std::vector<Source>{{in_a.inputs(), in_a.layout()}, {in_b.inputs(), in_b.layout()}},
               {out.outputs(), out.layout()}, &add);
     for (int t = 0; t < 3; ++t)
-        for (int y = 0; y < 4; ++y)
+        for (int y = 0; y < 3; ++y)
             for (int x = 0; x < width; ++x)
                 for (int o = 0; o < outputs; ++o) {
                     float sum = bias[static_cast<std::size_t>(o)] + added.at(t, y, x, o);
@@ -247,6 +248,222 @@ TEST_P(PlaneConvolution, RefusesFramesOfAnotherShape) {
     EXPECT_THROW(Layout(type, 1 << 20, 1 << 20, 1 << 20), Error);
     const auto one = [](int, int, int) { return 1.0F; };
     EXPECT_THROW(Convolution(type, {1}, 1, {{0, 0, 0, 16}}, one, {}, 1.0F), Error);
+}
+
+/// A layer with 3x3 taps over the image, wide enough for minimal filtering, and its input.
+struct Layer {
+    std::vector<int> inputs{12, 9};
+    int outputs = 13;
+    int frames = 3, height = 9, width = 21;
+    int first_dt = -1, last_dt = 1;
+    int lead = 0;     ///< frames before the first output
+    int missing = -1; ///< a frame of the first source that is not there
+    bool add = true;
+
+    std::vector<Convolution::Tap> taps() const {
+        std::vector<Convolution::Tap> out;
+        for (int source = 0; source < static_cast<int>(inputs.size()); ++source)
+            for (int dt = first_dt; dt <= last_dt; ++dt)
+                for (int dy = -1; dy <= 1; ++dy)
+                    for (int dx = -1; dx <= 1; ++dx)
+                        out.push_back({source, dt, dy, dx});
+        return out;
+    }
+};
+
+class FilteredLayer {
+  public:
+    explicit FilteredLayer(const Layer& layer) : layer_(layer), taps_(layer.taps()) {
+        std::mt19937 engine(7);
+        std::normal_distribution<float> normal;
+        const auto values = [&](std::size_t count) {
+            std::vector<float> out(count);
+            for (float& v : out)
+                v = normal(engine);
+            return out;
+        };
+        const auto series = [&](int frames, int channels) {
+            return Series{frames, layer.height, layer.width, channels,
+                          values(static_cast<std::size_t>(frames * layer.height * layer.width * channels))};
+        };
+        for (const int channels : layer.inputs) {
+            in_.push_back(series(layer.frames + layer.lead, channels));
+            most_ = std::max(most_, channels);
+        }
+        if (layer.missing >= 0) {
+            const auto frame = static_cast<std::ptrdiff_t>(in_[0].frame_size());
+            std::fill_n(in_[0].values.begin() + layer.missing * frame, frame, 0.0F);
+        }
+        for (const Series& s : in_)
+            planes_.push_back(s.planes(Type::float32));
+        added_ = series(layer.frames, layer.outputs);
+        weights_ = values(taps_.size() * static_cast<std::size_t>(layer.outputs * most_));
+        bias_ = values(static_cast<std::size_t>(layer.outputs));
+    }
+
+    Convolution convolution() const {
+        const auto weight = [this](int tap, int output, int input) { return at(tap, output, input); };
+        return {Type::float32, layer_.inputs, layer_.outputs, taps_, weight, bias_, slope};
+    }
+
+    /// Output frames `first` and on, as many as `out` has; `step` 2: to odd rows and even pixels.
+    void run(int threads, int first, Frames& out, int step = 1) const {
+        ThreadPool pool(threads);
+        std::vector<Source> sources;
+        for (const Frames& planes : planes_)
+            sources.push_back({planes.inputs(), planes.layout(), layer_.lead + first});
+        if (layer_.missing >= 0)
+            sources[0].frames[static_cast<std::size_t>(layer_.missing)] = nullptr;
+        const Frames added = added_.planes(Type::float32);
+        std::vector<const Word*> add;
+        for (int t = 0; t < out.count(); ++t)
+            add.push_back(added.frame(first + t));
+        Convolution layer = convolution();
+        for (int again = 0; again < 2; ++again) // buffers are kept
+            layer.run(pool, sources, {out.outputs(), out.layout(), step, step - 1, 0},
+                      layer_.add ? &add : nullptr);
+    }
+
+    /// The exact sum of an output.
+    double expected(int t, int y, int x, int o) const {
+        double sum = bias_[static_cast<std::size_t>(o)];
+        if (layer_.add)
+            sum += added_.at(t, y, x, o);
+        for (std::size_t k = 0; k < taps_.size(); ++k) {
+            const Series& from = in_[static_cast<std::size_t>(taps_[k].source)];
+            for (int c = 0; c < from.channels; ++c)
+                sum += static_cast<double>(at(static_cast<int>(k), o, c)) *
+                       from.at(t + layer_.lead + taps_[k].dt, y + taps_[k].dy, x + taps_[k].dx, c);
+        }
+        return std::max(sum, slope * sum);
+    }
+
+  private:
+    static constexpr float slope = 0.25F;
+    float at(int tap, int output, int input) const {
+        return weights_[static_cast<std::size_t>((tap * layer_.outputs + output) * most_ + input)];
+    }
+
+    Layer layer_;
+    std::vector<Convolution::Tap> taps_;
+    std::vector<Series> in_;
+    std::vector<Frames> planes_;
+    Series added_{};
+    std::vector<float> weights_, bias_;
+    int most_ = 0;
+};
+
+/// Of the outputs from their exact sums, over the largest output.
+double check_filtered(const Layer& layer) {
+    const FilteredLayer filtered(layer);
+    Frames out(layer.frames, Layout(Type::float32, layer.outputs, layer.height, layer.width));
+    filtered.run(2, 0, out);
+    double difference = 0, largest = 0;
+    for (int t = 0; t < layer.frames; ++t)
+        for (int y = 0; y < layer.height; ++y)
+            for (int x = 0; x < layer.width; ++x)
+                for (int o = 0; o < layer.outputs; ++o) {
+                    const double expected = filtered.expected(t, y, x, o);
+                    largest = std::max(largest, std::abs(expected));
+                    // NaN must not be less than anything
+                    const double d = std::abs(value_of(out, t, y, x, o) - expected);
+                    difference = d <= difference ? difference : d;
+                }
+    expect_zeros_beside(out);
+    return difference / largest;
+}
+
+// Inputs, weights and sums at the points are some units larger than the pixels' and cancel again: single
+// roundings of 2^-24 become some 1e-6 of the largest output. A wrong coefficient is off by some tenths.
+constexpr double filtered_tolerance = 1e-5;
+
+TEST_P(PlaneConvolution, FiltersFramesOfAnyHeight) {
+    if (GetParam().second != Type::float32)
+        GTEST_SKIP() << "bfloat16 is not filtered";
+    for (int height = 1; height <= 13; ++height) {
+        Layer layer;
+        layer.height = height;
+        EXPECT_LT(check_filtered(layer), filtered_tolerance) << height;
+    }
+}
+
+TEST_P(PlaneConvolution, FiltersFramesOfAnyWidth) {
+    if (GetParam().second != Type::float32)
+        GTEST_SKIP() << "bfloat16 is not filtered";
+    // One piece, several, and such as end beside one.
+    for (const int width : {1, 7, 8, 16, 17, 33, 127, 128, 129, 200, 257}) {
+        Layer layer;
+        layer.frames = 1;
+        layer.width = width;
+        EXPECT_LT(check_filtered(layer), filtered_tolerance) << width;
+    }
+}
+
+TEST_P(PlaneConvolution, FiltersLayersOfAnyKind) {
+    if (GetParam().second != Type::float32)
+        GTEST_SKIP() << "bfloat16 is not filtered";
+    const auto kind = [](auto change) {
+        Layer layer;
+        change(layer);
+        return check_filtered(layer);
+    };
+    EXPECT_LT(kind([](Layer& l) { l.add = false; }), filtered_tolerance);
+    EXPECT_LT(kind([](Layer& l) { l.inputs = {2, 40}; }), filtered_tolerance);
+    EXPECT_LT(kind([](Layer& l) { l.inputs = {8, 9, 10}; }), filtered_tolerance);
+    EXPECT_LT(kind([](Layer& l) { l.first_dt = l.last_dt = 0; }), filtered_tolerance);
+    EXPECT_LT(kind([](Layer& l) { l.first_dt = -2, l.last_dt = 0; }), filtered_tolerance);
+    EXPECT_LT(kind([](Layer& l) { l.first_dt = -2, l.last_dt = 0, l.lead = 2; }), filtered_tolerance);
+    EXPECT_LT(kind([](Layer& l) { l.frames = 7, l.missing = 2; }), filtered_tolerance);
+    EXPECT_LT(kind([](Layer& l) { l.inputs = {12}, l.frames = 1, l.missing = 0; }), filtered_tolerance);
+    for (int outputs = 1; outputs <= 34; outputs += 3)
+        EXPECT_LT(kind([&](Layer& l) { l.outputs = outputs, l.inputs = {33}, l.frames = 1; }),
+                  filtered_tolerance)
+            << outputs;
+}
+
+TEST_P(PlaneConvolution, FilteringDependsOnNothingElse) {
+    if (GetParam().second != Type::float32)
+        GTEST_SKIP() << "bfloat16 is not filtered";
+    Layer layer;
+    layer.frames = 6;
+    layer.first_dt = -2, layer.last_dt = 0, layer.lead = 2;
+    const FilteredLayer filtered(layer);
+    const Layout layout(Type::float32, layer.outputs, layer.height, layer.width);
+    Frames whole(layer.frames, layout);
+    filtered.run(1, 0, whole);
+    const auto expect_same = [&](const Frames& frames, int first, const std::string& what) {
+        for (int t = 0; t < frames.count(); ++t)
+            EXPECT_TRUE(std::equal(frames.frame(t), frames.frame(t) + layout.frame, whole.frame(first + t)))
+                << what << ": " << t;
+    };
+    // 40 threads share out runs of frames.
+    for (const int threads : {2, 3, 40}) {
+        Frames out(layer.frames, layout);
+        filtered.run(threads, 0, out);
+        expect_same(out, 0, std::to_string(threads) + " threads");
+    }
+    for (int t = 0; t < layer.frames; ++t) {
+        Frames out(1, layout);
+        filtered.run(2, t, out);
+        expect_same(out, t, "a frame alone");
+    }
+    // The sums are not those of the direct way: what is not filtered has other roundings.
+    Frames spread(1, Layout(Type::float32, layer.outputs, 2 * layer.height, 2 * layer.width));
+    layer.add = false; // its frames are of the small size
+    const FilteredLayer without(layer);
+    without.run(1, 0, spread, 2);
+    without.run(1, 0, whole);
+    double difference = 0;
+    for (int y = 0; y < layer.height; ++y)
+        for (int x = 0; x < layer.width; ++x)
+            for (int o = 0; o < layer.outputs; ++o) {
+                const float a = value_of(whole, 0, y, x, o), b = value_of(spread, 0, 2 * y + 1, 2 * x, o);
+                EXPECT_EQ(value_of(spread, 0, 2 * y, 2 * x, o), 0.0F);
+                difference = std::max(difference, static_cast<double>(std::abs(a - b)));
+            }
+    EXPECT_GT(difference, 0.0) << "nothing was filtered: no test at all";
+    EXPECT_LT(difference, 1e-3);
+    expect_zeros_beside(spread);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, PlaneConvolution,
