@@ -145,14 +145,20 @@ class CascadeTask : public TrainingTask {
             from.causal = true;
             from.mean_frames = options_.cascade.mean_frames;
         }
+        const bool grow = from.blocks < options_.cascade.blocks;
+        if (grow)
+            from.blocks = options_.cascade.blocks;
         if (from != options_.cascade)
             throw Error(Errc::decode, "training cannot begin with the weights '" + name +
                                           "': they are of a cascade with other options than those given");
-        std::map<std::string, NamedTensor> out = file.tensors;
-        if (fold)
-            for (auto& [tensor, values] : out)
-                if (values.shape.size() == 5)
-                    fold_time(values);
+        std::map<std::string, NamedTensor> out;
+        if (grow) // new blocks are as in a new cascade: steps towards the data alone
+            out = module_.tensors();
+        for (const auto& [tensor, values] : file.tensors) {
+            NamedTensor& taken = out[tensor] = values;
+            if (fold && taken.shape.size() == 5)
+                fold_time(taken);
+        }
         return out;
     }
 

@@ -184,11 +184,12 @@ void MriTrain::properties(Properties<MriTrain>& p) {
           "filters"},
          {NetworkKind::cascade, "cascade",
           "An unrolled cascade with data consistency, on the truth alone: each sample is scanned anew"}});
-    p.string("initial-weights",
-             "Weights file of the same network to begin with, unless training is resumed; a causal cascade "
-             "may begin with "
-             "those of a windowed one; empty: random weights",
-             &S::initial_weights);
+    p.string(
+        "initial-weights",
+        "Weights file of the same network to begin with, unless training is resumed; a cascade may begin "
+        "with those of one of fewer blocks, a causal one with those of a windowed one; empty: random "
+        "weights",
+        &S::initial_weights);
     p.string("weights", "File that receives the trained weights", &S::weights);
     p.string("checkpoint", "File that receives weights, optimiser state and step; empty: none",
              &S::checkpoint);

@@ -289,6 +289,47 @@ TEST_F(TrainerTest, ACausalCascadeBeginsWithAWindowedOne) {
     }
 }
 
+TEST_F(TrainerTest, ACascadeBeginsWithOneOfFewerBlocks) {
+    constexpr WindowShape shape{4, 16, 16};
+    std::vector<float> truth(shape.count());
+    for (std::size_t i = 0; i < truth.size(); ++i)
+        truth[i] = 0.2F + 0.05F * static_cast<float>(i % 7);
+    TrainOptions o = tiny("small");
+    o.kind = NetworkKind::cascade;
+    o.cascade.blocks = 2;
+    o.cascade.filters = 4;
+    o.cascade.layers = 2;
+    o.checkpoint.clear();
+    o.steps = 5;
+    const auto train = [&] {
+        Trainer trainer(o);
+        trainer.add({}, truth, shape);
+        trainer.run({});
+        return read_weights(o.weights);
+    };
+    const TensorFile small = train();
+    o.initial = o.weights;
+    o.weights = path("large.safetensors");
+    o.cascade.blocks = 3;
+    o.steps = 1;
+    o.learning_rate = 1e-9;
+    const TensorFile large = train();
+    EXPECT_EQ(large.metadata.at("blocks"), "3");
+    for (const auto& [name, tensor] : small.tensors)
+        for (std::size_t i = 0; i < tensor.values.size(); ++i)
+            ASSERT_NEAR(large.tensors.at(name).values[i], tensor.values[i], 1e-7) << name;
+    double features = 0;
+    for (const float value : large.tensors.at("blocks.2.conv.0.weight").values)
+        features += std::abs(static_cast<double>(value));
+    EXPECT_GT(features, 1.0) << "something has to be there for the last layer to learn from";
+    for (const float value : large.tensors.at("blocks.2.conv.1.weight").values)
+        ASSERT_NEAR(value, 0.0F, 1e-7F) << "the new block changes the images";
+
+    o.initial = o.weights;
+    o.cascade.blocks = 2;
+    EXPECT_THROW(const Trainer trainer(o), Error) << "blocks cannot be left out";
+}
+
 TEST_F(TrainerTest, RefusesForeignCheckpoints) {
     TrainOptions o = tiny("resume");
     o.steps = 1;
