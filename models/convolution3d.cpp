@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "convolution3d.hpp"
 
+#include "float_types.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "plugins/gridding/simd.hpp"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <string>
 
 namespace mri::convolution3d {
@@ -35,13 +34,6 @@ const Kernels* kernels() {
     return nullptr;
 }
 
-std::uint16_t to_bfloat16(float value) {
-    const auto bits = std::bit_cast<std::uint32_t>(value);
-    if (std::isnan(value))
-        return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
-    return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
-}
-
 Values::Values(std::size_t count) : data_(count > 0 ? allocated(count) : nullptr), size_(count) {
     std::fill_n(data_.get(), count, std::uint16_t{0});
 }
@@ -63,7 +55,7 @@ Weights::Weights(Layer layer, std::span<const float> weights, int out, int in) {
     stride_ = static_cast<std::size_t>(kernel_rows * in_blocks_ * 3 * (last ? 2 : pairs_)) * vector;
     values_ = Values(stride_ * static_cast<std::size_t>(out_blocks_));
     const auto at = [&](int o, int i, int row, int dx) {
-        return to_bfloat16(weights[((static_cast<std::size_t>(o) * static_cast<std::size_t>(in) +
+        return bfloat16_of(weights[((static_cast<std::size_t>(o) * static_cast<std::size_t>(in) +
                                      static_cast<std::size_t>(i)) *
                                         kernel_rows +
                                     static_cast<std::size_t>(row)) *

@@ -63,9 +63,6 @@ constexpr int row_pixels(int width) {
     return (width + 7) / 8 * 8 + 2;
 }
 
-/// To the nearest, ties to even; NaN stays NaN.
-std::uint16_t to_bfloat16(float value);
-
 /// Bfloat16 memory aligned for any instruction set, zero at first.
 class Values {
   public:

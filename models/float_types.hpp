@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The floating-point types that weights files hold, as float32. Pure C++.
+// The floating-point types that weights files hold, as float32, and bfloat16 of it. Pure C++.
 #pragma once
 
 #include <bit>
@@ -26,6 +26,14 @@ inline float float_of_half(std::uint16_t h) {
 /// The upper half of a float32; exact.
 inline float float_of_bfloat16(std::uint16_t b) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(b) << 16);
+}
+
+/// To the nearest, ties to even; NaN stays NaN.
+inline std::uint16_t bfloat16_of(float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    if (value != value)
+        return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
+    return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
 }
 
 /// Rounds; what float32 cannot hold becomes infinite, which check_finite() finds.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plane_convolution.hpp"
 
-#include "convolution3d.hpp"
+#include "float_types.hpp"
 #include "minimal_filtering.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
@@ -47,8 +47,7 @@ int words_of(Type type, int channels) {
 Word word_of(Type type, float even, float odd) {
     if (type == Type::float32)
         return std::bit_cast<Word>(even);
-    return static_cast<Word>(convolution3d::to_bfloat16(even)) |
-           static_cast<Word>(convolution3d::to_bfloat16(odd)) << 16;
+    return static_cast<Word>(bfloat16_of(even)) | static_cast<Word>(bfloat16_of(odd)) << 16;
 }
 
 #ifdef MRI_HAVE_AVX512_CONVOLUTIONS

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/convolution3d.hpp"
+#include "models/float_types.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/simd.hpp"
 
@@ -51,7 +52,7 @@ class Problem {
             for (int channel = 0; channel < c.in; ++channel)
                 for (int y = 0; y < s.height; ++y)
                     for (int x = 0; x < s.width; ++x)
-                        *at(t, channel, y, x) = to_bfloat16(normal(engine_));
+                        *at(t, channel, y, x) = bfloat16_of(normal(engine_));
     }
 
     std::uint16_t* at(int t, int channel, int y, int x) {
@@ -68,7 +69,7 @@ class Problem {
                 if (dt < 0 || dt >= s_.frames || dy < 0 || dy >= s_.height || dx < 0 || dx >= s_.width)
                     continue;
                 const float weight =
-                    value_of(to_bfloat16(plain[static_cast<std::size_t>((out * c_.in + channel) * 27 + k)]));
+                    value_of(bfloat16_of(plain[static_cast<std::size_t>((out * c_.in + channel) * 27 + k)]));
                 const double term = static_cast<double>(weight) * value_of(*at(dt, channel, dy, dx));
                 sum += term;
                 magnitude += std::abs(term);
@@ -225,11 +226,11 @@ TEST(ConvolutionFrames, KeepFramesThatStay) {
 }
 
 TEST(ConvolutionWeights, RoundAndRefuse) {
-    EXPECT_EQ(to_bfloat16(1.0F), 0x3f80);
-    EXPECT_EQ(to_bfloat16(1.0F + 0x1p-8F), 0x3f80) << "a tie goes to the even neighbour";
-    EXPECT_EQ(to_bfloat16(1.0F + 3 * 0x1p-8F), 0x3f82);
-    EXPECT_EQ(to_bfloat16(-1.0F - 0x1.8p-8F), 0xbf81);
-    EXPECT_TRUE(std::isnan(value_of(to_bfloat16(std::numeric_limits<float>::signaling_NaN()))));
+    EXPECT_EQ(bfloat16_of(1.0F), 0x3f80);
+    EXPECT_EQ(bfloat16_of(1.0F + 0x1p-8F), 0x3f80) << "a tie goes to the even neighbour";
+    EXPECT_EQ(bfloat16_of(1.0F + 3 * 0x1p-8F), 0x3f82);
+    EXPECT_EQ(bfloat16_of(-1.0F - 0x1.8p-8F), 0xbf81);
+    EXPECT_TRUE(std::isnan(value_of(bfloat16_of(std::numeric_limits<float>::signaling_NaN()))));
     const std::vector<float> values(16 * 16 * 27, 1.0F);
     EXPECT_NO_THROW(Weights(Layer::hidden, values, 16, 16));
     EXPECT_THROW(Weights(Layer::hidden, values, 16, 15), Error);
