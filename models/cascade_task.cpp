@@ -145,15 +145,12 @@ class CascadeTask : public TrainingTask {
             from.causal = true;
             from.mean_frames = options_.cascade.mean_frames;
         }
-        const bool grow = from.blocks < options_.cascade.blocks;
-        if (grow)
-            from.blocks = options_.cascade.blocks;
+        from.blocks = std::max(from.blocks, options_.cascade.blocks);
         if (from != options_.cascade)
             throw Error(Errc::decode, "training cannot begin with the weights '" + name +
                                           "': they are of a cascade with other options than those given");
-        std::map<std::string, NamedTensor> out;
-        if (grow) // new blocks are as in a new cascade: steps towards the data alone
-            out = module_.tensors();
+        // Blocks that the file has not are as in a new cascade: steps towards the data alone.
+        std::map<std::string, NamedTensor> out = module_.tensors();
         for (const auto& [tensor, values] : file.tensors) {
             NamedTensor& taken = out[tensor] = values;
             if (fold && taken.shape.size() == 5)

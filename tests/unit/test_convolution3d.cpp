@@ -4,7 +4,6 @@
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/simd.hpp"
 
-#include <bit>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>
@@ -15,10 +14,6 @@ namespace {
 using namespace mri;
 using namespace mri::convolution3d;
 using Layer = Weights::Layer;
-
-float value_of(std::uint16_t half) {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(half) << 16);
-}
 
 struct Shape {
     int frames, height, width;
@@ -68,9 +63,9 @@ class Problem {
                 const int dt = t + k / 9 + reach_ - 2, dy = y + k / 3 % 3 - 1, dx = x + k % 3 - 1;
                 if (dt < 0 || dt >= s_.frames || dy < 0 || dy >= s_.height || dx < 0 || dx >= s_.width)
                     continue;
-                const float weight =
-                    value_of(bfloat16_of(plain[static_cast<std::size_t>((out * c_.in + channel) * 27 + k)]));
-                const double term = static_cast<double>(weight) * value_of(*at(dt, channel, dy, dx));
+                const float weight = float_of_bfloat16(
+                    bfloat16_of(plain[static_cast<std::size_t>((out * c_.in + channel) * 27 + k)]));
+                const double term = static_cast<double>(weight) * float_of_bfloat16(*at(dt, channel, dy, dx));
                 sum += term;
                 magnitude += std::abs(term);
             }
@@ -125,7 +120,7 @@ TEST_F(Convolution, IsTheSumOfItsTerms) {
                                     // float32 rounds at each of 27 `in` additions, bfloat16 once
                                     const double bound =
                                         27 * c.in * 0x1p-24 * magnitude + 0x1p-8 * std::max(0.0, sum) + 1e-30;
-                                    ASSERT_NEAR(value_of(features[(x + 1) * block + lane]),
+                                    ASSERT_NEAR(float_of_bfloat16(features[(x + 1) * block + lane]),
                                                 std::max(0.0, sum), bound)
                                         << c.in << " to " << c.out << ", width " << s.width << ", x " << x;
                                 }
@@ -182,7 +177,8 @@ TEST_F(Convolution, DataStepFeedsTheNextBlock) {
             const std::uint16_t* pixel = out.row(0, 0, 0) + (i / 2 + 1) * packed;
             // a bfloat16 is within 2^-9 of what is rounded; the difference of two values below 5 within 1e-6
             const auto expect = [&](std::size_t channel, double value) {
-                ASSERT_NEAR(value_of(pixel[channel]), value, 0x1p-8 * std::abs(value) + 1e-6) << width;
+                ASSERT_NEAR(float_of_bfloat16(pixel[channel]), value, 0x1p-8 * std::abs(value) + 1e-6)
+                    << width;
             };
             expect(i % 2, x[i] - mean[i]);
             expect(2 + i % 2, mean[i]);
@@ -208,7 +204,7 @@ TEST_F(Convolution, SeesWhatIsNotANumber) {
     Frames out(1, 1, block, 1, 9);
     kernels()->hidden(rows_around(p.in, weights, 9, 0, 1, 0, 0, 1), out.row(0, 0, 0));
     for (int x = 0; x < 9; ++x)
-        EXPECT_EQ(std::isnan(value_of(out.row(0, 0, 0)[(x + 1) * block])), x >= 3 && x <= 5) << x;
+        EXPECT_EQ(std::isnan(float_of_bfloat16(out.row(0, 0, 0)[(x + 1) * block])), x >= 3 && x <= 5) << x;
 }
 
 TEST(ConvolutionFrames, KeepFramesThatStay) {
@@ -230,7 +226,7 @@ TEST(ConvolutionWeights, RoundAndRefuse) {
     EXPECT_EQ(bfloat16_of(1.0F + 0x1p-8F), 0x3f80) << "a tie goes to the even neighbour";
     EXPECT_EQ(bfloat16_of(1.0F + 3 * 0x1p-8F), 0x3f82);
     EXPECT_EQ(bfloat16_of(-1.0F - 0x1.8p-8F), 0xbf81);
-    EXPECT_TRUE(std::isnan(value_of(bfloat16_of(std::numeric_limits<float>::signaling_NaN()))));
+    EXPECT_TRUE(std::isnan(float_of_bfloat16(bfloat16_of(std::numeric_limits<float>::signaling_NaN()))));
     const std::vector<float> values(16 * 16 * 27, 1.0F);
     EXPECT_NO_THROW(Weights(Layer::hidden, values, 16, 16));
     EXPECT_THROW(Weights(Layer::hidden, values, 16, 15), Error);

@@ -42,6 +42,26 @@ class TrainerTest : public testing::Test {
         return o;
     }
 
+    /// Two blocks of two layers with four filters.
+    TrainOptions tiny_cascade(const std::string& name) const {
+        TrainOptions o = tiny(name);
+        o.kind = NetworkKind::cascade;
+        o.cascade.blocks = 2;
+        o.cascade.filters = 4;
+        o.cascade.layers = 2;
+        o.checkpoint.clear();
+        return o;
+    }
+
+    /// What training a cascade on one series comes to.
+    static TensorFile weights_trained_on(const TrainOptions& o, const std::vector<float>& truth,
+                                         const WindowShape& shape) {
+        Trainer trainer(o);
+        trainer.add({}, truth, shape);
+        trainer.run({});
+        return read_weights(o.weights);
+    }
+
     std::filesystem::path folder_;
 };
 
@@ -246,30 +266,15 @@ TEST_F(TrainerTest, ACausalCascadeBeginsWithAWindowedOne) {
         for (int i = 0; i < shape.height * shape.width; ++i)
             truth.push_back(0.2F + 0.05F * static_cast<float>(i % 7) +
                             0.03F * static_cast<float>(i / 16 % 5));
-    TrainOptions o = tiny("window");
-    o.kind = NetworkKind::cascade;
-    o.cascade.blocks = 2;
-    o.cascade.filters = 4;
-    o.cascade.layers = 2;
-    o.checkpoint.clear();
+    TrainOptions o = tiny_cascade("window");
     o.steps = 30;
-    {
-        Trainer trainer(o);
-        trainer.add({}, truth, shape);
-        trainer.run({});
-    }
-    const TensorFile window = read_weights(o.weights);
+    const TensorFile window = weights_trained_on(o, truth, shape);
     o.initial = o.weights;
     o.weights = path("causal.safetensors");
     o.cascade.causal = true;
     o.steps = 1;
     o.learning_rate = 1e-9;
-    {
-        Trainer trainer(o);
-        trainer.add({}, truth, shape);
-        trainer.run({});
-    }
-    const TensorFile causal = read_weights(o.weights);
+    const TensorFile causal = weights_trained_on(o, truth, shape);
     EXPECT_EQ(causal.metadata.at("time"), "causal");
     for (const auto& [name, tensor] : window.tensors) {
         const NamedTensor& other = causal.tensors.at(name);
@@ -294,26 +299,15 @@ TEST_F(TrainerTest, ACascadeBeginsWithOneOfFewerBlocks) {
     std::vector<float> truth(shape.count());
     for (std::size_t i = 0; i < truth.size(); ++i)
         truth[i] = 0.2F + 0.05F * static_cast<float>(i % 7);
-    TrainOptions o = tiny("small");
-    o.kind = NetworkKind::cascade;
-    o.cascade.blocks = 2;
-    o.cascade.filters = 4;
-    o.cascade.layers = 2;
-    o.checkpoint.clear();
+    TrainOptions o = tiny_cascade("small");
     o.steps = 5;
-    const auto train = [&] {
-        Trainer trainer(o);
-        trainer.add({}, truth, shape);
-        trainer.run({});
-        return read_weights(o.weights);
-    };
-    const TensorFile small = train();
+    const TensorFile small = weights_trained_on(o, truth, shape);
     o.initial = o.weights;
     o.weights = path("large.safetensors");
     o.cascade.blocks = 3;
     o.steps = 1;
     o.learning_rate = 1e-9;
-    const TensorFile large = train();
+    const TensorFile large = weights_trained_on(o, truth, shape);
     EXPECT_EQ(large.metadata.at("blocks"), "3");
     for (const auto& [name, tensor] : small.tensors)
         for (std::size_t i = 0; i < tensor.values.size(); ++i)
