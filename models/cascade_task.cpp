@@ -83,6 +83,17 @@ bool is_cycle(std::span<const float> series, const WindowShape& shape) {
     return step(shape.frames - 1, 0) <= largest;
 }
 
+/// 1 within the circle that spokes of the field of view's width see, 0 in the corners, of which there are
+/// too few samples to learn from: [1][y][x][1].
+at::Tensor seen_by_spokes(const WindowShape& shape) {
+    at::Tensor out = at::zeros({1, shape.height, shape.width, 1}, at::kFloat);
+    float* value = out.data_ptr<float>();
+    for (int y = 0; y < shape.height; ++y)
+        for (int x = 0; x < shape.width; ++x)
+            *value++ = std::hypot(2.0 * y / shape.height - 1, 2.0 * x / shape.width - 1) < 0.95 ? 1 : 0;
+    return out;
+}
+
 class CascadeTask : public TrainingTask {
   public:
     CascadeTask(const TrainOptions& options, const at::Device& device, at::ScalarType type)
@@ -106,12 +117,15 @@ class CascadeTask : public TrainingTask {
         s.readouts = std::max(
             2, static_cast<int>(std::lround(
                    share * random.uniform(options_.scan.spokes_min - 0.5, options_.scan.spokes_max + 0.5))));
+        // A piece has `share` as many spokes a frame as the whole. They turn as far where the step is as much
+        // larger, and leave no wedge of k-space empty that the whole's fill.
+        s.tiny_golden = nearest_tiny_golden(tiny_golden_step(s.tiny_golden) / share);
         s.first_spoke = random.below(100000);
         s.oversampling = random.chance(0.5) ? 2 : 1;
-        s.phase = random.chance(0.6) ? random.uniform(0, 3) : 0.0;
-        s.snr_db = random.chance(0.3) ? random.uniform(15, 35) : no_noise;
-        s.motion = random.chance(0.5);
-        s.coils = options_.scan.coils > 1 && random.chance(0.25) ? options_.scan.coils : 1;
+        s.phase = random.chance(0.5) ? random.uniform(0, 3) : 0.0;
+        s.snr_db = random.chance(0.2) ? random.uniform(15, 35) : no_noise;
+        s.motion = random.chance(0.3);
+        s.coils = options_.scan.coils > 1 && random.chance(0.2) ? options_.scan.coils : 1;
         s.seed = random.seed();
         const bool cycle = !options_.cascade.causal && is_cycle(truth, shape) && random.chance(0.7);
         return loss_of_scan(scan(truth, shape, s), shape, s.coils, cycle, nullptr);
@@ -310,6 +324,9 @@ class CascadeTask : public TrainingTask {
             x = x.narrow(0, cold, shape.frames - cold);
             truth = truth.narrow(0, cold, shape.frames - cold);
         }
+        const at::Tensor counts = seen_by_spokes(shape).to(device_);
+        x = x * counts;
+        truth = truth * counts;
         if (coils > 1) { // the combined image has a phase of its own
             const auto magnitude = [](const at::Tensor& v) { return (v.square().sum(3) + 1e-8).sqrt(); };
             return loss_of(options_.loss, magnitude(x), magnitude(truth));

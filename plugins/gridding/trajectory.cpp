@@ -17,6 +17,14 @@ double tiny_golden_step(int n) {
     return std::numbers::pi / (std::numbers::phi + n - 1);
 }
 
+int nearest_tiny_golden(double step) {
+    const double per_half_turn = std::numbers::pi / step;
+    if (!(per_half_turn > 0 && per_half_turn < 1e9))
+        throw Error(Errc::settings,
+                    "no tiny golden angle has a step of " + std::to_string(step) + " radians");
+    return std::max(1, static_cast<int>(std::lround(per_half_turn - std::numbers::phi + 1)));
+}
+
 int fibonacci_spokes(int n, int spokes) {
     if (n < 1)
         throw Error(Errc::settings, "the tiny golden angle needs N of 1 or more, not " + std::to_string(n));

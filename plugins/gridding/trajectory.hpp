@@ -21,6 +21,10 @@ enum class AngleScheme {
 /// fibonacci_spokes(). Throws Errc::settings for n < 1.
 double tiny_golden_step(int n);
 
+/// The n whose step is `step` (rad), or next to it in steps a half turn; 1 beyond the golden angle. Throws
+/// Errc::settings for a step that is not above 0.
+int nearest_tiny_golden(double step);
+
 /// The smallest count of spokes that is at least `spokes` and belongs to the generalised Fibonacci series of
 /// `n` (for n = 7: 1, 7, 8, 15, 23, 38, 61, ...); such a frame has only two different angular gaps.
 int fibonacci_spokes(int n, int spokes);

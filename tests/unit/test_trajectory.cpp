@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <vector>
 
@@ -23,6 +24,17 @@ TEST(Trajectory, StepsOfThePapers) {
     EXPECT_NEAR(spoke_angle(AngleScheme::golden, 7, 1, 0), tiny_golden_step(1), 1e-12);
     EXPECT_THROW(tiny_golden_step(0), Error);
     EXPECT_THROW(spoke_angle(AngleScheme::tiny_golden, 0, 3, 13), Error);
+}
+
+TEST(Trajectory, TinyGoldenAngleOfAStep) {
+    for (int n = 1; n < 40; ++n)
+        EXPECT_EQ(nearest_tiny_golden(tiny_golden_step(n)), n);
+    // 47.25 degrees are 3.81 steps a half turn: those of 3 and of 4 make 3.62 and 4.62.
+    EXPECT_EQ(nearest_tiny_golden(2 * tiny_golden_step(7)), 3);
+    EXPECT_EQ(nearest_tiny_golden(3), 1);
+    EXPECT_THROW(nearest_tiny_golden(0), Error);
+    EXPECT_THROW(nearest_tiny_golden(-1), Error);
+    EXPECT_THROW(nearest_tiny_golden(std::numeric_limits<double>::quiet_NaN()), Error);
 }
 
 TEST(Trajectory, AngleFollowsTheIndexWithoutDrift) {
