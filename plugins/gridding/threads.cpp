@@ -26,10 +26,11 @@ ThreadPool::~ThreadPool() {
         t.join();
 }
 
-void ThreadPool::drain(int worker) {
-    std::unique_lock lock(mutex_);
+/// Takes iterations until none is left; the lock is held before and after.
+void ThreadPool::drain(std::unique_lock<std::mutex>& lock, int worker) {
     while (next_ < count_) {
-        int index = next_++;
+        const int index = next_++;
+        ++running_;
         lock.unlock();
         std::exception_ptr failure;
         try {
@@ -38,6 +39,7 @@ void ThreadPool::drain(int worker) {
             failure = std::current_exception();
         }
         lock.lock();
+        --running_;
         if (failure) {
             if (!failure_)
                 failure_ = failure;
@@ -47,18 +49,13 @@ void ThreadPool::drain(int worker) {
 }
 
 void ThreadPool::work(int worker) {
-    std::uint64_t seen = 0;
+    std::unique_lock lock(mutex_);
     for (;;) {
-        {
-            std::unique_lock lock(mutex_);
-            wake_.wait(lock, [&] { return quit_ || round_ != seen; });
-            if (quit_)
-                return;
-            seen = round_;
-        }
-        drain(worker);
-        std::lock_guard lock(mutex_);
-        if (--busy_ == 0)
+        wake_.wait(lock, [&] { return quit_ || next_ < count_; });
+        if (quit_)
+            return;
+        drain(lock, worker);
+        if (running_ == 0)
             done_.notify_one();
     }
 }
@@ -70,18 +67,17 @@ void ThreadPool::parallel_for(int count, const std::function<void(int, int)>& bo
         return;
     }
     {
-        std::lock_guard lock(mutex_);
+        const std::lock_guard lock(mutex_);
         body_ = &body;
         count_ = count;
         next_ = 0;
-        busy_ = int(workers_.size());
         failure_ = nullptr;
-        round_++;
     }
     wake_.notify_all();
-    drain(0);
     std::unique_lock lock(mutex_);
-    done_.wait(lock, [&] { return busy_ == 0; });
+    drain(lock, 0);
+    // A worker that has not come yet finds nothing to do: only those at work are waited for.
+    done_.wait(lock, [&] { return running_ == 0; });
     body_ = nullptr;
     if (failure_)
         std::rethrow_exception(std::exchange(failure_, nullptr));

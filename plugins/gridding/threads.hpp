@@ -3,7 +3,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -35,14 +34,13 @@ class ThreadPool {
 
   private:
     void work(int worker);
-    void drain(int worker);
+    void drain(std::unique_lock<std::mutex>& lock, int worker);
 
     std::vector<std::thread> workers_;
     std::mutex mutex_; // guards everything below; the body runs without it
     std::condition_variable wake_, done_;
     const std::function<void(int, int)>* body_ = nullptr;
-    int count_ = 0, next_ = 0, busy_ = 0;
-    std::uint64_t round_ = 0;
+    int count_ = 0, next_ = 0, running_ = 0;
     bool quit_ = false;
     std::exception_ptr failure_;
 };
