@@ -41,7 +41,7 @@ struct ScanOptions {
     int spokes_min =
         6; ///< of a frame, for the whole width of the truth; smaller patches have proportionally fewer
     int spokes_max = 15;
-    int coils = 1;                                ///< above 1: a quarter of the samples has so many
+    int coils = 1;                                ///< above 1: a fifth of the samples has so many
     std::vector<int> validation_spokes{13, 9, 7}; ///< each validation window is scanned with each
 };
 

@@ -258,7 +258,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
              "width; patches "
              "have proportionally fewer",
              &S::spokes);
-    p.integer("coils", "network=cascade: above 1, a quarter of the samples is scanned with so many coils", 1,
+    p.integer("coils", "network=cascade: above 1, a fifth of the samples is scanned with so many coils", 1,
               64, &S::coils);
     p.integer("filters", "Filters of the network's first level", 1, 1024, &S::filters);
     p.integer("bottleneck", "Filters of its deepest level; 0: four times `filters`", 0, 8192, &S::bottleneck);
