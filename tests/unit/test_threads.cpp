@@ -28,7 +28,7 @@ TEST(Threads, EachIterationRunsOnce) {
 TEST(Threads, AWorkersIndexIsItsOwn) {
     ThreadPool pool(4);
     std::vector<std::atomic<int>> busy(4);
-    std::vector<int> sums(4, 0); // each worker's own: a race would show under the sanitisers
+    std::vector<int> sums(4, 0); // each worker's own: shared ones would lose some
     std::atomic<int> shared = 0;
     pool.parallel_for(5000, [&](int index, int worker) {
         const auto w = static_cast<std::size_t>(worker);
