@@ -159,16 +159,35 @@ class CascadeTask : public TrainingTask {
             from.causal = true;
             from.mean_frames = options_.cascade.mean_frames;
         }
-        from.blocks = std::max(from.blocks, options_.cascade.blocks);
-        if (from != options_.cascade)
+        const CascadeOptions& to = options_.cascade;
+        const int given = std::min(from.blocks, to.blocks);
+        from.blocks = std::max(from.blocks, to.blocks);
+        if (from != to)
             throw Error(Errc::decode, "training cannot begin with the weights '" + name +
                                           "': they are of a cascade with other options than those given");
-        // Blocks that the file has not are as in a new cascade: steps towards the data alone.
-        std::map<std::string, NamedTensor> out = module_.tensors();
-        for (const auto& [tensor, values] : file.tensors) {
-            NamedTensor& taken = out[tensor] = values;
-            if (fold && taken.shape.size() == 5)
-                fold_time(taken);
+        // More blocks come of splitting those there are: parts of one have its kernels, and the last layer's
+        // share in equal parts. Blocks appended with a last layer of zeros learn next to nothing.
+        std::map<std::string, NamedTensor> out;
+        const auto source = [&](int block) { return block * given / to.blocks; };
+        for (int block = 0; block < to.blocks; ++block) {
+            int parts = 0;
+            for (int other = 0; other < to.blocks; ++other)
+                parts += source(other) == source(block);
+            const auto take = [&](const std::string& what) -> NamedTensor& {
+                return out["blocks." + std::to_string(block) + "." + what] =
+                           file.tensors.at("blocks." + std::to_string(source(block)) + "." + what);
+            };
+            for (int layer = 0; layer < to.layers; ++layer) {
+                NamedTensor& kernels = take("conv." + std::to_string(layer) + ".weight");
+                if (layer + 1 == to.layers)
+                    for (float& value : kernels.values)
+                        value /= static_cast<float>(parts);
+                if (fold)
+                    fold_time(kernels);
+            }
+            float& step = take("eta").values.front();
+            if (block + 1 < to.blocks && source(block + 1) == source(block))
+                step = 1; // the whole block's step comes after its last part
         }
         return out;
     }
