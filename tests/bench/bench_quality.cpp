@@ -214,7 +214,8 @@ class TemporaryFolder {
     std::filesystem::path path_;
 };
 
-/// Total variation in time, alternating directions: bart pics -S -i60 -R T:1024:0:WEIGHT on one series.
+/// Total variation in time, alternating directions: bart pics -S -i60 -R T:1024:0:WEIGHT on one series. Its
+/// differences go round, so it takes the series as a cycle, like the rows with cycle=true.
 /// Returns its seconds, the writing and reading of files by bart itself included.
 double run_bart(const TemporaryFolder& folder, const std::string& weight) {
     std::vector<std::string> words{"bart", "pics",   "-S",     "-i60",    "-R",    "T:1024:0:" + weight,

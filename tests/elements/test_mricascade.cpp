@@ -304,6 +304,40 @@ TEST_F(MriCascade, LateFramesAreSkippedAndCountedAndTheRestComesAtTheEnd) {
     }
 }
 
+/// Where windows overlap, one that is left out takes its frames along, no others, and no frame is counted
+/// twice.
+TEST_F(MriCascade, LateWindowsThatOverlapLoseTheirOwnFramesAlone) {
+    GstPtr<GstCaps> image_caps, kspace_caps;
+    const auto images = inputs(16, image_caps);
+    const auto kspace = frames_of(images, kspace_caps);
+    ASSERT_EQ(kspace.size(), 16U);
+    for (const bool from_kspace : {false, true}) {
+        SCOPED_TRACE(from_kspace ? "k-space" : "images");
+        write_safetensors(weights_, small_cascade(false));
+        auto h = harness("mricascade name=net precision=float32 threads=1 window=4 hop=2 weights=" + weights_);
+        BusWatch bus(h->element);
+        gst_harness_set_src_caps(h.get(), gst_caps_ref((from_kspace ? kspace_caps : image_caps).get()));
+        // Frames 0 to 8 end by 120 + 2 * 121 ms.
+        gst_harness_push_upstream_event(
+            h.get(), gst_event_new_qos(GST_QOS_TYPE_UNDERFLOW, 1.0, 121 * GST_MSECOND, 120 * GST_MSECOND));
+        for (const auto& frame : from_kspace ? kspace : images)
+            ASSERT_EQ(gst_harness_push(h.get(), gst_buffer_ref(frame.get())), GST_FLOW_OK);
+        gst_harness_push_event(h.get(), gst_event_new_eos());
+        const std::uint64_t dropped = count(h, "dropped"), received = gst_harness_buffers_received(h.get());
+        EXPECT_GE(dropped, 6U);
+        EXPECT_LE(dropped, 9U) << "frames that were in time";
+        EXPECT_EQ(count(h, "frames"), received);
+        ASSERT_EQ(dropped + received, 16U);
+        for (std::uint64_t t = dropped; t < 16; ++t) {
+            const auto image = adopt(gst_harness_try_pull(h.get()));
+            ASSERT_TRUE(image);
+            EXPECT_EQ(GST_BUFFER_PTS(image.get()), t * frame_time);
+            EXPECT_EQ(bool(GST_BUFFER_FLAG_IS_SET(image.get(), GST_BUFFER_FLAG_DISCONT)), t == dropped);
+        }
+        EXPECT_TRUE(bus.errors().empty());
+    }
+}
+
 TEST_F(MriCascade, KspaceInWindowsBeginsAsBehindMrirecon) {
     for (const std::string coils : {"coils=1", "coils=4"}) {
         expect_as_behind("mrirecon window=6", "spokes=5 " + coils, 12);
