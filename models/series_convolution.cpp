@@ -37,7 +37,7 @@ struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution
 
     static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                               const c10::intrusive_ptr<Holder>& holder, std::int64_t reach, bool cycle,
-                              bool relu) {
+                              bool rectified, bool relu) {
         const at::Tensor w = weight.contiguous();
         const winograd3d::Weights kernels(values_of(w), static_cast<int>(w.size(0)),
                                           static_cast<int>(w.size(1)));
@@ -46,8 +46,8 @@ struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution
         ctx->saved_data["owner"] = c10::IValue::make_capsule(holder);
         ctx->saved_data["reach"] = reach;
         ctx->saved_data["cycle"] = cycle;
-        ctx->saved_data["relu"] = relu;
-        ctx->save_for_backward({x, w, relu ? out : at::Tensor()});
+        ctx->saved_data["rectified"] = rectified;
+        ctx->save_for_backward({x, w});
         return out;
     }
 
@@ -60,8 +60,6 @@ struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution
         const auto reach = static_cast<int>(ctx->saved_data["reach"].toInt());
         const bool cycle = ctx->saved_data["cycle"].toBool();
         at::Tensor g = gradients.front();
-        if (ctx->saved_data["relu"].toBool())
-            g = at::threshold_backward(g, saved[2], 0);
         if (const std::int64_t missing = winograd3d::stored(out) - g.size(3); missing > 0)
             g = at::constant_pad_nd(g, {0, missing});
         g = g.contiguous();
@@ -74,11 +72,12 @@ struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution
         if (ctx->needs_input_grad(0)) {
             // What an input reaches lies on the other side of it in time.
             const auto transposed = winograd3d::Weights::transposed(values_of(w), out, in);
-            to_input = owner.forward(g, frames_of(g, 2 - reach, cycle), transposed, false);
+            to_input = owner.forward(g, frames_of(g, 2 - reach, cycle), transposed, false,
+                                     ctx->saved_data["rectified"].toBool() ? x : at::Tensor());
             if (const std::int64_t missing = x.size(3) - to_input.size(3); missing > 0)
                 to_input = at::constant_pad_nd(to_input, {0, missing});
         }
-        return {to_input, to_weight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+        return {to_input, to_weight, {}, {}, {}, {}, {}};
     }
 };
 
@@ -90,19 +89,25 @@ std::shared_ptr<SeriesConvolution> SeriesConvolution::create(int most_channels, 
 }
 
 at::Tensor SeriesConvolution::forward(const at::Tensor& x, const std::vector<const float*>& in,
-                                      const winograd3d::Weights& weights, bool relu) {
+                                      const winograd3d::Weights& weights, bool relu,
+                                      const at::Tensor& rectified) {
     const int channels = weights.narrow() ? weights.out() : winograd3d::stored(weights.out());
     at::Tensor out = at::empty({x.size(0), x.size(1), x.size(2), channels}, x.options());
     std::vector<float*> frames;
     for (std::int64_t t = 0; t < x.size(0); ++t)
         frames.push_back(out.data_ptr<float>() + t * out.stride(0));
-    winograd3d::convolve(pool_, scratch_, kernels_,
-                         {in.data(), frames.data(), weights, shape_of(x), relu, false});
+    winograd3d::Convolution convolution{in.data(), frames.data(), weights, shape_of(x), relu, false};
+    std::vector<const float*> passed;
+    if (rectified.defined()) {
+        passed = frames_of(rectified, 2, false);
+        convolution.rectified = passed.data();
+    }
+    winograd3d::convolve(pool_, scratch_, kernels_, convolution);
     return out;
 }
 
 at::Tensor SeriesConvolution::operator()(const at::Tensor& x, const at::Tensor& weight, const Time& time,
-                                         bool relu) {
+                                         bool rectified, bool relu) {
     const at::Tensor series = x.contiguous();
     if (!c10::GradMode::is_enabled()) {
         const at::Tensor w = weight.contiguous();
@@ -110,7 +115,7 @@ at::Tensor SeriesConvolution::operator()(const at::Tensor& x, const at::Tensor& 
                        {values_of(w), static_cast<int>(w.size(0)), static_cast<int>(w.size(1))}, relu);
     }
     return Function::apply(series, weight, c10::make_intrusive<Function::Holder>(*this),
-                           static_cast<std::int64_t>(time.reach), time.cycle, relu);
+                           static_cast<std::int64_t>(time.reach), time.cycle, rectified, relu);
 }
 
 } // namespace mri

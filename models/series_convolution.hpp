@@ -22,15 +22,19 @@ class SeriesConvolution {
         bool cycle = false;
     };
     /// `weight` is [out, in, 3, 3, 3]; the result is [T, H, W, stored(out)], without the negative ones with
-    /// `relu`. Of one or two outputs it is [T, H, W, out]. Autograd follows it.
-    at::Tensor operator()(const at::Tensor& x, const at::Tensor& weight, const Time& time, bool relu);
+    /// `relu`. Of one or two outputs it is [T, H, W, out]. Autograd follows it. What `relu` gave goes into
+    /// another call with `rectified`, and nowhere else: that one's gradient passes the rectifier, on its way
+    /// to memory. It is not for one or two channels.
+    at::Tensor operator()(const at::Tensor& x, const at::Tensor& weight, const Time& time, bool rectified,
+                          bool relu);
 
   private:
     struct Function;
 
     SeriesConvolution(const winograd3d::Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
     at::Tensor forward(const at::Tensor& x, const std::vector<const float*>& in,
-                       const winograd3d::Weights& weights, bool relu);
+                       const winograd3d::Weights& weights, bool relu,
+                       const at::Tensor& rectified = {});
 
     const winograd3d::Kernels& kernels_;
     ThreadPool pool_;

@@ -138,6 +138,8 @@ std::size_t gradient_sums(int in, int out) {
 void convolve(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Convolution& c) {
     if (c.add && !c.narrow)
         throw Error(Errc::failed, "a convolution can only be added to two channels");
+    if (c.rectified && c.narrow)
+        throw Error(Errc::failed, "a convolution to two channels knows no rectifier in front of them");
     const std::vector<Strip> strips = strips_of(c.shape);
     scratch.resize(static_cast<std::size_t>(pool.threads()));
     pool.parallel_for(static_cast<int>(strips.size()), [&](int index, int worker) {

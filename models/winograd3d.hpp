@@ -96,6 +96,9 @@ struct Convolution {
     Shape shape;
     bool relu;
     bool add; ///< to what `out` holds: of narrow weights alone
+    /// Frames like `out`: where one is not positive the result is 0, which is the gradient of a rectifier
+    /// that gave them. Null: none; not of narrow weights.
+    const float* const* rectified = nullptr;
 
     Convolution(const float* const* from, float* const* to, const Weights& weights, const Shape& s,
                 bool rectify, bool sum);

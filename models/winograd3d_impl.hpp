@@ -112,14 +112,15 @@ void transform_output(const Convolution& c, int t, int y, int x, int tiles, int 
             pixels_of<L>(from + i * Width + lane, point_step(padded, Width), out);
             for (int r = 0; r < tile && y * tile + r < c.shape.height; ++r)
                 for (int j = 0; j < tile && (x + i) * tile + j < c.shape.width; ++j) {
+                    const std::ptrdiff_t at =
+                        (std::ptrdiff_t(y * tile + r) * c.shape.width + (x + i) * tile + j) * channels +
+                        first + lane;
                     Vec<L> v = out[r * tile + j];
                     if (c.relu)
                         v = positive<L>(v);
-                    store<L>(c.out[t] +
-                                 (std::ptrdiff_t(y * tile + r) * c.shape.width + (x + i) * tile + j) *
-                                     channels +
-                                 first + lane,
-                             v);
+                    if (c.rectified)
+                        v = load<L>(c.rectified[t] + at) > 0.0F ? v : Vec<L>{};
+                    store<L>(c.out[t] + at, v);
                 }
         }
 }

@@ -214,6 +214,20 @@ TEST_F(Winograd3d, TransposedKernelsGiveTheGradientOfTheInput) {
             for (std::size_t i = 0; i < out.size(); ++i)
                 ASSERT_NEAR(out[i], sum[i / kept * static_cast<std::size_t>(stored(c.in)) + i % kept], most)
                     << k->name << " " << c.in << " to " << c.out;
+            // Through a rectifier that gave the input.
+            const auto rectified = inputs(c.shape.frames, 0, 2, false,
+                                          [&](int t) { return p.in.data() + p.at(t, 0, 0, 0, c.in); });
+            std::vector<float> passed(out.size(), 1e30F);
+            const auto to = frames_of(passed, p, kept);
+            Convolution through{frames.data(), to.data(), weights, c.shape, false, false};
+            through.rectified = rectified.data();
+            if (weights.narrow()) {
+                EXPECT_THROW(convolve(pool, scratch, *k, through), Error);
+                continue;
+            }
+            convolve(pool, scratch, *k, through);
+            for (std::size_t i = 0; i < out.size(); ++i)
+                ASSERT_EQ(passed[i], p.in[i] > 0 ? out[i] : 0.0F) << k->name;
         }
     }
 }
