@@ -62,8 +62,7 @@ at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, Pa
         parameters().at(name_of(block, "conv." + std::to_string(layer) + ".weight"));
     const bool relu = layer + 1 < options_.layers;
     if (own_)
-        return (*own_)(f, parameter, {.reach = options_.causal ? 0 : 1, .cycle = cycle}, layer > 0,
-                       relu);
+        return (*own_)(f, parameter, {.reach = options_.causal ? 0 : 1, .cycle = cycle}, layer > 0, relu);
     at::Tensor in = f;
     if (cycle)
         in = at::cat({f.narrow(0, f.size(0) - 1, 1), f, f.narrow(0, 0, 1)});

@@ -33,8 +33,7 @@ class SeriesConvolution {
 
     SeriesConvolution(const winograd3d::Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
     at::Tensor forward(const at::Tensor& x, const std::vector<const float*>& in,
-                       const winograd3d::Weights& weights, bool relu,
-                       const at::Tensor& rectified = {});
+                       const winograd3d::Weights& weights, bool relu, const at::Tensor& rectified = {});
 
     const winograd3d::Kernels& kernels_;
     ThreadPool pool_;

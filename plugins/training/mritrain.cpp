@@ -187,8 +187,8 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.string(
         "initial-weights",
         "Weights file of the same network to begin with, unless training is resumed; a cascade may begin "
-        "with those of one of fewer blocks, a causal one with those of a windowed one; empty: random "
-        "weights",
+        "with those of one of fewer blocks, which are split, a causal one with those of a windowed one; "
+        "empty: random weights",
         &S::initial_weights);
     p.string("weights", "File that receives the trained weights", &S::weights);
     p.string("checkpoint", "File that receives weights, optimiser state and step; empty: none",

@@ -314,7 +314,8 @@ TEST_F(MriCascade, LateWindowsThatOverlapLoseTheirOwnFramesAlone) {
     for (const bool from_kspace : {false, true}) {
         SCOPED_TRACE(from_kspace ? "k-space" : "images");
         write_safetensors(weights_, small_cascade(false));
-        auto h = harness("mricascade name=net precision=float32 threads=1 window=4 hop=2 weights=" + weights_);
+        auto h =
+            harness("mricascade name=net precision=float32 threads=1 window=4 hop=2 weights=" + weights_);
         BusWatch bus(h->element);
         gst_harness_set_src_caps(h.get(), gst_caps_ref((from_kspace ? kspace_caps : image_caps).get()));
         // Frames 0 to 8 end by 120 + 2 * 121 ms.

@@ -314,7 +314,8 @@ TEST_F(TrainerTest, ACascadeBeginsWithOneOfFewerBlocks) {
     for (int block = 0; block < 3; ++block)
         for (const char* what : {"conv.0.weight", "conv.1.weight", "eta"}) {
             const auto name = [&](int b) { return "blocks." + std::to_string(b) + "." + what; };
-            const NamedTensor &is = large.tensors.at(name(block)), &was = small.tensors.at(name(source[block]));
+            const NamedTensor &is = large.tensors.at(name(block)),
+                              &was = small.tensors.at(name(source[block]));
             ASSERT_EQ(is.shape, was.shape);
             const float share = what == std::string("conv.1.weight") && block < 2 ? 0.5F : 1.0F;
             for (std::size_t i = 0; i < is.values.size(); ++i)
