@@ -160,13 +160,14 @@ class CascadeTask : public TrainingTask {
             from.mean_frames = options_.cascade.mean_frames;
         }
         const CascadeOptions& to = options_.cascade;
-        const int given = std::min(from.blocks, to.blocks);
+        const int given = from.blocks;
         from.blocks = std::max(from.blocks, to.blocks);
         if (from != to)
             throw Error(Errc::decode, "training cannot begin with the weights '" + name +
                                           "': they are of a cascade with other options than those given");
         // More blocks come of splitting those there are: parts of one have its kernels, and the last layer's
-        // share in equal parts. Blocks appended with a last layer of zeros learn next to nothing.
+        // share in equal parts. Blocks appended with random kernels learned next to nothing
+        // (models/weights/cascade.md).
         std::map<std::string, NamedTensor> out;
         const auto source = [&](int block) { return block * given / to.blocks; };
         for (int block = 0; block < to.blocks; ++block) {

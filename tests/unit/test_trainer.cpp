@@ -312,15 +312,14 @@ TEST_F(TrainerTest, ACascadeBeginsWithOneOfFewerBlocks) {
     // Of blocks 0 and 1 the first is split: its parts add half as much each.
     const int source[] = {0, 0, 1};
     for (int block = 0; block < 3; ++block)
-        for (const char* what : {"conv.0.weight", "conv.1.weight", "eta"}) {
+        for (const std::string what : {"conv.0.weight", "conv.1.weight", "eta"}) {
             const auto name = [&](int b) { return "blocks." + std::to_string(b) + "." + what; };
             const NamedTensor &is = large.tensors.at(name(block)),
                               &was = small.tensors.at(name(source[block]));
             ASSERT_EQ(is.shape, was.shape);
-            const float share = what == std::string("conv.1.weight") && block < 2 ? 0.5F : 1.0F;
+            const float share = what == "conv.1.weight" && block < 2 ? 0.5F : 1.0F;
             for (std::size_t i = 0; i < is.values.size(); ++i)
-                ASSERT_NEAR(is.values[i],
-                            what == std::string("eta") && block == 0 ? 1.0F : share * was.values[i], 1e-7)
+                ASSERT_NEAR(is.values[i], what == "eta" && block == 0 ? 1.0F : share * was.values[i], 1e-7)
                     << name(block);
         }
 
