@@ -160,8 +160,8 @@ class CascadeTask : public TrainingTask {
             from.mean_frames = options_.cascade.mean_frames;
         }
         const CascadeOptions& to = options_.cascade;
-        const int given = from.blocks;
-        from.blocks = std::max(from.blocks, to.blocks);
+        const std::vector<int> sources = sources_of_blocks(from.blocks, name);
+        from.blocks = to.blocks;
         if (from != to)
             throw Error(Errc::decode, "training cannot begin with the weights '" + name +
                                           "': they are of a cascade with other options than those given");
@@ -169,14 +169,11 @@ class CascadeTask : public TrainingTask {
         // share in equal parts. Blocks appended with random kernels learned next to nothing
         // (models/weights/cascade.md).
         std::map<std::string, NamedTensor> out;
-        const auto source = [&](int block) { return block * given / to.blocks; };
-        for (int block = 0; block < to.blocks; ++block) {
-            int parts = 0;
-            for (int other = 0; other < to.blocks; ++other)
-                parts += source(other) == source(block);
+        for (std::size_t block = 0; block < sources.size(); ++block) {
+            const auto parts = std::count(sources.begin(), sources.end(), sources[block]);
             const auto take = [&](const std::string& what) -> NamedTensor& {
                 return out["blocks." + std::to_string(block) + "." + what] =
-                           file.tensors.at("blocks." + std::to_string(source(block)) + "." + what);
+                           file.tensors.at("blocks." + std::to_string(sources[block]) + "." + what);
             };
             for (int layer = 0; layer < to.layers; ++layer) {
                 NamedTensor& kernels = take("conv." + std::to_string(layer) + ".weight");
@@ -187,7 +184,7 @@ class CascadeTask : public TrainingTask {
                     fold_time(kernels);
             }
             float& step = take("eta").values.front();
-            if (block + 1 < to.blocks && source(block + 1) == source(block))
+            if (block + 1 < sources.size() && sources[block + 1] == sources[block])
                 step = 1; // the whole block's step comes after its last part
         }
         return out;
@@ -198,6 +195,35 @@ class CascadeTask : public TrainingTask {
     }
 
   private:
+    /// Which of the `given` blocks of the weights `name` each block begins with.
+    std::vector<int> sources_of_blocks(int given, const std::string& name) const {
+        const int blocks = options_.cascade.blocks;
+        std::vector<int> sources = options_.initial_blocks;
+        const auto refuse = [&](const std::string& why) {
+            throw Error(Errc::decode, "training cannot begin with the weights '" + name + "': " + why);
+        };
+        if (sources.empty()) {
+            if (given > blocks)
+                refuse("they have " + std::to_string(given) + " blocks, the cascade has " +
+                       std::to_string(blocks) + ", and initial-blocks does not say which");
+            for (int block = 0; block < blocks; ++block)
+                sources.push_back(block * given / blocks);
+        }
+        if (sources.size() != static_cast<std::size_t>(blocks))
+            refuse("initial-blocks names " + std::to_string(sources.size()) + " blocks, the cascade has " +
+                   std::to_string(blocks));
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            const std::string which = "initial-blocks names block " + std::to_string(sources[i]);
+            if (sources[i] < 0 || sources[i] >= given)
+                refuse(which + ", they have 0 to " + std::to_string(given - 1));
+            if (i > 0 && sources[i] != sources[i - 1] &&
+                std::find(sources.begin(), sources.begin() + static_cast<std::ptrdiff_t>(i), sources[i]) !=
+                    sources.begin() + static_cast<std::ptrdiff_t>(i))
+                refuse(which + " again, not beside its other part");
+        }
+        return sources;
+    }
+
     /// Where convolutions are our own, LibTorch's threads have little to do, and wait in the way of theirs.
     void keep_torch_aside() const {
         if (module_.own_convolutions())

@@ -51,7 +51,10 @@ struct TrainOptions {
     CausalUnetOptions causal;
     CascadeOptions cascade;
     ScanOptions scan;
-    std::string initial;     ///< weights file of the same network to begin with; empty: random weights
+    std::string initial; ///< weights file of the same network to begin with; empty: random weights
+    /// A cascade's: which of its blocks to begin with, in order; one named several times in a row is split.
+    /// Empty: all, evenly split where there are fewer than the cascade has.
+    std::vector<int> initial_blocks;
     std::string weights;     ///< file for the best weights (on validation; the last ones without it)
     std::string checkpoint;  ///< file from which training resumes; empty: none
     bool resume = false;     ///< go on from the checkpoint when it exists

@@ -46,6 +46,7 @@ enum class NetworkInput { magnitude, difference_mean };
 struct TrainSettings {
     NetworkKind network = NetworkKind::unet;
     std::string initial_weights;
+    std::string initial_blocks;
     std::string weights = "unet.safetensors";
     std::string checkpoint;
     bool resume = false;
@@ -84,6 +85,8 @@ struct TrainSettings {
     guint64 seed = 1;
     std::string description;
 };
+
+constexpr int most_blocks = 100;
 
 struct Range {
     int first;
@@ -190,6 +193,12 @@ void MriTrain::properties(Properties<MriTrain>& p) {
         "with those of one of fewer blocks, which are split, a causal one with those of a windowed one; "
         "empty: random weights",
         &S::initial_weights);
+    p.string(
+        "initial-blocks",
+        "network=cascade: which blocks of initial-weights to begin with, counted from 0, as '0-4,4,6-9': "
+        "one that is named again at once is split, one that is not named is left out; empty: all, evenly "
+        "split where there are fewer than `blocks`",
+        &S::initial_blocks);
     p.string("weights", "File that receives the trained weights", &S::weights);
     p.string("checkpoint", "File that receives weights, optimiser state and step; empty: none",
              &S::checkpoint);
@@ -250,7 +259,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
               {Precision::bfloat16, "bfloat16", "bfloat16"}});
     p.integer("threads", "Threads; 0: one per core", 0, 1024, &S::threads);
     p.integer("window", "Frames that the network sees together", 4, 1000, &S::window);
-    p.integer("blocks", "network=cascade: blocks, each with its own weights", 1, 100, &S::blocks);
+    p.integer("blocks", "network=cascade: blocks, each with its own weights", 1, most_blocks, &S::blocks);
     p.integer("layers", "network=cascade: convolutions of a block", 2, 100, &S::layers);
     p.boolean("causal", "network=cascade: sees past frames only, for mricascade frame by frame", &S::causal);
     p.string("spokes",
@@ -291,6 +300,15 @@ bool MriTrain::start() {
     o.network = {s_.filters, s_.bottleneck, static_cast<float>(s_.leak), s_.up_relu,
                  s_.input == NetworkInput::difference_mean};
     o.initial = s_.initial_weights;
+    if (!s_.initial_blocks.empty() && (s_.network != NetworkKind::cascade || s_.initial_weights.empty()))
+        throw Error(Errc::settings, "initial-blocks are those of a cascade's initial-weights");
+    for (const Range& range : parse_ranges("initial-blocks", s_.initial_blocks)) {
+        if (range.last >= most_blocks)
+            throw Error(Errc::settings, "initial-blocks are numbers below " + std::to_string(most_blocks) +
+                                            ", not '" + s_.initial_blocks + "'");
+        for (int block = range.first; block <= range.last; ++block)
+            o.initial_blocks.push_back(block);
+    }
     o.weights = s_.weights;
     o.checkpoint = s_.checkpoint;
     o.resume = s_.resume;

@@ -358,6 +358,10 @@ TEST_F(MriTrain, OneErrorForWhatCannotBeTrainedOn) {
     EXPECT_NE(errors("steps=1 validation=1", whole).find("beside those kept for validation"),
               std::string::npos);
     EXPECT_NE(errors("validation-series=a", whole).find("validation-series"), std::string::npos);
+    EXPECT_NE(errors("network=cascade initial-weights=a initial-blocks=0-2000000000", whole)
+                  .find("initial-blocks are numbers below 100"),
+              std::string::npos);
+    EXPECT_NE(errors("network=cascade initial-blocks=0", whole).find("initial-weights"), std::string::npos);
     EXPECT_NE(errors("device=abacus", whole).find("abacus"), std::string::npos);
     EXPECT_NE(errors("steps=1 weights=/nowhere/at/all.safetensors", whole).find("/nowhere/at/all"),
               std::string::npos);

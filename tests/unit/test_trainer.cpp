@@ -323,9 +323,37 @@ TEST_F(TrainerTest, ACascadeBeginsWithOneOfFewerBlocks) {
                     << name(block);
         }
 
+    // Blocks by name: 0 is left out, 2 split.
     o.initial = o.weights;
+    o.weights = path("chosen.safetensors");
+    o.initial_blocks = {1, 2, 2};
+    const TensorFile chosen = weights_trained_on(o, truth, shape);
+    for (int block = 0; block < 3; ++block) {
+        const auto last = [&](const TensorFile& file, int b) -> const NamedTensor& {
+            return file.tensors.at("blocks." + std::to_string(b) + ".conv.1.weight");
+        };
+        const NamedTensor &is = last(chosen, block),
+                          &was = last(large, o.initial_blocks[static_cast<std::size_t>(block)]);
+        for (std::size_t i = 0; i < is.values.size(); ++i)
+            ASSERT_NEAR(is.values[i], (block == 0 ? 1.0F : 0.5F) * was.values[i], 1e-7) << block;
+    }
+
+    const auto refused = [&](std::vector<int> blocks, const std::string& why) {
+        o.initial_blocks = std::move(blocks);
+        try {
+            const Trainer trainer(o);
+            ADD_FAILURE() << why;
+        } catch (const Error& e) {
+            EXPECT_NE(std::string(e.what()).find(o.initial), std::string::npos) << e.what();
+            EXPECT_NE(std::string(e.what()).find(why), std::string::npos) << e.what();
+        }
+    };
+    refused({0, 1}, "names 2 blocks, the cascade has 3");
+    refused({0, 1, 3}, "names block 3, they have 0 to 2");
+    refused({0, 1, -1}, "names block -1");
+    refused({0, 1, 0}, "block 0 again");
     o.cascade.blocks = 2;
-    EXPECT_THROW(const Trainer trainer(o), Error) << "blocks cannot be left out";
+    refused({}, "does not say which");
 }
 
 TEST_F(TrainerTest, RefusesForeignCheckpoints) {
