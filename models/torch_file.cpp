@@ -163,6 +163,8 @@ class Unpickler {
     }
 
     std::size_t at() const { return at_; }
+    /// Those that were named so far, by key. Which class one has is said nowhere else.
+    const std::map<std::string, const Value*>& storages() const { return storages_; }
 
     [[noreturn]] void fail(const std::string& what) const {
         throw Error(Errc::decode, "'" + name_ + "' is not a state dict of PyTorch: " + what,
@@ -303,12 +305,14 @@ class Unpickler {
         storage->type = of_kind(id->items[1], Kind::global)->text;
         storage->text = of_kind(id->items[2], Kind::text)->text;
         storage->number = of_kind(id->items[4], Kind::integer)->number;
+        storages_.emplace(storage->text, storage);
     }
 
     std::span<const std::byte> bytes_;
     std::size_t at_;
     const std::string& name_;
     std::deque<Value> values_;
+    std::map<std::string, const Value*> storages_;
     std::vector<Value*> stack_;
     std::map<std::uint64_t, Value*> memo_;
 };
@@ -433,11 +437,7 @@ TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::strin
         keys.fail("there is no dictionary of tensors");
 
     const std::map<std::string, const Value*> items = items_of(dict);
-    // Which class a storage has is said where it is used.
-    std::map<std::string, const Value*> storages;
-    for (const auto& [key, value] : items)
-        if (value->kind == Kind::tensor)
-            storages[value->items[0]->text] = value->items[0];
+    const std::map<std::string, const Value*>& storages = state.storages();
     std::map<std::string, std::span<const std::byte>> data;
     std::size_t at = keys.at();
     for (const Value* key : key_list->items) {
@@ -445,7 +445,7 @@ TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::strin
         const std::size_t size = it == storages.end() ? 0 : type_of(it->second->type).size;
         if (size == 0)
             throw Error(Errc::unsupported,
-                        "'" + name + "' has a storage that no tensor uses, or of an unknown kind");
+                        "'" + name + "' has a storage that is named nowhere, or of an unknown kind");
         Unpickler reader(bytes, at, name);
         const std::uint64_t count = reader.little(8);
         at = reader.at();

@@ -164,6 +164,37 @@ TEST(TorchZip, ReadsEveryFloatingPointType) {
     std::filesystem::remove_all(folder);
 }
 
+/// A training script's checkpoint: beside the state dict an optimiser with storages of its own.
+TEST(TorchLegacy, ReadsAStateDictBesideAnOptimiser) {
+    const auto word = [](const std::string& w) {
+        return "X" + std::string(1, static_cast<char>(w.size())) + std::string(3, '\0') + w;
+    };
+    const auto tensor = [&](const std::string& storage, const std::string& key) {
+        return "ctorch._utils\n_rebuild_tensor_v2\n((" + word("storage") + "ctorch\n" + storage + "\n" +
+               word(key) + word("cpu") + "K\x02tQK" + std::string(1, '\0') + "K\x02\x85K\x01\x85\x89}tR";
+    };
+    const auto number = [](std::uint64_t n) {
+        return std::string(1, static_cast<char>(n)) + std::string(7, '\0');
+    };
+    const std::string head = std::string("\x80\x02\x8a\x0al\xfc\x9c"
+                                         "F\xf9 j\xa8P\x19.",
+                                         15) +
+                             "\x80\x02M\xe9\x03." + "\x80\x02}.";
+    const auto file = [&](const std::string& optimiser) {
+        return head + "\x80\x02}(" + word("optimizer") + "}" + word("m") + tensor(optimiser, "0") + "s" +
+               word("state_dict") + "}" + word("a") + tensor("FloatStorage", "1") + "su." + "\x80\x02](" +
+               word("0") + word("1") + "e." + number(2) + std::string(16, 'm') + number(2) +
+               std::string("\0\0\x80\x3F\0\0\x20\xC0", 8);
+    };
+    ASSERT_TRUE(is_legacy_torch(bytes_of(file("DoubleStorage"))));
+    const TensorFile read = parse_legacy_torch(bytes_of(file("DoubleStorage")), "x.pth");
+    ASSERT_EQ(read.tensors.size(), 1U);
+    EXPECT_EQ(read.tensors.at("a").values, (std::vector<float>{1.0F, -2.5F}));
+    EXPECT_THROW(parse_legacy_torch(bytes_of(file("StrangeStorage")), "x.pth"), Error);
+    EXPECT_THROW(parse_legacy_torch(bytes_of(file("FloatStorage")), "x.pth"), Error)
+        << "its length is another";
+}
+
 /// The same without a python.
 TEST(TorchZip, ReadsHalfPrecision) {
     const auto pickled = [](const std::string& storage) {
