@@ -47,6 +47,21 @@ std::string call(const std::string& function, const std::string& x, const std::s
     return "torch." + function + "(" + x + ", " + weight + ", " + bias + ", " + rest + ")";
 }
 
+/// `x` with edges repeated up to multiples of 4, as the pooling needs, of time only for what pools over it;
+/// crop() ends that.
+void pad(Script& s, bool frames) {
+    const char* const axes[] = {"2", "3", "4"};
+    const char* const names[] = {"frames", "height", "width"};
+    for (int i = 0; i < 3; ++i)
+        s.line(std::string(names[i]) + " = x.size(" + axes[i] + ")");
+    const auto missing = [](const std::string& n) { return "(" + n + " + 3) // 4 * 4 - " + n; };
+    s.line("x = torch.replication_pad3d(x, [0, " + missing("width") + ", 0, " + missing("height") + ", 0, " +
+           (frames ? missing("frames") : "0") + "])");
+}
+std::string crop(const std::string& x) {
+    return "(" + x + ")[:, :, 0:frames, 0:height, 0:width]";
+}
+
 std::string unet_code(const UnetOptions& options) {
     Script s("def forward(self, x)");
     const auto act = [&](const std::string& value) {
@@ -71,6 +86,7 @@ std::string unet_code(const UnetOptions& options) {
         s.line("mean = torch.mean(x, [2], True)");
         s.line("x = torch.cat([x - mean, mean.expand_as(x)], 1)");
     }
+    pad(s, true);
     pair("conv1", "conv1_1");
     s.line("level1 = x");
     s.line("x = torch.max_pool3d(x, [2, 2, 2])");
@@ -82,8 +98,7 @@ std::string unet_code(const UnetOptions& options) {
     pair("conv4", "conv4_4");
     up("convT2", "level1");
     pair("conv5", "conv5_5");
-    s.line("x = " + convolve("conv6"));
-    s.line("return torch.relu(x + magnitude)");
+    s.line("return torch.relu(" + crop(convolve("conv6")) + " + magnitude)");
     return s.text();
 }
 
@@ -119,6 +134,7 @@ std::string causal_code(const CausalUnetOptions& options) {
     s.end();
     s.line("average = torch.stack(means, 2)");
     s.line("x = torch.cat([x - average, average], 1)");
+    pad(s, false);
     pair("conv1", "conv1_1");
     s.line("level1 = x");
     s.line("x = torch.max_pool3d(x, [1, 2, 2])");
@@ -130,7 +146,7 @@ std::string causal_code(const CausalUnetOptions& options) {
     pair("conv4", "conv4_4");
     up("convT2", "level1");
     pair("conv5", "conv5_5");
-    s.line("return torch.relu(" + frame("conv6") + " + magnitude)");
+    s.line("return torch.relu(" + crop(frame("conv6")) + " + magnitude)");
     return s.text();
 }
 
