@@ -117,6 +117,14 @@ struct Cascade::State {
     CascadeModule::Past past; // of stream()
     std::pair<int, int> past_shape{0, 0};
 
+    /// Throws Errc::format for a window that cannot be computed.
+    void check(const WindowShape& shape) const {
+        if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
+            throw Error(Errc::format, "a window without pixels cannot be computed");
+        checked_product({static_cast<std::size_t>(shape.frames), shape.pixels(),
+                         static_cast<std::size_t>(options.filters)},
+                        max_window_values, "a network's window");
+    }
     std::vector<WindowOperator::Residual> reconstruct(const SampledWindow& window,
                                                       std::span<std::complex<float>> output,
                                                       const WindowShape& shape, CascadeModule::Past* history,
@@ -153,11 +161,7 @@ std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledW
                                                                   std::span<std::complex<float>> output,
                                                                   const WindowShape& shape,
                                                                   CascadeModule::Past* history, bool cycle) {
-    if (shape.frames < 1 || shape.height < 1 || shape.width < 1)
-        throw Error(Errc::format, "a window without pixels cannot be computed");
-    checked_product(
-        {static_cast<std::size_t>(shape.frames), shape.pixels(), static_cast<std::size_t>(options.filters)},
-        max_window_values, "a network's window");
+    check(shape);
     data = take_samples(data, window, output.size(), shape, run.threads, device);
     return torch_call("the network", [&] {
         if (own)
@@ -210,6 +214,7 @@ void Cascade::reset() {
 }
 
 double Cascade::warm_up(const WindowShape& shape) {
+    state_->check(shape); // before a scan of its size is made
     const EmptyScan scan(shape, options().strip_limit);
     std::vector<cfloat> output(shape.count());
     const double seconds = seconds_of_last(2, [&] {

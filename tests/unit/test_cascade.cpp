@@ -250,7 +250,8 @@ void expect_stream_is_series(Cascade& network, const Scene& scene, double tolera
                        {static_cast<int>(count), scene.shape.height, scene.shape.width});
     };
     EXPECT_GT(network.warm_up({1, scene.shape.height, scene.shape.width}), 0.0); // leaves nothing behind
-    for (int round = 0; round < 2; ++round) {                                    // the second after a reset
+    EXPECT_THROW(network.warm_up({1000, 8192, 8192}), Error) << "half a terabyte";
+    for (int round = 0; round < 2; ++round) { // the second after a reset
         const std::size_t split[] = {0, 1, 2, 4, 5, 6};
         for (std::size_t i = 0; i < 5; ++i) {
             stream(split[i], split[i + 1] - split[i]);
