@@ -692,7 +692,8 @@ void Windowed::flush() {
 }
 
 GstFlowReturn Windowed::run(const Frames::Job& job) {
-    if (all_late(job)) {
+    const bool late = all_late(job);
+    if (late && leaves_late_out()) {
         skip(job);
         return GST_FLOW_OK;
     }
@@ -706,6 +707,10 @@ GstFlowReturn Windowed::run(const Frames::Job& job) {
     if (outputs.size() != job.count)
         throw Error(Errc::failed, "A window gave " + std::to_string(outputs.size()) + " frames instead of " +
                                       std::to_string(job.count));
+    if (late) {
+        skip(job);
+        return GST_FLOW_OK;
+    }
     for (auto& output : outputs) {
         if (std::exchange(after_skip_, false))
             GST_BUFFER_FLAG_SET(output.get(), GST_BUFFER_FLAG_DISCONT);

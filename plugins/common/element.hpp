@@ -384,9 +384,11 @@ class Windowed : public Regroup {
     /// Frame duration for the latency (GST_CLOCK_TIME_NONE: not known) and measured time of a window.
     void set_timing(GstClockTime frame, GstClockTime compute);
     /// Computes frames first..first+count-1 of the window, one output buffer each, in order, made with
-    /// new_output(); the base pushes them. Not called for a window whose emitted frames would all come too
-    /// late (QoS).
+    /// new_output(); the base pushes them.
     virtual std::vector<GstPtr<GstBuffer>> process(const Frames::Job& job) = 0;
+    /// Whether a window whose emitted frames would all come too late (QoS) is not computed; otherwise it is,
+    /// for what follows, and not pushed.
+    virtual bool leaves_late_out() const { return true; }
     /// A buffer of `bytes` with the time stamps and metas of the window's item `index`; side data added later
     /// replace those of the input.
     static GstPtr<GstBuffer> new_output(const Frames::Job& job, std::size_t index, std::size_t bytes) {
@@ -398,12 +400,12 @@ class Windowed : public Regroup {
     virtual void check(GstBuffer*) {}
     std::size_t pending() const { return windows_ ? windows_->pending() : 0; }
 
-    /// Frames whose computation was skipped because they would have come too late (QoS). Each skipped window
-    /// is told by a QoS message, and the frame that comes after it is marked DISCONT.
+    /// Frames that were not pushed because they would have come too late (QoS). Each such window is told by a
+    /// QoS message, and the frame that comes after it is marked DISCONT.
     guint64 skipped() const noexcept { return skipped_; }
     /// Whether all frames that the job emits would come too late.
     bool all_late(const Frames::Job& job);
-    /// Counts and tells that they are not computed.
+    /// Counts and tells that they are not pushed.
     void skip(const Frames::Job& job);
 
   private:

@@ -13,16 +13,20 @@
  *
  * Each image carries how far it is from its samples (GstMriConsistencyMeta): relative to the samples, and
  * where the noise is known (`noise`, 1 behind mriwhiten) relative to what noise alone would leave. A frame
- * whose figure stands out among its neighbours is not to be trusted.
+ * whose figure stands out among its neighbours is not to be trusted. Where windows are blended the figure is
+ * the mean of theirs, which the image's own is at most.
  *
  * cycle=true links the last frame of a window to the first one, for series of one heart cycle, reconstructed
  * in one window (see mrirecon).
  *
  * With the weights of a causal cascade (the file says which it holds) there are no windows: each frame comes
  * out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What is
- * remembered ends with the series, where data were lost and with a flush. K-space frames, of a trajectory
- * that rotates, then begin as mrigrid background=20 combine=adaptive makes them; images are expected from
- * there (attach-kspace=true attach-sensitivities=true), which come frame by frame too.
+ * remembered ends with the series, where data were lost and with a flush. Frames that would come too late
+ * (QoS) are computed all the same, for those after them, and not pushed; where a frame takes longer than it
+ * lasts, which nothing could catch up with, they are left out, and their neighbours take each other for such.
+ * K-space frames, of a trajectory that rotates, then begin as mrigrid background=20 combine=adaptive makes
+ * them; images are expected from there (attach-kspace=true attach-sensitivities=true), which come frame by
+ * frame too.
  *
  * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
  * measured when the caps come. Of k-space with a hop below the window it waits longer, as behind mrirecon,
@@ -47,9 +51,8 @@ namespace {
 
 using namespace mri;
 
-struct CascadeSettings : NetworkSettings {
+struct CascadeSettings : ConsistencySettings {
     CascadeSettings() { weights = "cascade.safetensors"; }
-    double noise = 0;
     bool cycle = false;
 };
 
@@ -66,8 +69,6 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     static constexpr const char* src_caps = MRI_CASCADE_CAPS;
     static void properties(Properties<MriCascade>& p) {
         network_properties(p);
-        p.real("noise", "Standard deviation of the noise in a sample's real and imaginary part; 0: not known",
-               0, 1e30, &CascadeSettings::noise);
         p.boolean("cycle", "After the last frame of a window comes its first, as in a heart cycle",
                   &CascadeSettings::cycle);
     }
@@ -84,9 +85,7 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void prepare(const Frames::Job& job) override;
     void compute(Cascade& network, std::span<float> output) override;
-    void finish_frame(GstBuffer* buffer, std::size_t frame) override {
-        add_consistency(buffer, over_noise(residuals_.at(frame), s().noise));
-    }
+    std::vector<WindowOperator::Residual> residuals() const override { return residuals_; }
 
   private:
     WindowSamples samples_;

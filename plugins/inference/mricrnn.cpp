@@ -61,12 +61,11 @@ namespace {
 
 using namespace mri;
 
-struct CrnnSettings : NetworkSettings {
+struct CrnnSettings : ConsistencySettings {
     CrnnPreset preset = CrnnPreset::automatic;
     int iterations = 0;
     double tau = -1;
     bool causal = false;
-    double noise = 0;
 };
 
 #define MRI_CRNN_CAPS                                                                                        \
@@ -94,8 +93,6 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
                "Weight of the measured data against the network's, (k + tau k0) / (1 + tau); inf: measured "
                "data alone; -1: the preset's",
                -1, std::numeric_limits<double>::infinity(), &S::tau);
-        p.real("noise", "Standard deviation of the noise in a sample's real and imaginary part; 0: not known",
-               0, 1e30, &S::noise);
         p.boolean("causal",
                   "Frame by frame, each from itself and those before it; false: as the weights file says",
                   &S::causal);
@@ -114,13 +111,7 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     }
     void prepare(const Frames::Job& job) override;
     void compute(Crnn& network, std::span<float> output) override;
-    void finish_frame(GstBuffer* buffer, std::size_t frame) override {
-        WindowOperator::Residual rest = residuals_.at(frame);
-        // A sample is sqrt(W H) of a coefficient on the grid.
-        const double sample = on_grid_ ? std::sqrt(static_cast<double>(shape().pixels())) : 1.0;
-        rest.rms *= static_cast<double>(factor_) * sample;
-        add_consistency(buffer, over_noise(rest, s().noise));
-    }
+    std::vector<WindowOperator::Residual> residuals() const override { return residuals_; }
 
   private:
     void measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) const;
@@ -197,6 +188,10 @@ void MriCrnn::compute(Crnn& network, std::span<float> output) {
                : network.run(samples_.window(1, factor_), output_, shape());
     samples_.clear();
     residuals_ = network.residuals();
+    // A sample is sqrt(W H) of a coefficient on the grid.
+    const double sample = on_grid_ ? std::sqrt(static_cast<double>(shape().pixels())) : 1.0;
+    for (WindowOperator::Residual& rest : residuals_)
+        rest.rms *= static_cast<double>(factor_) * sample;
     for (std::size_t i = 0; i < output_.size(); ++i) {
         output[2 * i] = output_[i].real() * factor_;
         output[2 * i + 1] = output_[i].imag() * factor_;

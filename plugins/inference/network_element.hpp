@@ -27,12 +27,14 @@
 #include "models/overlap.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/gridding/cuda/element_device.hpp"
+#include "plugins/gridding/window_operator.hpp"
 #include "start_images.hpp"
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -40,6 +42,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace mri {
@@ -59,7 +62,20 @@ struct NetworkSettings {
     RunOptions run() const { return {device, precision, threads}; }
 };
 
-/// `S` derives from NetworkSettings.
+/// Those of an element whose network keeps to measured samples; each of its images says how far it is from
+/// them.
+struct ConsistencySettings : NetworkSettings {
+    double noise = 0;
+};
+
+/// What an image is told of its rest, whose rms is in the unit of a sample; `noise` is the standard deviation
+/// in a sample's real and imaginary part, 0 where it is not known.
+inline Consistency over_noise(const WindowOperator::Residual& rest, double noise) {
+    // Noise of that deviation in both parts leaves sqrt(2) of it in the magnitude of a sample's rest.
+    return {rest.relative, noise > 0 ? rest.rms / (std::sqrt(2.0) * noise) : 0.0};
+}
+
+/// `S` derives from NetworkSettings or ConsistencySettings.
 ///
 /// Setting `weights` while the element runs loads and warms up the new network in a thread of its own, beside
 /// the one at work; between two windows it takes over, and an element message "mri-weights" says so. A file
@@ -100,8 +116,9 @@ class NetworkElement : public Configured<Windowed, S> {
     virtual void prepare(const Frames::Job& job) = 0;
     /// Computes the window: `output` is [frames] of the output's pixels, complex ones as two numbers.
     virtual void compute(Net& network, std::span<float> output) = 0;
-    /// Adds what else is known of frame `frame` of the window last computed to its image.
-    virtual void finish_frame(GstBuffer*, std::size_t) {}
+    /// With ConsistencySettings: what each frame of the window last computed leaves of its samples, rms in
+    /// the unit of a sample.
+    virtual std::vector<WindowOperator::Residual> residuals() const { return {}; }
 
     // ---- for it; streaming thread, from start() to stop()
 
@@ -123,8 +140,15 @@ class NetworkElement : public Configured<Windowed, S> {
   protected:
     void check(GstBuffer* buffer) final;
     std::vector<GstPtr<GstBuffer>> process(const Frames::Job& job) final;
+    /// A network that goes on from frame to frame needs each of them, and catches up; one that takes longer
+    /// than a frame lasts never would.
+    bool leaves_late_out() const final {
+        return !by_frame_ || (GST_CLOCK_TIME_IS_VALID(frame_time_) && compute_time() > frame_time_);
+    }
 
   private:
+    static constexpr bool keeps_to_samples = std::is_base_of_v<ConsistencySettings, S>;
+
     using Clock = std::chrono::steady_clock;
 
     /// A network that is ready for work.
@@ -172,9 +196,9 @@ class NetworkElement : public Configured<Windowed, S> {
     StartImages::Options start_options(const KspaceInfo& in);
     GstFlowReturn begin(const Frames::Job& job);
     void time_frames(GstBuffer* buffer);
-    void tell_timing() {
-        this->set_timing(frame_time_,
-                         static_cast<GstClockTime>((current_.seconds + start_seconds_) * GST_SECOND));
+    void tell_timing() { this->set_timing(frame_time_, compute_time()); }
+    GstClockTime compute_time() const {
+        return static_cast<GstClockTime>((current_.seconds + start_seconds_) * GST_SECOND);
     }
     static std::size_t values_per_frame(const ImageInfo& info) { return info.bytes() / sizeof(float); }
 
@@ -191,6 +215,7 @@ class NetworkElement : public Configured<Windowed, S> {
     Loaded current_;
     std::atomic<bool> by_frame_{false}; // the network of start(); the loader asks too
     std::optional<Overlap> overlap_;
+    std::optional<Overlap> rests_; // likewise of residuals(): relative, rms
     std::optional<std::pair<std::size_t, std::size_t>>
         computed_; // series and start of the window in overlap_
     bool fresh_ = true;
@@ -245,11 +270,15 @@ void NetworkElement<Net, S>::network_properties(Properties<Impl>& p) {
               {Precision::float32, "float32", "float32"},
               {Precision::bfloat16, "bfloat16", "bfloat16"}});
     p.integer("threads", "Threads; 0: one per core", 0, 1024, &N::threads);
+    if constexpr (keeps_to_samples)
+        p.real("noise", "Standard deviation of the noise in a sample's real and imaginary part; 0: not known",
+               0, 1e30, &ConsistencySettings::noise);
     p.boolean("attach-input", "Attach the network's input as side data of role `input`", &N::attach_input);
     p.computed(
         g_param_spec_boxed(
             "statistics", nullptr,
-            "Since the start: frames, windows, dropped frames (QoS) and changes of weights (swaps); "
+            "Since the start: frames and windows computed, frames dropped (QoS) and changes of weights "
+            "(swaps); "
             "milliseconds of loading, of warm-up, of each stage of a window on average (prepare: with the "
             "start from k-space), and of the longest window",
             GST_TYPE_STRUCTURE, p.readable()),
@@ -321,6 +350,7 @@ void NetworkElement<Net, S>::stop() {
     }
     current_ = {};
     overlap_.reset();
+    rests_.reset();
     computed_.reset();
     in_caps_.reset();
     window_output_ = {};
@@ -367,6 +397,7 @@ void NetworkElement<Net, S>::set_caps(const GstCaps* caps) {
     measure_ = false;
     const auto frames = static_cast<std::size_t>(shape_.frames);
     overlap_.emplace(frames, values_per_frame(output_), s_.blend);
+    rests_.emplace(frames, 2, s_.blend);
     computed_.reset();
     window_output_.assign(frames * values_per_frame(output_), 0.0F);
     this->set_src_caps(output_.to_caps());
@@ -476,21 +507,34 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
     const bool fresh = computed_ != window; // at its end a series may ask for the rest of a window once more
     if (fresh) {
         fresh_ = !computed_ || computed_->first != job.series;
-        if (fresh_)
+        if (fresh_) {
             overlap_->reset();
+            rests_->reset();
+        }
         computed_.reset();
         prepare(job);
         lap(prepare_stage);
         compute(*current_.network, window_output_);
         lap(network_stage);
         overlap_->add(window_output_, job.start);
+        if constexpr (keeps_to_samples) {
+            std::vector<float> rests;
+            for (const WindowOperator::Residual& rest : residuals())
+                rests.insert(rests.end(), {static_cast<float>(rest.relative), static_cast<float>(rest.rms)});
+            rests_->add(rests, job.start);
+        }
         computed_ = window;
     }
     std::vector<GstPtr<GstBuffer>> out;
     for (std::size_t i = job.first; i < job.first + job.count; ++i) {
         auto buffer = this->new_output(job, i, output_.bytes());
         overlap_->frame(i, Mapped<float>(buffer.get()).span());
-        finish_frame(buffer.get(), i);
+        if constexpr (keeps_to_samples) {
+            // Of blended windows the mean of theirs, which the image's own is at most (triangle inequality).
+            std::array<float, 2> rest{};
+            rests_->frame(i, rest);
+            add_consistency(buffer.get(), over_noise({rest[0], rest[1]}, s_.noise));
+        }
         if (s_.attach_input)
             add_side(buffer.get(), Role::input, job.items[i].get(), in_caps_.get());
         out.push_back(std::move(buffer));

@@ -8,20 +8,12 @@
 #include "plugins/gridding/kspace_frame.hpp"
 #include "plugins/gridding/window_operator.hpp"
 
-#include <cmath>
 #include <complex>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace mri {
-
-/// What an image is told of its rest, whose rms is in the unit of a sample; `noise` is the standard deviation
-/// in a sample's real and imaginary part, 0 where it is not known.
-inline Consistency over_noise(const WindowOperator::Residual& rest, double noise) {
-    // Noise of that deviation in both parts leaves sqrt(2) of it in the magnitude of a sample's rest.
-    return {rest.relative, noise > 0 ? rest.rms / (std::sqrt(2.0) * noise) : 0.0};
-}
 
 class WindowSamples {
   public:
