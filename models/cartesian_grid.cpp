@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <numbers>
 #include <string>
 
@@ -46,6 +47,62 @@ void place_on_grid(std::span<const std::complex<float>> samples, std::span<const
             grid[at] /= mask[at];
             mask[at] = 1.0F;
         }
+}
+
+std::optional<GridSamples> without_oversampling(std::span<const std::complex<float>> samples,
+                                                std::span<const float> kxy, int readout, int width) {
+    const auto n = static_cast<std::size_t>(std::max(readout, 0));
+    if (n < 2 || width < 1 || samples.size() < n || samples.size() % n != 0 ||
+        kxy.size() != 2 * samples.size())
+        return std::nullopt;
+    const double step = static_cast<double>(kxy[2]) - static_cast<double>(kxy[0]);
+    const double density = step > 0 ? std::nearbyint(1 / step) : 0;
+    if (!(density >= 2 && density <= 8) || std::abs(step * density - 1) > 1e-3)
+        return std::nullopt;
+    const auto over = static_cast<std::size_t>(density);
+    const auto columns = static_cast<std::size_t>(width), turn = over * columns;
+    std::vector<std::complex<double>> wave(turn); // exp(2 pi i q / (over W))
+    for (std::size_t q = 0; q < turn; ++q)
+        wave[q] = std::polar(1.0, 2 * std::numbers::pi * static_cast<double>(q) / static_cast<double>(turn));
+    const auto at = [turn](std::int64_t q) {
+        const auto period = static_cast<std::int64_t>(turn);
+        return static_cast<std::size_t>((q % period + period) % period);
+    };
+    GridSamples out;
+    out.density = static_cast<int>(over);
+    std::vector<std::complex<double>> line(columns);
+    for (std::size_t first = 0; first < samples.size(); first += n) {
+        const double begin = std::nearbyint(static_cast<double>(kxy[2 * first]) * density);
+        for (std::size_t j = 0; j < n; ++j) {
+            const float* k = &kxy[2 * (first + j)];
+            if (!(std::abs(static_cast<double>(k[0]) * density - begin - static_cast<double>(j)) <= 1e-2) ||
+                std::abs(k[0]) > static_cast<float>(width) || !(std::abs(k[1] - kxy[2 * first + 1]) <= 1e-3F))
+                throw Error(Errc::format, "a readout is not along kx in steps of 1/" + std::to_string(over) +
+                                              " cycle like the first one");
+        }
+        const auto k0 = static_cast<std::int64_t>(begin); // in steps
+        const auto half = static_cast<std::int64_t>(width / 2);
+        for (std::size_t x = 0; x < columns; ++x) {
+            const std::int64_t place = static_cast<std::int64_t>(x) - half;
+            std::complex<double> sum;
+            for (std::size_t j = 0; j < n; ++j)
+                sum += std::complex<double>(samples[first + j]) *
+                       wave[at((k0 + static_cast<std::int64_t>(j)) * place)];
+            line[x] = sum / static_cast<double>(turn);
+        }
+        for (std::size_t j = 0; j < n; ++j) {
+            const std::int64_t k = k0 + static_cast<std::int64_t>(j);
+            if (k % static_cast<std::int64_t>(over) != 0)
+                continue;
+            std::complex<double> sum;
+            for (std::size_t x = 0; x < columns; ++x)
+                sum += line[x] * std::conj(wave[at(k * (static_cast<std::int64_t>(x) - half))]);
+            out.samples.emplace_back(sum);
+            out.kxy.insert(out.kxy.end(),
+                           {static_cast<float>(k / static_cast<std::int64_t>(over)), kxy[2 * first + 1]});
+        }
+    }
+    return out;
 }
 
 } // namespace mri

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <complex>
+#include <optional>
 #include <span>
+#include <vector>
 
 namespace mri {
 
@@ -16,5 +18,19 @@ namespace mri {
 /// not on the grid (1e-3 cycles) or outside of -N/2 .. N/2, or where sizes do not fit.
 void place_on_grid(std::span<const std::complex<float>> samples, std::span<const float> kxy, int width,
                    int height, std::span<std::complex<float>> grid, std::span<float> mask);
+
+/// Samples and their positions, as in place_on_grid().
+struct GridSamples {
+    std::vector<std::complex<float>> samples;
+    std::vector<float> kxy;
+    int density = 1; ///< how many samples came to one: their noise is its square root times as large
+};
+
+/// Readouts of `readout` samples each along kx that were taken 2 to 8 times as densely as the image's grid,
+/// as scanners do, brought to its density: what lies beside the field of view along x goes, and its noise
+/// with it (the transform along the readout, its middle, and back). Nothing where the first readout is of no
+/// such density. Throws Errc::format where other readouts are of another one.
+std::optional<GridSamples> without_oversampling(std::span<const std::complex<float>> samples,
+                                                std::span<const float> kxy, int readout, int width);
 
 } // namespace mri

@@ -5,14 +5,13 @@
  * De-aliases cine with a convolutional recurrent network (Qin et al., IEEE TMI 2019) that returns
  * to the measured data after each of its iterations: one complex image out for each frame in, with its time
  * stamps and metas. It takes k-space frames, or images with their k-space as side data (mrigrid combine=none
- * attach-kspace=true): of one coil on the image's own Cartesian grid, as the network was published for, or on
- * any other trajectory and of several coils (mrirecon attach-kspace=true attach-sensitivities=true), where a
- * gradient step takes the place of replaced samples and weights trained for it are needed. Weights are a
- * safetensors file or a
- * PyTorch state dict, such as the reference's published ones; iterations, filters and layers may be any.
- * Image and k-space are divided by one scale that is fixed by the first window of a series, until the gain
- * changes by more than a quarter; a causal network then starts anew. `weights` may be
- * set while playing, see mriunet.
+ * attach-kspace=true): of one coil on the image's own Cartesian grid, as the network was published for
+ * (oversampled readouts along x are brought to it), or on any other trajectory and of several coils (mrirecon
+ * attach-kspace=true attach-sensitivities=true), where a gradient step takes the place of replaced samples
+ * and weights trained for it are needed. Weights are a safetensors file or a PyTorch state dict, such as the
+ * reference's published ones; iterations, filters and layers may be any. Image and k-space are divided by one
+ * scale that is fixed by the first window of a series, until the gain changes by more than a quarter; a
+ * causal network then starts anew. `weights` may be set while playing, see mriunet.
  *
  * With causal=true, or weights whose file says that they are of a causal network (`time` = `causal` in its
  * metadata), there are no windows: the recurrence runs forwards only and each frame comes out at once,
@@ -114,9 +113,10 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     std::vector<WindowOperator::Residual> residuals() const override { return residuals_; }
 
   private:
-    void measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) const;
+    void measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask);
 
     bool on_grid_ = true;
+    int density_ = 1;       // samples for one on the grid
     WindowSamples samples_; // where not
     StreamScale scale_;
     float factor_ = 1;                  // by which the window was divided
@@ -127,7 +127,7 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     std::vector<WindowOperator::Residual> residuals_;
 };
 
-void MriCrnn::measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) const {
+void MriCrnn::measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) {
     GstSample* side = side_of(buffer, Role::kspace);
     const KspaceInfo kspace = KspaceInfo::from_caps(gst_sample_get_caps(side));
     GstBuffer* frame = gst_sample_get_buffer(side);
@@ -140,8 +140,12 @@ void MriCrnn::measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span
     if (!trajectory)
         throw Error(Errc::format,
                     "A k-space frame came without the positions of its samples (trajectory meta)");
-    place_on_grid(Mapped<const cfloat>(frame).span(), trajectory->kxy, image().width, image().height, grid,
-                  mask);
+    const Mapped<const cfloat> mapped(frame);
+    const auto reduced =
+        without_oversampling(mapped.span(), trajectory->kxy, trajectory->samples, image().width);
+    density_ = reduced ? reduced->density : 1;
+    place_on_grid(reduced ? std::span<const cfloat>(reduced->samples) : mapped.span(),
+                  reduced ? reduced->kxy : trajectory->kxy, image().width, image().height, grid, mask);
 }
 
 void MriCrnn::prepare(const Frames::Job& job) {
@@ -188,8 +192,10 @@ void MriCrnn::compute(Crnn& network, std::span<float> output) {
                : network.run(samples_.window(1, factor_), output_, shape());
     samples_.clear();
     residuals_ = network.residuals();
-    // A sample is sqrt(W H) of a coefficient on the grid.
-    const double sample = on_grid_ ? std::sqrt(static_cast<double>(shape().pixels())) : 1.0;
+    // A sample is sqrt(W H) of a coefficient on the grid, and one of several for a point of it has more
+    // noise.
+    const double sample =
+        on_grid_ ? std::sqrt(static_cast<double>(shape().pixels()) * static_cast<double>(density_)) : 1.0;
     for (WindowOperator::Residual& rest : residuals_)
         rest.rms *= static_cast<double>(factor_) * sample;
     for (std::size_t i = 0; i < output_.size(); ++i) {

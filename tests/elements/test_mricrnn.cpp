@@ -224,6 +224,8 @@ TEST_F(MriCrnn, KspaceBeginsAsBehindTheReconstruction) {
     };
     for (const auto& [simulation, front, more] :
          {Case{"trajectory=cartesian acceleration=4", "mrigrid combine=none attach-kspace=true"},
+          Case{"trajectory=cartesian acceleration=4 oversampling=2",
+               "mrigrid combine=none attach-kspace=true"},
           Case{"trajectory=cartesian acceleration=4 coils=4",
                "mrigrid combine=adaptive attach-kspace=true attach-sensitivities=true"},
           Case{"spokes=7", "mrirecon window=4 attach-kspace=true"},
@@ -255,6 +257,32 @@ TEST_F(MriCrnn, KspaceBeginsAsBehindTheReconstruction) {
         EXPECT_EQ(direct.second, expected.second);
         EXPECT_NE(direct.first, direct.second);
     }
+}
+
+/// Readouts that were sampled twice as densely, of a phantom within the field of view, give the same images.
+TEST_F(MriCrnn, OversampledReadoutsChangeNothing) {
+    const auto run = [&](const std::string& oversampling) {
+        std::vector<cfloat> images;
+        const RunResult result = run_pipeline(
+            "mriphantomsrc num-buffers=4 width=32 height=32 ! mrisim trajectory=cartesian acceleration=4 " +
+                oversampling + " ! mriframer ! " + line() + " ! appsink name=out",
+            60, [&](const std::string&, GstSample* sample) {
+                const auto image = values_of<cfloat>(gst_sample_get_buffer(sample));
+                images.insert(images.end(), image.begin(), image.end());
+            });
+        EXPECT_TRUE(result.errors.empty()) << result.errors.front();
+        return images;
+    };
+    const auto once = run("oversampling=1"), twice = run("oversampling=2");
+    ASSERT_EQ(once.size(), 4U * 32 * 32);
+    ASSERT_EQ(twice.size(), once.size());
+    double difference = 0, power = 0;
+    for (std::size_t i = 0; i < once.size(); ++i) {
+        difference += std::norm(once[i] - twice[i]);
+        power += std::norm(once[i]);
+    }
+    EXPECT_LT(difference, 1e-4 * power); // of the gridded start and the network's float32
+    EXPECT_GT(power, 0.0);
 }
 
 TEST_F(MriCrnn, OneErrorForKspaceThatItCannotUse) {

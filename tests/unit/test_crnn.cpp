@@ -748,6 +748,41 @@ TEST(TorchFile, CallsNothing) {
     }
 }
 
+/// Readouts of twice and three times the samples, of pixels within the field of view and beside it: the first
+/// give what readouts on the grid give, the others nothing.
+TEST(CartesianGrid, OversampledReadoutsComeToTheGrid) {
+    for (const auto& [width, over] : {std::pair{8, 2}, {7, 3}}) {
+        const auto readouts = [&](int density, bool beside) {
+            GridSamples out;
+            for (const int ky : {-1, 2})
+                for (int j = -(width / 2) * density; j < (width - width / 2) * density; ++j) {
+                    const double kx = static_cast<double>(j) / density;
+                    std::complex<double> s;
+                    for (int x = 0; x < width; ++x) {
+                        const double value = 1 + x * x % 5 + ky, place = x - width / 2;
+                        s += value * std::polar(1.0, -2 * std::numbers::pi * kx * place / width);
+                        if (beside) { // from half a field of view on to a whole one
+                            const double there = width - width / 2 + x % (width / 2);
+                            s += 100.0 * std::polar(1.0, -2 * std::numbers::pi * kx * there / width);
+                        }
+                    }
+                    out.samples.emplace_back(s);
+                    out.kxy.insert(out.kxy.end(), {static_cast<float>(kx), static_cast<float>(ky)});
+                }
+            return out;
+        };
+        const GridSamples expected = readouts(1, false), dense = readouts(over, true);
+        EXPECT_FALSE(without_oversampling(expected.samples, expected.kxy, width, width));
+        const auto reduced = without_oversampling(dense.samples, dense.kxy, over * width, width);
+        ASSERT_TRUE(reduced);
+        EXPECT_EQ(reduced->kxy, expected.kxy);
+        EXPECT_LT(largest_difference(reduced->samples, expected.samples), 1e-3);
+        GridSamples bent = dense;
+        bent.kxy[static_cast<std::size_t>(2 * over * width) + 4] += 0.25F; // of the second readout
+        EXPECT_THROW(without_oversampling(bent.samples, bent.kxy, over * width, width), Error);
+    }
+}
+
 TEST(CartesianGrid, IsTheTransformOfTheArray) {
     // s(k) as the conventions define it, for a few pixels, against the orthonormal DFT of the array.
     for (const auto& [width, height] : {std::pair{6, 5}, {8, 4}, {7, 7}}) {
@@ -797,6 +832,7 @@ TEST(CartesianGrid, IsTheTransformOfTheArray) {
     std::vector<cfloat> grid(16);
     std::vector<float> mask(16);
     const std::vector<cfloat> one(1);
+    EXPECT_FALSE(without_oversampling(one, std::vector<float>{0, 0}, 1, 4));
     EXPECT_THROW(place_on_grid(one, std::vector<float>{0.5F, 0}, 4, 4, grid, mask), Error);
     EXPECT_THROW(place_on_grid(one, std::vector<float>{0, 3}, 4, 4, grid, mask), Error);
     EXPECT_THROW(place_on_grid(one, std::vector<float>{0, std::nanf("")}, 4, 4, grid, mask), Error);
