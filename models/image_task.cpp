@@ -48,6 +48,7 @@ class ImageTask : public TrainingTask {
     std::map<std::string, NamedTensor> initial(const TensorFile& file,
                                                const std::string& name) const override {
         const auto spelt_out = [](UnetOptions o) {
+            o.middle = o.middle_filters();
             o.bottleneck = o.bottleneck_filters();
             return o;
         };

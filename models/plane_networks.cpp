@@ -186,7 +186,7 @@ PlaneUnet::PlaneUnet(const UnetOptions& options, const TensorFile& file, Type ty
 }
 
 void PlaneUnet::prepare(int frames, int height, int width) {
-    const int filters[] = {options_.filters, 2 * options_.filters, options_.bottleneck_filters()};
+    const int filters[] = {options_.filters, options_.middle_filters(), options_.bottleneck_filters()};
     for (int level = 0; level < 3; ++level) {
         const auto layout = [&](int channels) {
             return Layout(type_, channels, height >> level, width >> level);

@@ -16,6 +16,10 @@ void check_unet_options(const UnetOptions& options) {
     if (options.filters < 1 || options.filters > 1024)
         throw Error(Errc::settings,
                     "a U-Net needs 1 to 1024 filters, not " + std::to_string(options.filters));
+    if (options.middle < 0 || options.middle > 8192)
+        throw Error(Errc::settings,
+                    "a U-Net's middle level needs 1 to 8192 filters (0: twice the filters), not " +
+                        std::to_string(options.middle));
     if (options.bottleneck < 0 || options.bottleneck > 8192)
         throw Error(Errc::settings,
                     "a U-Net's bottleneck needs 1 to 8192 filters (0: four times the filters), not " +
@@ -27,7 +31,7 @@ void check_unet_options(const UnetOptions& options) {
 
 TensorShapes unet_tensors(const UnetOptions& options) {
     const std::int64_t f = options.filters;
-    const std::int64_t deep = options.bottleneck_filters();
+    const std::int64_t middle = options.middle_filters(), deep = options.bottleneck_filters();
     TensorShapes out;
     const auto layer = [&out](const std::string& name, std::int64_t from, std::int64_t to, bool transposed) {
         out.emplace_back(name + ".weight", transposed ? std::vector<std::int64_t>{from, to, 3, 3, 3}
@@ -36,14 +40,14 @@ TensorShapes unet_tensors(const UnetOptions& options) {
     };
     layer("conv1", options.input_channels(), f, false);
     layer("conv1_1", f, f, false);
-    layer("conv2", f, 2 * f, false);
-    layer("conv2_2", 2 * f, 2 * f, false);
-    layer("conv3", 2 * f, deep, false);
+    layer("conv2", f, middle, false);
+    layer("conv2_2", middle, middle, false);
+    layer("conv3", middle, deep, false);
     layer("conv3_3", deep, deep, false);
-    layer("convT1", deep, 2 * f, true);
-    layer("conv4", 4 * f, 2 * f, false);
-    layer("conv4_4", 2 * f, 2 * f, false);
-    layer("convT2", 2 * f, f, true);
+    layer("convT1", deep, middle, true);
+    layer("conv4", 2 * middle, middle, false);
+    layer("conv4_4", middle, middle, false);
+    layer("convT2", middle, f, true);
     layer("conv5", 2 * f, f, false);
     layer("conv5_5", f, f, false);
     layer("conv6", f, 1, false);
@@ -53,6 +57,7 @@ TensorShapes unet_tensors(const UnetOptions& options) {
 std::map<std::string, std::string> unet_metadata(const UnetOptions& options) {
     return {{"network", network_kind},
             {"filters", std::to_string(options.filters)},
+            {"middle", std::to_string(options.middle_filters())},
             {"bottleneck", std::to_string(options.bottleneck_filters())},
             {"leak", number_text(options.leak)},
             {"up-relu", options.up_relu ? "true" : "false"},
@@ -73,6 +78,7 @@ UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
         return it->second.shape;
     };
     const std::vector<std::int64_t>& first = shape_of("conv1.weight");
+    const std::vector<std::int64_t>& middle = shape_of("conv2.weight");
     const std::vector<std::int64_t>& deep = shape_of("conv3.weight");
     const auto small = [](std::int64_t extent) {
         return static_cast<int>(extent > 1 << 20 ? 1 << 20 : extent);
@@ -81,6 +87,7 @@ UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
     const Metadata metadata(file.metadata, name);
     UnetOptions options;
     options.filters = metadata.number("filters", small(first[0]));
+    options.middle = metadata.number("middle", small(middle[0]));
     options.bottleneck = metadata.number("bottleneck", small(deep[0]));
     options.leak = metadata.number("leak", 0.0F);
     options.up_relu = metadata.choice("up-relu", "false", "true");
@@ -92,6 +99,8 @@ UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
     } catch (const Error& e) {
         throw Error(Errc::decode, "the weights file '" + name + "' cannot be used: " + e.what());
     }
+    if (options.middle == 2 * options.filters)
+        options.middle = 0;
     if (options.bottleneck == 4 * options.filters)
         options.bottleneck = 0;
 

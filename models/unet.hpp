@@ -11,10 +11,11 @@
 namespace mri {
 
 /// The residual 3D U-Net of Hauptmann et al., Magn Reson Med 2019;81:1143, magnitude in and magnitude out:
-/// two convolutions a level at f, 2f and `bottleneck` filters, 2x2x2 max pooling, transposed convolutions
-/// back, out = ReLU(conv6 + input). All kernels are 3x3x3.
+/// two convolutions a level at f, `middle` and `bottleneck` filters, 2x2x2 max pooling, transposed
+/// convolutions back, out = ReLU(conv6 + input). All kernels are 3x3x3.
 struct UnetOptions {
     int filters = 32;     ///< filters f of the first level
+    int middle = 0;       ///< filters of the second level; 0 means 2 f (UCL's later recipe: 64, 92, 128)
     int bottleneck = 0;   ///< filters of the deepest level; 0 means 4 f
     float leak = 0.0F;    ///< slope of the activation below zero: 0 is ReLU, 0.1 is UCL's LeakyReLU
     bool up_relu = false; ///< activation after the transposed convolutions, as in the paper's figure
@@ -22,6 +23,7 @@ struct UnetOptions {
     /// What moves is small beside what stands still, and bfloat16 has only 8 bits for it.
     bool mean_input = false;
 
+    int middle_filters() const { return middle > 0 ? middle : 2 * filters; }
     int bottleneck_filters() const { return bottleneck > 0 ? bottleneck : 4 * filters; }
     int input_channels() const { return mean_input ? 2 : 1; }
     bool operator==(const UnetOptions&) const = default;
@@ -31,14 +33,15 @@ struct UnetOptions {
 /// conv1_1.weight, ...
 TensorShapes unet_tensors(const UnetOptions& options);
 
-/// Throws Errc::settings where an option is outside of its range (filters 1..1024, leak 0..1).
+/// Throws Errc::settings where an option is outside of its range (filters 1..1024, middle and
+/// bottleneck up to 8192, leak 0..1).
 void check_unet_options(const UnetOptions& options);
 
 /// The options as metadata of a weights file.
 std::map<std::string, std::string> unet_metadata(const UnetOptions& options);
 
 /// The options of a weights file: from its metadata, or, where it has none (a state dict exported from
-/// elsewhere), from the shapes of conv1 and conv3. Throws Errc::decode, naming each missing, extra or
+/// elsewhere), from the shapes of conv1, conv2 and conv3. Throws Errc::decode, naming each missing, extra or
 /// misshapen tensor.
 UnetOptions unet_options_of(const TensorFile& file, const std::string& name);
 

@@ -18,11 +18,11 @@ from torch import nn
 
 
 class UNet(nn.Module):
-    def __init__(self, filters, bottleneck, channels, leak, up_relu):
+    def __init__(self, filters, middle, bottleneck, channels, leak, up_relu):
         super().__init__()
         conv = lambda i, o: nn.Conv3d(i, o, kernel_size=3, padding=1)
         up = lambda i, o: nn.ConvTranspose3d(i, o, kernel_size=3, stride=2, padding=1, output_padding=1)
-        f, g, h = filters, 2 * filters, bottleneck
+        f, g, h = filters, middle, bottleneck
         self.conv1, self.conv1_1 = conv(channels, f), conv(f, f)
         self.conv2, self.conv2_2 = conv(f, g), conv(g, g)
         self.conv3, self.conv3_3 = conv(g, h), conv(h, h)
@@ -52,9 +52,9 @@ def pad(x, to=4):
     return F.pad(x[None, None], (0, extra[2], 0, extra[1], 0, extra[0]), mode="replicate")[0, 0]
 
 
-def make(path, seed, shape, filters, bottleneck, mean, leak, up_relu):
+def make(path, seed, shape, filters, middle, bottleneck, mean, leak, up_relu):
     torch.manual_seed(seed)
-    net = UNet(filters, bottleneck, 2 if mean else 1, leak, up_relu)
+    net = UNet(filters, middle, bottleneck, 2 if mean else 1, leak, up_relu)
     x = torch.rand(shape)
     full = pad(x)
     if mean:  # over the frames that there are, not over the repeated ones
@@ -70,6 +70,7 @@ def make(path, seed, shape, filters, bottleneck, mean, leak, up_relu):
     metadata = {
         "network": "unet3d",
         "filters": str(filters),
+        "middle": str(middle),
         "bottleneck": str(bottleneck),
         "leak": str(leak),
         "up-relu": "true" if up_relu else "false",
@@ -81,6 +82,7 @@ def make(path, seed, shape, filters, bottleneck, mean, leak, up_relu):
 if __name__ == "__main__":
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "unet")
     out.mkdir(parents=True, exist_ok=True)
-    make(out / "seed.safetensors", 1, (8, 12, 16), 3, 12, False, 0.0, False)
-    make(out / "figure.safetensors", 2, (7, 10, 9), 2, 16, True, 0.1, True)
+    make(out / "seed.safetensors", 1, (8, 12, 16), 3, 6, 12, False, 0.0, False)
+    make(out / "figure.safetensors", 2, (7, 10, 9), 2, 4, 16, True, 0.1, True)
+    make(out / "ucl.safetensors", 3, (5, 8, 11), 2, 3, 5, False, 0.1, False)  # filters in no simple ratio
     print("torch", torch.__version__)

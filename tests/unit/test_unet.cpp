@@ -57,7 +57,7 @@ struct EveryUnet : test::EveryConvolution {};
 INSTANTIATE_TEST_SUITE_P(Convolutions, EveryUnet, test::every_convolution(), test::convolution_name);
 
 TEST_P(EveryUnet, AgreesWithTheReference) {
-    for (const char* name : {"seed.safetensors", "figure.safetensors"}) {
+    for (const char* name : {"seed.safetensors", "figure.safetensors", "ucl.safetensors"}) {
         const Case c = load(name);
         Network network(c.weights, name, plain);
         std::vector<float> output(c.input.size());
@@ -71,13 +71,15 @@ TEST_P(EveryUnet, AgreesWithTheReference) {
 
 TEST(Unet, ReadsItsOptions) {
     EXPECT_EQ(unet_options_of(load("seed.safetensors").weights, "seed"),
-              (UnetOptions{3, 0, 0.0F, false, false}));
+              (UnetOptions{3, 0, 0, 0.0F, false, false}));
+    EXPECT_EQ(unet_options_of(load("ucl.safetensors").weights, "ucl"),
+              (UnetOptions{2, 3, 5, 0.1F, false, false}));
     EXPECT_EQ(unet_options_of(load("figure.safetensors").weights, "figure"),
-              (UnetOptions{2, 16, 0.1F, true, true}));
+              (UnetOptions{2, 0, 16, 0.1F, true, true}));
     // A bare state dict: what shapes can tell.
     TensorFile bare = load("figure.safetensors").weights;
     bare.metadata.clear();
-    EXPECT_EQ(unet_options_of(bare, "bare"), (UnetOptions{2, 16, 0.0F, false, true}));
+    EXPECT_EQ(unet_options_of(bare, "bare"), (UnetOptions{2, 0, 16, 0.0F, false, true}));
 }
 
 TEST(Unet, HasThePublishedNumberOfParameters) {
