@@ -8,6 +8,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace {
 
@@ -26,10 +28,16 @@ int show(const std::string& path) {
     return 0;
 }
 
-int convert(const std::string& from, const std::string& to) {
+int convert(const std::string& from, const std::string& to, const std::vector<std::string>& entries) {
     const std::string path = find_weights(from);
     const std::string kind = std::filesystem::path(to).extension().string();
-    const TensorFile file = read_weights(path);
+    TensorFile file = read_weights(path);
+    for (const std::string& entry : entries) {
+        const std::size_t equals = entry.find('=');
+        if (equals == 0 || equals == std::string::npos)
+            throw Error(Errc::settings, "--set takes KEY=VALUE, not '" + entry + "'");
+        file.metadata[entry.substr(0, equals)] = entry.substr(equals + 1);
+    }
     if (kind == ".safetensors")
         write_safetensors(to, file);
     else if (kind == ".pth")
@@ -60,6 +68,12 @@ int main(int argc, char** argv) {
                                       "(TorchScript module, not of a cascade; with "
                                       "a description for mritorch beside it where that runs the module)");
     conversion->add_option("FROM", from, "Weights file, or the name of an installed one")->required();
+    std::vector<std::string> entries;
+    conversion
+        ->add_option("--set", entries,
+                     "KEY=VALUE of the metadata, such as leak=0.1 or up-relu=true of a state dict from "
+                     "elsewhere, whose shapes cannot tell; may be repeated")
+        ->allow_extra_args(false);
     conversion->add_option("TO", to, "File to write; its ending says the format")->required();
     try {
         app.parse(argc, argv);
@@ -70,7 +84,7 @@ int main(int argc, char** argv) {
         return 2;
     }
     try {
-        return *list ? show(from) : convert(from, to);
+        return *list ? show(from) : convert(from, to, entries);
     } catch (const Error& e) {
         std::fprintf(stderr, "mri-weights: %s\n", e.what());
         return e.code() == Errc::settings ? 2 : 1;

@@ -175,11 +175,11 @@ void set_frames(ThreadPool& pool, Frames& frames, std::span<const float> input) 
 PlaneUnet::PlaneUnet(const UnetOptions& options, const TensorFile& file, Type type, int threads)
     : options_(options), type_(type), pool_(threads) {
     const float leak = options.leak;
-    for (const char* name :
-         {"conv1", "conv1_1", "conv2", "conv2_2", "conv3", "conv3_3", "conv4_4", "conv5_5"})
-        layers_[name] = {convolution(type, file, name, leak)};
-    for (const char* name : {"conv4", "conv5"})
-        layers_[name] = {joining(type, file, name, leak)};
+    for (int level = 1; level <= 5; ++level)
+        for (const std::string& name : unet_level(options, level))
+            layers_[name] = {name == "conv4" || name == "conv5"
+                                 ? joining(type, file, name.c_str(), leak)
+                                 : convolution(type, file, name.c_str(), leak)};
     for (const char* name : {"convT1", "convT2"})
         layers_[name] = transposed(type, file, name, options.up_relu ? leak : 1.0F);
     layers_["conv6"] = {convolution(type, file, "conv6", 1.0F)};
@@ -195,7 +195,7 @@ void PlaneUnet::prepare(int frames, int height, int width) {
         fit(in_[level], count, layout(level == 0 ? options_.input_channels() : filters[level - 1]));
         fit(skip_[level], count, layout(filters[level]));
         fit(a_[level], count, layout(filters[level]));
-        if (level < 2)
+        if (level < 2 || options_.convolutions > 2)
             fit(b_[level], count, layout(filters[level]));
     }
     fit(last_, frames, Layout(Type::float32, 1, height, width));
@@ -204,29 +204,40 @@ void PlaneUnet::prepare(int frames, int height, int width) {
 void PlaneUnet::run(std::span<const float> input, std::span<float> output, int frames, int height,
                     int width) {
     prepare(frames, height, width);
-    const auto layer = [&](const char* name, const std::vector<Source>& sources, Frames& out) {
+    const auto layer = [&](const std::string& name, const std::vector<Source>& sources, Frames& out) {
         mri::run(pool_, layers_.at(name), sources, out);
     };
-    const auto down = [&](const char* first, const char* second, int level) {
+    // Convolutions in turn from one of two buffers to the other; the last one's output may be of its own.
+    const auto chain = [&](const std::vector<std::string>& names, std::vector<Source> sources, Frames* to,
+                           Frames* other, Frames* last) {
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            Frames* out = last && i + 1 == names.size() ? last : to;
+            layer(names[i], sources, *out);
+            sources = {source_of(*out)};
+            if (i + 1 == names.size())
+                return out;
+            std::swap(to, other);
+        }
+        return to;
+    };
+    const auto down = [&](int level) {
         if (level > 0)
             planes::max_pool(pool_, skip_[level - 1].inputs(), skip_[level - 1].layout(),
                              in_[level].outputs(), in_[level].layout(), true);
-        layer(first, {source_of(in_[level])}, a_[level]);
-        layer(second, {source_of(a_[level])}, skip_[level]);
+        chain(unet_level(options_, level + 1), {source_of(in_[level])}, &a_[level], &b_[level],
+              &skip_[level]);
     };
-    const auto back = [&](const char* up, const char* first, const char* second, const Frames& below,
-                          int level) {
+    const auto back = [&](const char* up, int number, const Frames& below, int level) -> const Frames& {
         run_up(pool_, layers_.at(up), source_of(below), a_[level]);
-        layer(first, {source_of(a_[level]), source_of(skip_[level])}, b_[level]);
-        layer(second, {source_of(b_[level])}, a_[level]);
+        return *chain(unet_level(options_, number), {source_of(a_[level]), source_of(skip_[level])},
+                      &b_[level], &a_[level], nullptr);
     };
     set_frames(pool_, in_[0], input);
-    down("conv1", "conv1_1", 0);
-    down("conv2", "conv2_2", 1);
-    down("conv3", "conv3_3", 2);
-    back("convT1", "conv4", "conv4_4", skip_[2], 1);
-    back("convT2", "conv5", "conv5_5", a_[1], 0);
-    layer("conv6", {source_of(a_[0])}, last_);
+    for (int level = 0; level < 3; ++level)
+        down(level);
+    const Frames& second = back("convT1", 4, skip_[2], 1);
+    const Frames& first = back("convT2", 5, second, 0);
+    layer("conv6", {source_of(first)}, last_);
     finish(pool_, last_, input, output, options_.input_channels());
 }
 

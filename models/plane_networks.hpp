@@ -34,7 +34,7 @@ class PlaneUnet {
     ThreadPool pool_;
     std::map<std::string, std::vector<planes::Convolution>> layers_;
     /// Levels 1 to 3: what was pooled (of level 1 the input), the skip, and two that come and go.
-    planes::Frames in_[3], skip_[3], a_[3], b_[2], last_;
+    planes::Frames in_[3], skip_[3], a_[3], b_[3], last_;
 };
 
 /// CausalUnetModule's arithmetic, with its memory.

@@ -72,9 +72,9 @@ std::string unet_code(const UnetOptions& options) {
         return call("conv3d", "x", parameter(layer + ".weight"), parameter(layer + ".bias"),
                     "[1, 1, 1], [1, 1, 1]");
     };
-    const auto pair = [&](const std::string& first, const std::string& second) {
-        s.line("x = " + act(convolve(first)));
-        s.line("x = " + act(convolve(second)));
+    const auto level = [&](int number) {
+        for (const std::string& name : unet_level(options, number))
+            s.line("x = " + act(convolve(name)));
     };
     const auto up = [&](const std::string& layer, const std::string& skip) {
         const std::string y = call("conv_transpose3d", "x", parameter(layer + ".weight"),
@@ -87,17 +87,17 @@ std::string unet_code(const UnetOptions& options) {
         s.line("x = torch.cat([x - mean, mean.expand_as(x)], 1)");
     }
     pad(s, true);
-    pair("conv1", "conv1_1");
+    level(1);
     s.line("level1 = x");
     s.line("x = torch.max_pool3d(x, [2, 2, 2])");
-    pair("conv2", "conv2_2");
+    level(2);
     s.line("level2 = x");
     s.line("x = torch.max_pool3d(x, [2, 2, 2])");
-    pair("conv3", "conv3_3");
+    level(3);
     up("convT1", "level2");
-    pair("conv4", "conv4_4");
+    level(4);
     up("convT2", "level1");
-    pair("conv5", "conv5_5");
+    level(5);
     s.line("return torch.relu(" + crop(convolve("conv6")) + " + magnitude)");
     return s.text();
 }

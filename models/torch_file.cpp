@@ -3,6 +3,7 @@
 
 #include "float_types.hpp"
 #include "plugins/common/error.hpp"
+#include "weights_check.hpp"
 #include "zip_file.hpp"
 
 #include <algorithm>
@@ -11,6 +12,8 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace mri {
@@ -604,11 +607,34 @@ std::vector<std::byte> format_torch(const TensorFile& file) {
     return format_zip(entries);
 }
 
+namespace {
+
+/// Of a training's checkpoint the network alone; any other file as it is.
+TensorFile weights_of(TensorFile file) {
+    const std::string kind = network_of(file);
+    if (!kind.ends_with(checkpoint::suffix))
+        return file;
+    const bool averaged = std::any_of(file.tensors.begin(), file.tensors.end(), [](const auto& item) {
+        return item.first.starts_with(checkpoint::average);
+    });
+    const std::string prefix = averaged ? checkpoint::average : checkpoint::model;
+    TensorFile out;
+    out.metadata = std::move(file.metadata);
+    out.metadata["network"] = kind.substr(0, kind.size() - std::string_view(checkpoint::suffix).size());
+    for (auto& [name, tensor] : file.tensors)
+        if (name.starts_with(prefix))
+            out.tensors[name.substr(prefix.size())] = std::move(tensor);
+    return out;
+}
+
+} // namespace
+
 TensorFile read_weights(const std::string& path) {
     const std::vector<std::byte> bytes = read_weights_bytes(path);
     if (is_zip(bytes))
         return parse_torch(bytes, path);
-    return is_legacy_torch(bytes) ? parse_legacy_torch(bytes, path) : parse_safetensors(bytes, path);
+    return is_legacy_torch(bytes) ? parse_legacy_torch(bytes, path)
+                                  : weights_of(parse_safetensors(bytes, path));
 }
 
 } // namespace mri

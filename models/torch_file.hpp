@@ -31,7 +31,8 @@ TensorFile parse_torch(std::span<const std::byte> bytes, const std::string& name
 /// entry that PyTorch does not look at.
 std::vector<std::byte> format_torch(const TensorFile& file);
 
-/// Reads a weights file of any kind: safetensors, or a state dict of PyTorch, old or new. Throws as
+/// Reads a weights file of any kind: safetensors, or a state dict of PyTorch, old or new; of a checkpoint of
+/// mritrain the weights as they were, the running average of them where it had one. Throws as
 /// read_safetensors(), parse_legacy_torch() and parse_torch() do.
 TensorFile read_weights(const std::string& path);
 

@@ -89,11 +89,8 @@ std::unique_ptr<TrainingTask> make_task(const TrainOptions& options, const at::D
                                                 : make_image_task(options, device, type);
 }
 
-constexpr const char* checkpoint_suffix = "-checkpoint";
-constexpr const char* model_prefix = "model/";
 constexpr const char* first_prefix = "adam-m/";
 constexpr const char* second_prefix = "adam-v/";
-constexpr const char* average_prefix = "average/";
 
 } // namespace
 
@@ -308,12 +305,12 @@ void Trainer::State::save_checkpoint() {
         for (const auto& [name, tensor] : tensors)
             file.tensors[prefix + name] = from_torch(tensor);
     };
-    put(model_prefix, task_->module().parameters());
+    put(checkpoint::model, task_->module().parameters());
     put(first_prefix, adam_->first());
     put(second_prefix, adam_->second());
-    put(average_prefix, average_);
+    put(checkpoint::average, average_);
     file.metadata = task_->metadata();
-    file.metadata["network"] += checkpoint_suffix;
+    file.metadata["network"] += checkpoint::suffix;
     file.metadata["step"] = std::to_string(step_);
     file.metadata["seconds"] = number_text(elapsed_before_ + seconds_since(start_));
     if (have_best_)
@@ -336,7 +333,7 @@ void Trainer::State::load_checkpoint() {
         return {Errc::decode, "cannot resume from the checkpoint '" + options.checkpoint + "': " + why};
     };
     std::map<std::string, std::string> wanted = task_->metadata();
-    wanted["network"] += checkpoint_suffix;
+    wanted["network"] += checkpoint::suffix;
     for (const auto& [key, value] : wanted) {
         const auto it = file.metadata.find(key);
         if (it == file.metadata.end() || it->second != value)
@@ -362,10 +359,10 @@ void Trainer::State::load_checkpoint() {
             tensor.copy_(to_torch(it->second));
         }
     };
-    get(model_prefix, task_->module().parameters());
+    get(checkpoint::model, task_->module().parameters());
     get(first_prefix, adam_->first());
     get(second_prefix, adam_->second());
-    get(average_prefix, average_);
+    get(checkpoint::average, average_);
     step_ = number("step", std::uint64_t{0});
     elapsed_before_ = number("seconds", 0.0);
     have_best_ = file.metadata.contains("best-loss");

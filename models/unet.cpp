@@ -9,6 +9,7 @@ namespace mri {
 namespace {
 
 constexpr const char* network_kind = "unet3d";
+constexpr int most_convolutions = 4;
 
 } // namespace
 
@@ -20,6 +21,9 @@ void check_unet_options(const UnetOptions& options) {
         throw Error(Errc::settings,
                     "a U-Net's middle level needs 1 to 8192 filters (0: twice the filters), not " +
                         std::to_string(options.middle));
+    if (options.convolutions < 1 || options.convolutions > most_convolutions)
+        throw Error(Errc::settings, "a U-Net's levels have 1 to " + std::to_string(most_convolutions) +
+                                        " convolutions, not " + std::to_string(options.convolutions));
     if (options.bottleneck < 0 || options.bottleneck > 8192)
         throw Error(Errc::settings,
                     "a U-Net's bottleneck needs 1 to 8192 filters (0: four times the filters), not " +
@@ -27,6 +31,14 @@ void check_unet_options(const UnetOptions& options) {
     if (!(options.leak >= 0.0F && options.leak <= 1.0F))
         throw Error(Errc::settings,
                     "the activation's slope must be 0 to 1, not " + number_text(options.leak));
+}
+
+std::vector<std::string> unet_level(const UnetOptions& options, int level) {
+    const std::string number = std::to_string(level), second = "conv" + number + "_" + number;
+    std::vector<std::string> out{"conv" + number};
+    for (int i = 2; i <= options.convolutions; ++i)
+        out.push_back(i == 2 ? second : second + "_" + std::to_string(i));
+    return out;
 }
 
 TensorShapes unet_tensors(const UnetOptions& options) {
@@ -38,18 +50,19 @@ TensorShapes unet_tensors(const UnetOptions& options) {
                                                       : std::vector<std::int64_t>{to, from, 3, 3, 3});
         out.emplace_back(name + ".bias", std::vector<std::int64_t>{to});
     };
-    layer("conv1", options.input_channels(), f, false);
-    layer("conv1_1", f, f, false);
-    layer("conv2", f, middle, false);
-    layer("conv2_2", middle, middle, false);
-    layer("conv3", middle, deep, false);
-    layer("conv3_3", deep, deep, false);
+    const auto level = [&](int number, std::int64_t from, std::int64_t to) {
+        for (const std::string& name : unet_level(options, number)) {
+            layer(name, from, to, false);
+            from = to;
+        }
+    };
+    level(1, options.input_channels(), f);
+    level(2, f, middle);
+    level(3, middle, deep);
     layer("convT1", deep, middle, true);
-    layer("conv4", 2 * middle, middle, false);
-    layer("conv4_4", middle, middle, false);
+    level(4, 2 * middle, middle);
     layer("convT2", middle, f, true);
-    layer("conv5", 2 * f, f, false);
-    layer("conv5_5", f, f, false);
+    level(5, 2 * f, f);
     layer("conv6", f, 1, false);
     return out;
 }
@@ -59,6 +72,7 @@ std::map<std::string, std::string> unet_metadata(const UnetOptions& options) {
             {"filters", std::to_string(options.filters)},
             {"middle", std::to_string(options.middle_filters())},
             {"bottleneck", std::to_string(options.bottleneck_filters())},
+            {"convolutions", std::to_string(options.convolutions)},
             {"leak", number_text(options.leak)},
             {"up-relu", options.up_relu ? "true" : "false"},
             {"input", options.mean_input ? "difference+mean" : "magnitude"}};
@@ -94,6 +108,16 @@ UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
     options.mean_input = file.metadata.contains("input")
                              ? metadata.choice("input", "magnitude", "difference+mean")
                              : first[1] == 2;
+    options.convolutions = 1;
+    while (options.convolutions < most_convolutions) {
+        UnetOptions more = options;
+        ++more.convolutions;
+        if (!file.tensors.contains(unet_level(more, 1).back() + ".weight"))
+            break;
+        options = more;
+    }
+    options.convolutions =
+        metadata.number("convolutions", file.metadata.contains("network") ? 2 : options.convolutions);
     try {
         check_unet_options(options);
     } catch (const Error& e) {

@@ -102,14 +102,16 @@ at::Tensor UnetModule::up(const char* layer, const at::Tensor& x, at::ScalarType
 
 at::Tensor UnetModule::forward(const at::Tensor& input, at::ScalarType type) const {
     const at::Tensor x = input.to(type);
-    const auto pair = [&](const char* first, const char* second, const at::Tensor& from) {
-        return activate(convolve(second, activate(convolve(first, from, type)), type));
+    const auto level = [&](int number, at::Tensor y) {
+        for (const std::string& name : unet_level(options_, number))
+            y = activate(convolve(name.c_str(), y, type));
+        return y;
     };
-    const at::Tensor level1 = pair("conv1", "conv1_1", x);
-    const at::Tensor level2 = pair("conv2", "conv2_2", at::max_pool3d(level1, 2));
-    const at::Tensor level3 = pair("conv3", "conv3_3", at::max_pool3d(level2, 2));
-    const at::Tensor back2 = pair("conv4", "conv4_4", at::cat({up("convT1", level3, type), level2}, 1));
-    const at::Tensor back1 = pair("conv5", "conv5_5", at::cat({up("convT2", back2, type), level1}, 1));
+    const at::Tensor level1 = level(1, x);
+    const at::Tensor level2 = level(2, at::max_pool3d(level1, 2));
+    const at::Tensor level3 = level(3, at::max_pool3d(level2, 2));
+    const at::Tensor back2 = level(4, at::cat({up("convT1", level3, type), level2}, 1));
+    const at::Tensor back1 = level(5, at::cat({up("convT2", back2, type), level1}, 1));
     // The residual is added in float32: the input's own digits survive a computation in bfloat16.
     const at::Tensor magnitude = options_.mean_input ? input.sum(1, true) : input;
     return at::relu(convolve("conv6", back1, type).to(at::kFloat) + magnitude.to(at::kFloat));

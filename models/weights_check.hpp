@@ -52,6 +52,13 @@ class Metadata {
 std::string number_text(float value);
 std::string number_text(double value);
 
+/// What a checkpoint of training adds to the name of its network, and the tensors' names in it begin with.
+namespace checkpoint {
+inline constexpr const char* suffix = "-checkpoint";
+inline constexpr const char* model = "model/";
+inline constexpr const char* average = "average/";
+} // namespace checkpoint
+
 /// Which network a weights file says it holds; empty where it says nothing (a state dict from elsewhere).
 std::string network_of(const TensorFile& file);
 

@@ -73,6 +73,7 @@ struct TrainSettings {
     int threads = 0;
     int window = 20;
     int filters = 32;
+    int convolutions = 2;
     int middle = 0;
     int bottleneck = 0;
     double leak = 0;
@@ -271,6 +272,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.integer("coils", "network=cascade: above 1, a fifth of the samples is scanned with so many coils", 1,
               64, &S::coils);
     p.integer("filters", "Filters of the network's first level", 1, 1024, &S::filters);
+    p.integer("convolutions", "network=unet: convolutions of each of its levels", 1, 4, &S::convolutions);
     p.integer("middle", "Filters of its second level; 0: twice `filters`", 0, 8192, &S::middle);
     p.integer("bottleneck", "Filters of its deepest level; 0: four times `filters`", 0, 8192, &S::bottleneck);
     p.real("leak", "Slope of the activation below 0; 0 is ReLU", 0, 1, &S::leak);
@@ -299,9 +301,10 @@ bool MriTrain::start() {
     o.scan.spokes_min = spokes.front().first;
     o.scan.spokes_max = spokes.front().last;
     o.scan.coils = s_.coils;
-    o.network = {s_.filters,    s_.middle,
-                 s_.bottleneck, static_cast<float>(s_.leak),
-                 s_.up_relu,    s_.input == NetworkInput::difference_mean};
+    o.network = {s_.filters,     s_.middle,
+                 s_.bottleneck,  static_cast<float>(s_.leak),
+                 s_.up_relu,     s_.input == NetworkInput::difference_mean,
+                 s_.convolutions};
     o.initial = s_.initial_weights;
     if (!s_.initial_blocks.empty() && (s_.network != NetworkKind::cascade || s_.initial_weights.empty()))
         throw Error(Errc::settings, "initial-blocks are those of a cascade's initial-weights");

@@ -18,31 +18,39 @@ from torch import nn
 
 
 class UNet(nn.Module):
-    def __init__(self, filters, middle, bottleneck, channels, leak, up_relu):
+    def __init__(self, filters, middle, bottleneck, channels, leak, up_relu, convolutions):
         super().__init__()
-        conv = lambda i, o: nn.Conv3d(i, o, kernel_size=3, padding=1)
         up = lambda i, o: nn.ConvTranspose3d(i, o, kernel_size=3, stride=2, padding=1, output_padding=1)
         f, g, h = filters, middle, bottleneck
-        self.conv1, self.conv1_1 = conv(channels, f), conv(f, f)
-        self.conv2, self.conv2_2 = conv(f, g), conv(g, g)
-        self.conv3, self.conv3_3 = conv(g, h), conv(h, h)
+        self.names = {}
+        self.level(1, channels, f, convolutions)
+        self.level(2, f, g, convolutions)
+        self.level(3, g, h, convolutions)
         self.convT1 = up(h, g)
-        self.conv4, self.conv4_4 = conv(2 * g, g), conv(g, g)
+        self.level(4, 2 * g, g, convolutions)
         self.convT2 = up(g, f)
-        self.conv5, self.conv5_5 = conv(2 * f, f), conv(f, f)
-        self.conv6 = conv(f, 1)
+        self.level(5, 2 * f, f, convolutions)
+        self.conv6 = nn.Conv3d(f, 1, kernel_size=3, padding=1)
         self.act = nn.LeakyReLU(leak) if leak else nn.ReLU()
         self.up_act = self.act if up_relu else nn.Identity()
 
+    def level(self, n, i, o, convolutions):
+        self.names[n] = [f"conv{n}", f"conv{n}_{n}", f"conv{n}_{n}_3", f"conv{n}_{n}_4"][:convolutions]
+        for name in self.names[n]:
+            setattr(self, name, nn.Conv3d(i, o, kernel_size=3, padding=1))
+            i = o
+
+    def run(self, n, x):
+        for name in self.names[n]:
+            x = self.act(getattr(self, name)(x))
+        return x
+
     def forward(self, x, magnitude):
-        a = self.act
-        l1 = a(self.conv1_1(a(self.conv1(x))))
-        l2 = a(self.conv2_2(a(self.conv2(F.max_pool3d(l1, 2, 2)))))
-        l3 = a(self.conv3_3(a(self.conv3(F.max_pool3d(l2, 2, 2)))))
-        u2 = torch.cat([self.up_act(self.convT1(l3)), l2], dim=1)
-        u2 = a(self.conv4_4(a(self.conv4(u2))))
-        u1 = torch.cat([self.up_act(self.convT2(u2)), l1], dim=1)
-        u1 = a(self.conv5_5(a(self.conv5(u1))))
+        l1 = self.run(1, x)
+        l2 = self.run(2, F.max_pool3d(l1, 2, 2))
+        l3 = self.run(3, F.max_pool3d(l2, 2, 2))
+        u2 = self.run(4, torch.cat([self.up_act(self.convT1(l3)), l2], dim=1))
+        u1 = self.run(5, torch.cat([self.up_act(self.convT2(u2)), l1], dim=1))
         return torch.relu(self.conv6(u1) + magnitude)
 
 
@@ -52,9 +60,9 @@ def pad(x, to=4):
     return F.pad(x[None, None], (0, extra[2], 0, extra[1], 0, extra[0]), mode="replicate")[0, 0]
 
 
-def make(path, seed, shape, filters, middle, bottleneck, mean, leak, up_relu):
+def make(path, seed, shape, filters, middle, bottleneck, mean, leak, up_relu, convolutions=2):
     torch.manual_seed(seed)
-    net = UNet(filters, middle, bottleneck, 2 if mean else 1, leak, up_relu)
+    net = UNet(filters, middle, bottleneck, 2 if mean else 1, leak, up_relu, convolutions)
     x = torch.rand(shape)
     full = pad(x)
     if mean:  # over the frames that there are, not over the repeated ones
@@ -72,6 +80,7 @@ def make(path, seed, shape, filters, middle, bottleneck, mean, leak, up_relu):
         "filters": str(filters),
         "middle": str(middle),
         "bottleneck": str(bottleneck),
+        "convolutions": str(convolutions),
         "leak": str(leak),
         "up-relu": "true" if up_relu else "false",
         "input": "difference+mean" if mean else "magnitude",
@@ -85,4 +94,7 @@ if __name__ == "__main__":
     make(out / "seed.safetensors", 1, (8, 12, 16), 3, 6, 12, False, 0.0, False)
     make(out / "figure.safetensors", 2, (7, 10, 9), 2, 4, 16, True, 0.1, True)
     make(out / "ucl.safetensors", 3, (5, 8, 11), 2, 3, 5, False, 0.1, False)  # filters in no simple ratio
+    make(out / "one.safetensors", 4, (4, 8, 8), 3, 4, 6, False, 0.0, True, 1)
+    make(out / "three.safetensors", 5, (4, 9, 8), 2, 3, 4, True, 0.0, False, 3)
+    make(out / "four.safetensors", 6, (8, 4, 8), 2, 3, 4, False, 0.1, False, 4)
     print("torch", torch.__version__)

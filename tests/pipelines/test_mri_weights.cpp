@@ -53,6 +53,22 @@ TEST_F(MriWeights, ConvertsThereAndBack) {
     EXPECT_NE(output_.find("26 tensors"), std::string::npos) << output_;
 }
 
+/// What the shapes of a state dict from elsewhere cannot tell, the user can.
+TEST_F(MriWeights, SetsMetadata) {
+    TensorFile bare = small_;
+    bare.metadata.clear();
+    write_safetensors(path("bare.safetensors"), bare);
+    ASSERT_EQ(
+        run("convert --set leak=0.1 --set up-relu=true " + path("bare.safetensors") + " " + path("b.pth")), 0)
+        << output_;
+    const UnetOptions options = Network::load(path("b.pth"), {"cpu", Precision::float32, 1}).unet();
+    EXPECT_EQ(options.leak, 0.1F);
+    EXPECT_TRUE(options.up_relu);
+    EXPECT_EQ(run("convert --set leak " + path("bare.safetensors") + " " + path("c.pth")), 2);
+    EXPECT_NE(output_.find("KEY=VALUE"), std::string::npos) << output_;
+    EXPECT_FALSE(std::ifstream(path("c.pth")));
+}
+
 TEST_F(MriWeights, TheTorchScriptModuleComputesTheSame) {
     for (const bool mean : {false, true}) {
         TensorFile file = small_;

@@ -217,6 +217,31 @@ TEST_F(TrainerTest, ResumesAsIfNeverStopped) {
     EXPECT_EQ(largest, 0.0) << "same arithmetic, same order, one thread: the same bits";
 }
 
+TEST_F(TrainerTest, ACheckpointIsAWeightsFileToo) {
+    for (const double average : {0.0, 0.5}) {
+        SCOPED_TRACE(average);
+        TrainOptions o = tiny(average > 0 ? "averaged" : "last");
+        o.steps = 3;
+        o.average = average;
+        Trainer trainer(o);
+        fill(trainer);
+        trainer.run({});
+        const TensorFile raw = read_safetensors(o.checkpoint), weights = read_weights(o.checkpoint);
+        EXPECT_EQ(weights.metadata.at("network") + "-checkpoint", raw.metadata.at("network"));
+        ASSERT_EQ(weights.tensors.size(), read_weights(o.weights).tensors.size());
+        double apart = 0;
+        for (const auto& [name, tensor] : weights.tensors) {
+            EXPECT_EQ(tensor.values, raw.tensors.at((average > 0 ? "average/" : "model/") + name).values);
+            const auto& last = raw.tensors.at("model/" + name).values;
+            for (std::size_t i = 0; i < last.size(); ++i)
+                apart += std::abs(tensor.values[i] - last[i]);
+        }
+        EXPECT_EQ(apart > 0, average > 0);
+        Network network = Network::load(o.checkpoint, {"cpu", Precision::float32, 1});
+        EXPECT_EQ(network.unet().filters, o.network.filters);
+    }
+}
+
 TEST_F(TrainerTest, BeginsWithTheWeightsOfAnother) {
     TrainOptions o = tiny("first");
     TrainResult first;

@@ -57,7 +57,8 @@ struct EveryUnet : test::EveryConvolution {};
 INSTANTIATE_TEST_SUITE_P(Convolutions, EveryUnet, test::every_convolution(), test::convolution_name);
 
 TEST_P(EveryUnet, AgreesWithTheReference) {
-    for (const char* name : {"seed.safetensors", "figure.safetensors", "ucl.safetensors"}) {
+    for (const char* name : {"seed.safetensors", "figure.safetensors", "ucl.safetensors", "one.safetensors",
+                             "three.safetensors", "four.safetensors"}) {
         const Case c = load(name);
         Network network(c.weights, name, plain);
         std::vector<float> output(c.input.size());
@@ -76,6 +77,16 @@ TEST(Unet, ReadsItsOptions) {
               (UnetOptions{2, 3, 5, 0.1F, false, false}));
     EXPECT_EQ(unet_options_of(load("figure.safetensors").weights, "figure"),
               (UnetOptions{2, 0, 16, 0.1F, true, true}));
+    for (const int convolutions : {1, 3, 4}) {
+        const std::string name = std::string(convolutions == 1   ? "one"
+                                             : convolutions == 3 ? "three"
+                                                                 : "four") +
+                                 ".safetensors";
+        TensorFile file = load(name).weights;
+        EXPECT_EQ(unet_options_of(file, name).convolutions, convolutions);
+        file.metadata.clear();
+        EXPECT_EQ(unet_options_of(file, name).convolutions, convolutions) << "names tell it";
+    }
     // A bare state dict: what shapes can tell.
     TensorFile bare = load("figure.safetensors").weights;
     bare.metadata.clear();
