@@ -587,8 +587,8 @@ TEST_F(CascadeTraining, LearnsAndResumesAsIfNeverStopped) {
             stop.get_token());
         EXPECT_EQ(rest.finished, part == 1);
     }
-    EXPECT_EQ(read_weights(tiny("once").checkpoint).tensors.at("model/blocks.1.conv.0.weight").values,
-              read_weights(o.checkpoint).tensors.at("model/blocks.1.conv.0.weight").values);
+    EXPECT_EQ(read_safetensors(tiny("once").checkpoint).tensors.at("model/blocks.1.conv.0.weight").values,
+              read_safetensors(o.checkpoint).tensors.at("model/blocks.1.conv.0.weight").values);
 }
 
 TEST_F(CascadeTraining, RefusesWhatCannotWork) {
