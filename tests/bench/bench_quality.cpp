@@ -41,6 +41,7 @@ struct Options {
     std::string slices;
     std::vector<int> spokes{13, 9, 7};
     std::vector<std::string> weights;
+    std::string precision = "auto"; ///< of the networks
     bool whole = false;
     bool bart = false;
 };
@@ -369,6 +370,8 @@ void run(const Options& options) {
         add("mrirecon method=tv cycle=true", score(cycle.images), bench::median(cycle.seconds));
         for (const auto& file : weights) {
             const std::string element = element_of(file);
+            const std::string network_line =
+                element + " precision=" + options.precision + " weights=" + quoted(file);
             const std::string name = element + " " + std::filesystem::path(file).stem().string();
             const bool cascade = element == "mricascade";
             if (std::filesystem::path(file).filename().string().starts_with("causal")) {
@@ -377,7 +380,7 @@ void run(const Options& options) {
                 const std::string grid = cascade ? "mrigrid background=20 combine=adaptive "
                                                    "attach-kspace=true attach-sensitivities=true"
                                                  : "mrigrid background=20 ! mricrop width=128 height=128";
-                auto network = reconstruct(grid + " ! " + element + " weights=" + quoted(file), two_beats);
+                auto network = reconstruct(grid + " ! " + network_line, two_beats);
                 for (auto& images : network.images) // the first beat runs in
                     images.erase(images.begin(),
                                  images.begin() + static_cast<std::ptrdiff_t>(images.size() / 2));
@@ -387,12 +390,10 @@ void run(const Options& options) {
             const std::string before = cascade         ? " attach-kspace=true"
                                        : options.whole ? ""
                                                        : " ! mricrop width=128 height=128";
-            const auto network =
-                reconstruct(recon + before + " ! " + element + " weights=" + quoted(file), scans);
+            const auto network = reconstruct(recon + before + " ! " + network_line, scans);
             add(name, score(network.images), bench::median(network.seconds));
             if (cascade) {
-                const auto closed = reconstruct(
-                    recon + before + " ! " + element + " cycle=true weights=" + quoted(file), scans);
+                const auto closed = reconstruct(recon + before + " ! " + network_line + " cycle=true", scans);
                 add(name + ", cycle=true", score(closed.images), bench::median(closed.seconds));
             }
         }
@@ -408,6 +409,7 @@ void run(const Options& options) {
     Fields()
         .add("location", std::filesystem::path(options.location).filename().string())
         .add("series", static_cast<double>(series))
+        .add("precision", options.precision)
         .add("network_input", options.whole ? "whole" : "crop 128")
         .add("rows", json)
         .save("quality.json");
@@ -432,6 +434,8 @@ Options parse(int argc, char** argv) {
                                                   "causal-cascade"
                                             : std::string();
         });
+    app.add_option("--precision", o.precision, "Of the networks: auto, float32 or bfloat16")
+        ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
     app.add_flag("--whole", o.whole, "Give the U-Net the whole image, not its central 128 x 128 pixels");
     app.add_flag("--bart", o.bart,
                  "Add compressed sensing by `bart pics`, the best of several weights (slow)");
