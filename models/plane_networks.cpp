@@ -208,17 +208,15 @@ void PlaneUnet::run(std::span<const float> input, std::span<float> output, int f
         mri::run(pool_, layers_.at(name), sources, out);
     };
     // Convolutions in turn from one of two buffers to the other; the last one's output may be of its own.
-    const auto chain = [&](const std::vector<std::string>& names, std::vector<Source> sources, Frames* to,
-                           Frames* other, Frames* last) {
+    const auto chain = [&](const std::vector<std::string>& names, std::vector<Source> sources, Frames* even,
+                           Frames* odd, Frames* last) {
+        Frames* out = nullptr;
         for (std::size_t i = 0; i < names.size(); ++i) {
-            Frames* out = last && i + 1 == names.size() ? last : to;
+            out = last && i + 1 == names.size() ? last : i % 2 == 0 ? even : odd;
             layer(names[i], sources, *out);
             sources = {source_of(*out)};
-            if (i + 1 == names.size())
-                return out;
-            std::swap(to, other);
         }
-        return to;
+        return out;
     };
     const auto down = [&](int level) {
         if (level > 0)

@@ -108,16 +108,14 @@ UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
     options.mean_input = file.metadata.contains("input")
                              ? metadata.choice("input", "magnitude", "difference+mean")
                              : first[1] == 2;
-    options.convolutions = 1;
-    while (options.convolutions < most_convolutions) {
-        UnetOptions more = options;
-        ++more.convolutions;
-        if (!file.tensors.contains(unet_level(more, 1).back() + ".weight"))
-            break;
-        options = more;
-    }
+    UnetOptions most;
+    most.convolutions = most_convolutions;
+    const std::vector<std::string> names = unet_level(most, 1);
+    std::size_t named = 1;
+    while (named < names.size() && file.tensors.contains(names[named] + ".weight"))
+        ++named;
     options.convolutions =
-        metadata.number("convolutions", file.metadata.contains("network") ? 2 : options.convolutions);
+        metadata.number("convolutions", file.metadata.contains("network") ? 2 : static_cast<int>(named));
     try {
         check_unet_options(options);
     } catch (const Error& e) {
