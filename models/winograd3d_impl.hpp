@@ -39,8 +39,8 @@ MRI_INLINE void rows_of(const float* frame, const Shape& shape, int channels, in
 
 /// Asks for a part of a strip's pixels ahead of their use, so that memory is busy while points are
 /// multiplied: the part of point `p` of the `Pixels` rows that tiles reach, as transform() reads them.
-/// Without it the reading waits for memory two thirds of its time; all at once, ahead of the products, it
-/// gains next to nothing.
+/// Without it the reading waits for memory most of its time; all at once, ahead of the products, it gains
+/// next to nothing (models/convolutions.md).
 template <int Pixels>
 MRI_INLINE void prefetch(const float* frame, const Shape& shape, int channels, int y, int x, int tiles,
                          int p) {

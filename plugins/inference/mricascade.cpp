@@ -85,7 +85,7 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
     void prepare(const Frames::Job& job) override;
     void compute(Cascade& network, std::span<float> output) override;
-    std::vector<WindowOperator::Residual> residuals() const override { return residuals_; }
+    std::span<const WindowOperator::Residual> residuals() const override { return residuals_; }
 
   private:
     WindowSamples samples_;

@@ -110,7 +110,7 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     }
     void prepare(const Frames::Job& job) override;
     void compute(Crnn& network, std::span<float> output) override;
-    std::vector<WindowOperator::Residual> residuals() const override { return residuals_; }
+    std::span<const WindowOperator::Residual> residuals() const override { return residuals_; }
 
   private:
     void measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask);

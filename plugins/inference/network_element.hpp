@@ -118,7 +118,7 @@ class NetworkElement : public Configured<Windowed, S> {
     virtual void compute(Net& network, std::span<float> output) = 0;
     /// With ConsistencySettings: what each frame of the window last computed leaves of its samples, rms in
     /// the unit of a sample.
-    virtual std::vector<WindowOperator::Residual> residuals() const { return {}; }
+    virtual std::span<const WindowOperator::Residual> residuals() const { return {}; }
 
     // ---- for it; streaming thread, from start() to stop()
 
