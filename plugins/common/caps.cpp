@@ -36,12 +36,16 @@ int optional_int(const GstStructure* structure, const char* field, int low, int 
     return gst_structure_has_field(structure, field) ? int_field(structure, field, low, high) : fallback;
 }
 
-double optional_mm(const GstStructure* structure, const char* field) {
+double optional_double(const GstStructure* structure, const char* field, double below, const char* what) {
     double value = 0;
     gst_structure_get_double(structure, field, &value);
-    if (!(value >= 0 && value < 1e6))
-        throw Error(Errc::format, std::string("Caps field ") + field + " is no length in mm");
+    if (!(value >= 0 && value < below))
+        throw Error(Errc::format, std::string("Caps field ") + field + " is no " + what);
     return value;
+}
+
+double optional_mm(const GstStructure* structure, const char* field) {
+    return optional_double(structure, field, 1e6, "length in mm");
 }
 
 std::string string_field(const GstStructure* structure, const char* field) {
@@ -108,6 +112,7 @@ KspaceInfo KspaceInfo::from_caps(const GstCaps* caps) {
     info.encoded_fov_x = optional_mm(s, "encoded-fov-x");
     info.encoded_fov_y = optional_mm(s, "encoded-fov-y");
     info.center_line = optional_int(s, "center-line", 0, max_samples, -1);
+    info.noise = optional_double(s, "noise", 1e30, "standard deviation");
     return info;
 }
 
@@ -128,6 +133,8 @@ GstPtr<GstCaps> KspaceInfo::to_caps() const {
         gst_caps_set_simple(caps.get(), "encoded-fov-y", G_TYPE_DOUBLE, encoded_fov_y, nullptr);
     if (center_line >= 0)
         gst_caps_set_simple(caps.get(), "center-line", G_TYPE_INT, center_line, nullptr);
+    if (noise > 0)
+        gst_caps_set_simple(caps.get(), "noise", G_TYPE_DOUBLE, noise, nullptr);
     return caps;
 }
 

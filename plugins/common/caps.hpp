@@ -75,6 +75,9 @@ struct KspaceInfo {
     double encoded_fov_x = 0;
     double encoded_fov_y = 0;
     int center_line = -1; ///< kspace_encode_step_1 of ky = 0; -1 means encoded_height / 2
+    /// Standard deviation of the noise in a sample's real and imaginary part, the same and independent in all
+    /// coils (caps noise, written when it is set); 0 when unknown.
+    double noise = 0;
 
     /// Throws Errc::format naming the missing or wrong field.
     static KspaceInfo from_caps(const GstCaps* caps);

@@ -75,8 +75,9 @@ struct TrajectoryData {
 /// How far a reconstructed image is from the samples that it was made of: what a reader may trust it by.
 struct Consistency {
     double residual = 0; ///< root of sum W |A x - y|^2 over sum W |y|^2, W the samples' areas
-    double noise_ratio =
-        0; ///< the same rest over what noise alone would leave, about 1 at best; 0: noise not known
+    /// The same rest over what noise alone would leave; 0: noise not known. Well above 1 an image does not
+    /// explain its samples, well below 1 it follows their noise, which one of fewer samples than pixels can.
+    double noise_ratio = 0;
 };
 
 /// Role of a side data sample on a buffer.

@@ -12,9 +12,9 @@
  * image that it started from. `weights` may be set while playing, see mriunet.
  *
  * Each image carries how far it is from its samples (GstMriConsistencyMeta): relative to the samples, and
- * where the noise is known (`noise`, 1 behind mriwhiten) relative to what noise alone would leave. A frame
- * whose figure stands out among its neighbours is not to be trusted. Where windows are blended the figure is
- * the mean of theirs, which the image's own is at most.
+ * where the noise is known (of mriwhiten or mrisim, or `noise`) relative to what noise alone would leave. A
+ * frame whose figure stands out among its neighbours is not to be trusted. Where windows are blended the
+ * figure is the mean of theirs, which the image's own is at most.
  *
  * cycle=true links the last frame of a window to the first one, for series of one heart cycle, reconstructed
  * in one window (see mrirecon).
@@ -45,7 +45,6 @@
  */
 #include "models/cascade.hpp"
 #include "network_element.hpp"
-#include "window_samples.hpp"
 
 namespace {
 

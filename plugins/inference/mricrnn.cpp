@@ -25,7 +25,7 @@
  * combine=adaptive.
  *
  * Each image says how far it is from its samples (a consistency meta, as mricascade's): next to nothing of
- * hard data consistency on a grid, and with `noise` in units of what the noise leaves.
+ * hard data consistency on a grid, and where the noise is known in units of what the noise leaves.
  *
  * Latency: a frame waits at worst for the `window` - 1 others of its window (causal: for none), plus the time
  * of a window as measured when the caps come; of k-space see mricascade. Caps: application/x-mri-kspace,
@@ -51,7 +51,6 @@
 #include "models/crnn.hpp"
 #include "models/intensity.hpp"
 #include "network_element.hpp"
-#include "window_samples.hpp"
 
 #include <cmath>
 #include <limits>

@@ -29,6 +29,7 @@
 #include "plugins/gridding/cuda/element_device.hpp"
 #include "plugins/gridding/window_operator.hpp"
 #include "start_images.hpp"
+#include "window_samples.hpp"
 
 #include <algorithm>
 #include <array>
@@ -200,6 +201,10 @@ class NetworkElement : public Configured<Windowed, S> {
     GstClockTime compute_time() const {
         return static_cast<GstClockTime>((current_.seconds + start_seconds_) * GST_SECOND);
     }
+    /// Of the samples of an image, as over_noise() wants it.
+    double noise_of(GstBuffer* image) const {
+        return s_.noise > 0 ? s_.noise : WindowSamples::kspace_of(image).noise;
+    }
     static std::size_t values_per_frame(const ImageInfo& info) { return info.bytes() / sizeof(float); }
 
     Loaded load(const S& settings) const;
@@ -271,8 +276,11 @@ void NetworkElement<Net, S>::network_properties(Properties<Impl>& p) {
               {Precision::bfloat16, "bfloat16", "bfloat16"}});
     p.integer("threads", "Threads; 0: one per core", 0, 1024, &N::threads);
     if constexpr (keeps_to_samples)
-        p.real("noise", "Standard deviation of the noise in a sample's real and imaginary part; 0: not known",
-               0, 1e30, &ConsistencySettings::noise);
+        p.real(
+            "noise",
+            "Standard deviation of the noise in a sample's real and imaginary part; 0: as the k-space's caps "
+            "say (mriwhiten's do)",
+            0, 1e30, &ConsistencySettings::noise);
     p.boolean("attach-input", "Attach the network's input as side data of role `input`", &N::attach_input);
     p.computed(
         g_param_spec_boxed(
@@ -533,7 +541,7 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
             // Of blended windows the mean of theirs, which the image's own is at most (triangle inequality).
             std::array<float, 2> rest{};
             rests_->frame(i, rest);
-            add_consistency(buffer.get(), over_noise({rest[0], rest[1]}, s_.noise));
+            add_consistency(buffer.get(), over_noise({rest[0], rest[1]}, noise_of(buffer.get())));
         }
         if (s_.attach_input)
             add_side(buffer.get(), Role::input, job.items[i].get(), in_caps_.get());

@@ -14,7 +14,7 @@
  * of the first image on.
  *
  * Noise: snr is the ratio of signal to noise in rms (dB) that a fully sampled Cartesian image of one average
- * would have; the level is found in the first image of a series and stays.
+ * would have; the level is found in the first image of a series and stays. The caps tell it (noise).
  *
  * device=auto computes samples on an NVIDIA GPU where there is one; they differ from the processor's by
  * rounding.
@@ -166,16 +166,11 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
                           : image_.framerate;
         motion_ = s.motion;
         frame_time_ = fixed_tr_ > 0 ? fixed_tr_ * simulator_->readouts() : image_.framerate.duration();
-        set_src_caps(kspace_.to_caps());
-        header_due_ = true;
+        announced_ = false;
         update_latency();
     }
 
     GstFlowReturn chain(GstPtr<GstBuffer> buffer) override {
-        if (header_due_) {
-            header_due_ = false;
-            gst_pad_push_event(src_pad(), new_header_event(header()).release());
-        }
         Shot shot{buffer, see(buffer.get())};
         if (!motion_)
             return acquire(shot, {}, {});
@@ -250,6 +245,11 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         const auto first_scan = static_cast<std::uint32_t>(simulator_->frames() * simulator_->readouts());
         const SimulatedFrame frame = simulator_->acquire(shot.image, previous, next);
         const int n = frame.readouts;
+        if (!std::exchange(announced_, true)) {
+            kspace_.noise = simulator_->noise_sigma(); // known now
+            set_src_caps(kspace_.to_caps());
+            gst_pad_push_event(src_pad(), new_header_event(header()).release());
+        }
 
         GstClockTime start = GST_BUFFER_PTS(shot.buffer.get());
         GstClockTime length = GST_BUFFER_DURATION(shot.buffer.get());
@@ -379,7 +379,7 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
     std::atomic<GstClockTime> frame_time_{GST_CLOCK_TIME_NONE};
     GstClockTime next_pts_ = GST_CLOCK_TIME_NONE;
     bool motion_ = false;
-    bool header_due_ = false;
+    bool announced_ = false; // caps and header, which wait for the first image
     std::optional<Shot> held_;
     std::vector<cfloat> previous_;
 };

@@ -7,7 +7,8 @@
  * stream: those whose flags say so (ISMRMRD's noise measurement). They are taken in and do not go on; all
  * other readouts go on mixed by the inverse of the Cholesky factor of the noise's covariance. Whitened coils
  * are what the adaptive combination and SENSE assume, and noise of variance 1 makes the images' scale that of
- * their signal to noise.
+ * their signal to noise: a sample's, of both parts together. The caps tell it to what follows (noise, of
+ * either part, 0.707), so that networks can say how far their images are from the data beside the noise.
  *
  * Noise readouts come before what is to be whitened (ismrmrdsrc sends them with noise=true or
  * noise-location); later ones make the estimate better from then on. Without any, with too few of them, or
@@ -33,6 +34,7 @@
 #include "plugins/common/element.hpp"
 #include "plugins/gridding/prewhitening.hpp"
 
+#include <numbers>
 #include <optional>
 
 namespace mri {
@@ -74,7 +76,9 @@ class MriWhiten : public Configured<Regroup, MriWhitenSettings> {
 
     void set_caps(const GstCaps* caps) override {
         info_ = KspaceInfo::from_caps(caps);
-        caps_ = adopt(gst_caps_copy(caps));
+        KspaceInfo whitened = info_;
+        whitened.noise = std::numbers::sqrt2 / 2;
+        caps_ = whitened.to_caps();
         if (noise_ && noise_->coils() != info_.coils) {
             noise_.reset();
             matrix_.clear();

@@ -33,6 +33,7 @@ TEST(Caps, KspaceSurvivesTheRoundTrip) {
     info.encoded_fov_x = 601;
     info.encoded_fov_y = 310;
     info.center_line = 95;
+    info.noise = 0.25;
     EXPECT_EQ(KspaceInfo::from_caps(info.to_caps().get()), info);
     EXPECT_DOUBLE_EQ(info.oversampling(), 2.0);
     EXPECT_EQ(info.framerate.duration(), 39 * GST_MSECOND);
@@ -54,6 +55,8 @@ TEST(Caps, WrongOnesAreRefusedByName) {
                              "height=4, trajectory=radial",
                              "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, "
                              "width=-4, height=4, trajectory=radial",
+                             "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, "
+                             "width=4, height=4, trajectory=radial, noise=-1.0",
                              "application/x-mri-kspace, format=C64LE, alignment=frame, coils=1, samples=4, "
                              "width=4, height=4, trajectory=zigzag"}) {
         auto caps = adopt(gst_caps_from_string(text));

@@ -39,6 +39,7 @@ struct Output {
     std::vector<cfloat> kspace;
     std::shared_ptr<const TrajectoryData> trajectory;
     int width = 0, height = 0, samples = 0, coils = 0;
+    double noise = 0; // as the caps of its k-space say
     GstClockTime pts = 0;
     bool truth = false;
 };
@@ -73,6 +74,7 @@ class MriCascade : public testing::Test {
                 o.height = info.height;
                 o.samples = info.samples;
                 o.coils = info.coils;
+                o.noise = info.noise;
                 o.kspace = values_of<cfloat>(gst_sample_get_buffer(kspace));
                 o.trajectory = trajectory_of(gst_sample_get_buffer(kspace));
                 o.start = values_of<cfloat>(gst_sample_get_buffer(input));
@@ -207,6 +209,21 @@ TEST_F(MriCascade, ComputesWhatTheLibraryDoes) {
         EXPECT_FLOAT_EQ(frames[t].consistency->residual, residual[t].relative);
         EXPECT_FLOAT_EQ(frames[t].consistency->noise_ratio, residual[t].rms / (std::sqrt(2.0) * 0.5));
         EXPECT_GT(residual[t].relative, 0.0);
+    }
+}
+
+TEST_F(MriCascade, NoiseIsKnownFromTheScanUnlessSet) {
+    // The scanner's own figure: of the first image, as mrisim's documentation says.
+    const std::vector<Output> known = outputs(scan(6, "snr=20 seed=3") + cascade());
+    const std::vector<Output> set = outputs(scan(6, "snr=20 seed=3") + cascade("noise=2"));
+    ASSERT_EQ(known.size(), 6U);
+    ASSERT_EQ(set.size(), 6U);
+    ASSERT_GT(known[0].noise, 0.0);
+    for (std::size_t t = 0; t < 6; ++t) {
+        ASSERT_TRUE(known[t].consistency && set[t].consistency);
+        EXPECT_GT(set[t].consistency->noise_ratio, 0.0);
+        EXPECT_NEAR(known[t].consistency->noise_ratio * known[t].noise / 2, set[t].consistency->noise_ratio,
+                    1e-6 * set[t].consistency->noise_ratio);
     }
 }
 

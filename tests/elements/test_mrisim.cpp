@@ -258,6 +258,23 @@ TEST_F(MriSim, AFlushForgetsTheImageThatWaits) {
     EXPECT_EQ(values_of<float>(gst_sample_get_buffer(side_of(frames[0].get(), Role::truth))), picture(5));
 }
 
+TEST_F(MriSim, TheCapsTellTheNoise) {
+    open("mrisim spokes=13 coils=2 alignment=frame");
+    ASSERT_EQ(push(0), GST_FLOW_OK);
+    EXPECT_EQ(out().noise, 0.0);
+    const auto clean = values_of<cfloat>(pull().get());
+    TearDown();
+    open("mrisim spokes=13 coils=2 alignment=frame snr=10");
+    ASSERT_EQ(push(0), GST_FLOW_OK);
+    const auto noisy = values_of<cfloat>(pull().get());
+    ASSERT_EQ(noisy.size(), clean.size());
+    double power = 0;
+    for (std::size_t i = 0; i < noisy.size(); ++i)
+        power += std::norm(noisy[i] - clean[i]) / 2 / static_cast<double>(noisy.size());
+    // 416 samples of two parts each: their deviation errs by 1 / sqrt(4 * 416) = 2.5 %.
+    EXPECT_NEAR(out().noise / std::sqrt(power), 1, 0.1);
+}
+
 TEST_F(MriSim, TheHeaderSaysWhatTheScanWas) {
     open("mrisim spokes=5 coils=2");
     ASSERT_EQ(push(0), GST_FLOW_OK);
