@@ -7,7 +7,10 @@
 // with an image beside it, in the order given: truth, input (of the last network), gridded, image, and error
 // (the absolute difference of image and truth, shown over the range of the truth's levels); each panel has
 // levels of its own, found on its own first frame. A panel whose data are missing stays black. With several
-// panels a strip above them has captions. `scale` enlarges by whole pixels.
+// panels, or with `captions` of one's own, a strip above them has captions; {residual} in one stands for how
+// far the image is from its samples, in per cent of them, and {noise} for how many times what noise alone
+// would leave that is, as networks that keep to measured samples say (mricascade; - where it is not known).
+// `scale` enlarges by whole pixels.
 //
 // Formats: GRAY8, GRAY16_LE or RGBA; with a colour map RGBA alone. Pixels that are not square become the
 // video's pixel-aspect-ratio. Phase is shown from -pi to pi. Latency: none. Caps: application/x-mri-image in,
@@ -23,6 +26,7 @@
 #include <gst/video/video.h>
 
 #include <cmath>
+#include <cstdio>
 #include <numbers>
 #include <optional>
 #include <set>
@@ -102,6 +106,20 @@ std::vector<std::string> parse_captions(const std::string& text, const std::vect
     return captions;
 }
 
+/// A caption with the figures of an image in place of their names.
+std::string with_figures(std::string caption, const std::optional<Consistency>& figures) {
+    const auto put = [&](const std::string& name, const char* format, double value) {
+        char text[32] = "-";
+        if (value > 0)
+            std::snprintf(text, sizeof text, format, value);
+        for (std::size_t at = 0; (at = caption.find(name, at)) != std::string::npos;)
+            caption.replace(at, name.size(), text);
+    };
+    put("{residual}", "%.1f %%", figures ? 100 * figures->residual : 0);
+    put("{noise}", "%.2f", figures ? figures->noise_ratio : 0);
+    return caption;
+}
+
 GstPtr<GstCaps> video_caps(ColorMap map) {
     const char* text =
         map == ColorMap::grey ? GST_VIDEO_CAPS_MAKE("{GRAY8,GRAY16_LE,RGBA}") : GST_VIDEO_CAPS_MAKE("RGBA");
@@ -138,7 +156,7 @@ class MriVideo : public Configured<Transform, VideoSettings> {
                  &VideoSettings::panels);
         p.string("captions",
                  "Texts above the panels, separated by commas; auto: their names when there are several; "
-                 "none",
+                 "none. {residual} and {noise} stand for how far the image is from its samples",
                  &VideoSettings::captions);
         p.integer("scale", "Pixels of the video for each of the image, in either direction", 1, 64,
                   &VideoSettings::scale);
@@ -295,7 +313,7 @@ void MriVideo::transform(GstBuffer* in, GstBuffer* out) {
     clear(canvas);
     for (int i = 0; i < layout_.panels; ++i) {
         Shown& shown = shown_[static_cast<std::size_t>(i)];
-        draw_caption(canvas, layout_, i, shown.caption);
+        draw_caption(canvas, layout_, i, with_figures(shown.caption, consistency_of(in)));
         const auto values = plane(in, shown.name.panel, s.mode);
         if (!values) {
             if (warned_.insert(shown.name.panel).second)

@@ -6,7 +6,9 @@
  * Writes images into an ISMRMRD file: /group/image_<series>/{data, header, attributes}, one group for each
  * value of series in the caps, and /group/xml when the stream carries the header (mri-header). Complex images
  * stay complex. Head fields come from the image's first readout; an image without any gets its PTS as the
- * time stamp (tick) and its number as the repetition.
+ * time stamp (tick) and its number as the repetition. The attributes have its PTS and duration (GstPts,
+ * GstDuration, ns) and, behind a network that keeps to measured samples, how far it is from them, relative to
+ * them (DataResidual) and where the noise is known over what noise leaves (DataResidualOverNoise).
  *
  * The file appears under its name when the stream has ended, whole: until then it is written beside it.
  * Stopped before EOS (without -e in gst-launch-1.0) nothing is left. An older file is replaced, but never one
@@ -171,6 +173,11 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
             xml += meta("GstPts", std::to_string(GST_BUFFER_PTS(buffer)));
         if (GST_BUFFER_DURATION_IS_VALID(buffer))
             xml += meta("GstDuration", std::to_string(GST_BUFFER_DURATION(buffer)));
+        if (const auto consistency = consistency_of(buffer)) {
+            xml += meta("DataResidual", std::to_string(consistency->residual));
+            if (consistency->noise_ratio > 0)
+                xml += meta("DataResidualOverNoise", std::to_string(consistency->noise_ratio));
+        }
         return xml + "</ismrmrdMeta>";
     }
 

@@ -77,6 +77,8 @@ TEST_F(IsmrmrdSink, series_become_groups_that_the_reference_library_reads) {
         first.phase = 5;
         first.repetition = static_cast<std::uint16_t>(i);
         add_readouts(buffer.get(), {first, second});
+        if (i > 0)
+            add_consistency(buffer.get(), {0.125, i > 1 ? 1.5 : 0.0});
         ASSERT_EQ(gst_harness_push(h.get(), buffer.release()), GST_FLOW_OK);
     }
     caps(image_info(SampleFormat::f32, 1, 5, 3, 4));
@@ -122,6 +124,15 @@ TEST_F(IsmrmrdSink, series_become_groups_that_the_reference_library_reads) {
     ISMRMRD::deserialize(attributes.c_str(), meta);
     EXPECT_EQ(std::string(meta.as_str("DataRole")), "Image");
     EXPECT_EQ(meta.as_long("GstPts"), 80000000);
+    EXPECT_EQ(meta.as_double("DataResidual"), 0.125);
+    EXPECT_EQ(meta.as_double("DataResidualOverNoise"), 1.5);
+    dataset.readImage("image_3", 1, image);
+    image.getAttributeString(attributes);
+    EXPECT_NE(attributes.find("DataResidual<"), std::string::npos);
+    EXPECT_EQ(attributes.find("OverNoise"), std::string::npos) << "the noise is not known";
+    dataset.readImage("image_3", 0, image);
+    image.getAttributeString(attributes);
+    EXPECT_EQ(attributes.find("DataResidual"), std::string::npos);
 
     ISMRMRD::Image<float> real;
     dataset.readImage("image_4", 0, real);

@@ -151,6 +151,23 @@ TEST(MriVideo, WritesCaptionsAboveSeveralPanels) {
     EXPECT_GT(bright, 50);
 }
 
+TEST(MriVideo, CaptionsTellHowFarTheImageIsFromItsSamples) {
+    const auto shown = [](const std::string& captions, const std::optional<mri::Consistency>& figures) {
+        Harness h("mrivideo scale=8 captions=\"" + captions + "\"");
+        h.caps(image_info(32, 16));
+        auto buffer = buffer_of(std::vector<float>(32 * 16));
+        if (figures)
+            add_consistency(buffer.get(), *figures);
+        EXPECT_EQ(h.push(std::move(buffer)), GST_FLOW_OK);
+        return pull(h).data;
+    };
+    const std::string both = "{residual} off {noise}";
+    EXPECT_EQ(shown(both, mri::Consistency{0.1234, 1.057}), shown("12.3 % off 1.06", {}));
+    EXPECT_EQ(shown(both, mri::Consistency{0.1234, 0}), shown("12.3 % off -", {}));
+    EXPECT_EQ(shown(both, {}), shown("- off -", {}));
+    EXPECT_NE(shown("12.3 % off 1.06", {}), shown("- off -", {}));
+}
+
 TEST(MriVideo, APanelWithoutDataStaysBlackWithOneWarning) {
     Harness h("mrivideo panels=truth,image,error captions=none window=1 level=0.5");
     h.caps(image_info(6, 3));
