@@ -4,6 +4,7 @@
 #include "plugins/common/metas.hpp"
 #include "plugins/gridding/reconstruct.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <complex>
 #include <numeric>
@@ -390,6 +391,63 @@ TEST_F(MriCascade, LateWindowsThatOverlapLoseTheirOwnFramesAlone) {
             EXPECT_EQ(bool(GST_BUFFER_FLAG_IS_SET(image.get(), GST_BUFFER_FLAG_DISCONT)), t == dropped);
         }
         EXPECT_TRUE(bus.errors().empty());
+    }
+}
+
+/// With what a causal network remembers the old one goes: the new one begins as with a series.
+TEST_F(MriCascade, NewWeightsTakeOverWhilePlaying) {
+    GstPtr<GstCaps> caps;
+    const auto images = inputs(4, caps);
+    ASSERT_EQ(images.size(), 4U);
+    const std::string second = folder_.path("second.safetensors");
+    for (const bool causal : {false, true}) {
+        SCOPED_TRACE(causal ? "causal" : "windows");
+        TensorFile file = small_cascade(causal);
+        write_safetensors(weights_, file);
+        file.tensors.at("blocks.1.eta").values = {0.5F};
+        write_safetensors(second, file);
+        const auto start = [&](const std::string& weights) {
+            auto h = harness("mricascade name=net precision=float32 threads=1 window=4 weights=" + weights);
+            gst_harness_set_src_caps(h.get(), gst_caps_ref(caps.get()));
+            return h;
+        };
+        const auto push = [&](const Harness& h, std::size_t from, std::size_t to) {
+            for (std::size_t f = from; f < to; ++f) {
+                auto image = adopt(gst_buffer_copy(images[f % 4].get()));
+                GST_BUFFER_PTS(image.get()) = f * frame_time;
+                ASSERT_EQ(gst_harness_push(h.get(), image.release()), GST_FLOW_OK);
+            }
+        };
+        auto h = start(weights_);
+        BusWatch bus(h->element);
+        push(h, 0, 4);
+        g_object_set(adopt(gst_bin_get_by_name(GST_BIN(h->element), "net")).get(), "weights", second.c_str(),
+                     nullptr);
+        std::size_t pushed = 4;
+        for (int attempt = 0; attempt < 3000 && count(h, "swaps") == 0; ++attempt, pushed += 4) {
+            push(h, pushed, pushed + 4);
+            g_usleep(10000);
+        }
+        ASSERT_EQ(count(h, "swaps"), 1U);
+        push(h, pushed, pushed + 4);
+        pushed += 4;
+        EXPECT_TRUE(bus.errors().empty());
+        EXPECT_TRUE(bus.warnings().empty());
+        const auto out = pull_all(h);
+        ASSERT_EQ(out.size(), pushed);
+
+        auto old = start(weights_);
+        push(old, 0, pushed);
+        const auto before = pull_all(old);
+        const auto changed = static_cast<std::size_t>(
+            std::mismatch(out.begin(), out.end(), before.begin()).first - out.begin());
+        ASSERT_LT(changed, pushed);
+        EXPECT_GE(changed, 4U);
+        EXPECT_EQ(changed % (causal ? 1 : 4), 0U) << "not between two windows";
+        auto fresh = start(second);
+        push(fresh, changed, pushed);
+        EXPECT_EQ(pull_all(fresh),
+                  std::vector(out.begin() + static_cast<std::ptrdiff_t>(changed), out.end()));
     }
 }
 
