@@ -36,7 +36,8 @@ class MriTorch : public testing::Test {
     /// Writes the description of a module and gives the element's launch line.
     static std::string line(const std::string& module, const std::string& type, const std::string& dims,
                             const std::string& more = "", const std::string& input_more = "",
-                            const std::string& out_type = "", const std::string& out_dims = "") {
+                            const std::string& out_type = "", const std::string& out_dims = "",
+                            const std::string& out_more = "") {
         const auto tensor = [](const std::string& name, const std::string& direction, const std::string& t,
                                const std::string& d, const std::string& rest) {
             return "[" + name + "]\ndir=" + direction + "\ntype=" + t + "\ndims=" + d + "\n" + rest + "\n";
@@ -45,7 +46,7 @@ class MriTorch : public testing::Test {
             << "[modelinfo]\nversion=1.0\n"
             << tensor("x", "input", type, dims, input_more)
             << tensor("y", "output", out_type.empty() ? type : out_type, out_dims.empty() ? dims : out_dims,
-                      "");
+                      out_more);
         return "mritorch threads=1 weights=" + folder_->path(module) + " " + more;
     }
     static Harness start(const std::string& launch, const ImageInfo& info) {
@@ -130,6 +131,56 @@ TEST_F(MriTorch, RunsOverWindowsWithTheirScale) {
             }
         }
     }
+}
+
+TEST_F(MriTorch, HalfTypesGoInAndOut) {
+    // 11 and 8 bits of significand: what goes in and each of two results is rounded by half a unit of the
+    // last.
+    for (const auto& [type, unit] : {std::pair{"float16", 1.0 / 2048}, {"bfloat16", 1.0 / 256}}) {
+        auto h = start(line("frame.pt", type, "1,1,-1,-1"), real_image());
+        ASSERT_EQ(push(h, 1), GST_FLOW_OK) << type;
+        const auto values = values_of<float>(adopt(gst_harness_try_pull(h.get())).get());
+        const auto in = blob(width, height, 1);
+        double largest = 0;
+        for (std::size_t i = 0; i < pixels; ++i) {
+            const double expected = 2.0 * static_cast<double>(in[i]) + 1;
+            ASSERT_NEAR(values[i], expected, 1.5 * unit * expected) << type;
+            largest = std::max(largest, std::abs(static_cast<double>(values[i]) - expected));
+        }
+        EXPECT_GT(largest, 0.01 * unit) << "it was computed with more bits than " << type << " has";
+    }
+}
+
+TEST_F(MriTorch, AxesMayComeInAnyOrder) {
+    // The module takes the mean over its third axis, which is time here too.
+    const auto outputs = [](const std::string& launch) {
+        auto h = start(launch, real_image());
+        std::vector<std::vector<float>> out;
+        for (int f = 0; f < 4; ++f)
+            EXPECT_EQ(push(h, f), GST_FLOW_OK);
+        while (const auto buffer = adopt(gst_harness_try_pull(h.get())))
+            out.push_back(values_of<float>(buffer.get()));
+        return out;
+    };
+    const auto expected = outputs(line("window.pt", "float32", "1,1,4,-1,-1"));
+    ASSERT_EQ(expected.size(), 4U);
+    for (const std::string axes : {"HWT", "WHT"})
+        EXPECT_EQ(outputs(line("window.pt", "float32", "-1,-1,4", "", "mri-axes=" + axes, "", "",
+                               "mri-axes=" + axes)),
+                  expected)
+            << axes;
+    EXPECT_NE(outputs(line("window.pt", "float32", "-1,4,-1", "", "mri-axes=HTW", "", "", "mri-axes=HTW")),
+              expected)
+        << "the mean over x is another";
+    // In one way round and out the other: x and y change places.
+    auto h = start(line("frame.pt", "float32", "-1,-1", "", "mri-axes=HW", "", "", "mri-axes=WH"),
+                   image_info(height, height));
+    const auto in = blob(height, height, 0);
+    ASSERT_EQ(gst_harness_push(h.get(), frame_of(in, 0).release()), GST_FLOW_OK);
+    const auto out = values_of<float>(adopt(gst_harness_try_pull(h.get())).get());
+    for (std::size_t y = 0; y < height; ++y)
+        for (std::size_t x = 0; x < height; ++x)
+            ASSERT_FLOAT_EQ(out[y * height + x], 2 * in[x * height + y] + 1);
 }
 
 TEST_F(MriTorch, ComplexImagesGoAsChannelsOrAsComplexNumbers) {
