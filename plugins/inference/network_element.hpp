@@ -258,7 +258,8 @@ void NetworkElement<Net, S>::network_properties(Properties<Impl>& p) {
         g_param_spec_string(
             "weights", nullptr,
             "Weights file; a name without a folder is also looked for in GST_MRI_MODELS_PATH and among the "
-            "installed ones. While playing, the new network takes over between two windows once it is loaded",
+            "installed ones; empty: the default. While playing, the new network takes over between two "
+            "windows once it is loaded",
             weights.empty() ? nullptr : weights.c_str(), p.flags(Mutable::playing)),
         [](Impl& self, const GValue* v) { self.change_weights(g_value_get_string(v)); },
         [](Impl& self, GValue* v) { g_value_set_string(v, self.settings().weights.c_str()); });
@@ -568,7 +569,7 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
 
 template <class Net, class S>
 void NetworkElement<Net, S>::change_weights(const char* name) {
-    this->change_settings([&](S& s) { s.weights = name ? name : ""; });
+    this->change_settings([&](S& s) { s.weights = name && *name ? name : S{}.weights; });
     const S settings = this->settings();
     std::thread finished;
     std::optional<Loaded> forgotten; // loaded before and not taken yet: not wanted any more

@@ -141,7 +141,7 @@ def against_generator(args):
     width = ours.shape[-1]
     first = (coils.shape[-1] - width) // 2
     truth = np.sqrt((abs(coils[..., first : first + width]) ** 2).sum(axis=1))
-    worst = max(relative_error(image[0].astype(np.float64), truth[0])[0] for image in ours)
+    worst = max(relative_error(abs(image[0]).astype(np.float64), truth[0])[0] for image in ours)
     report(images=len(ours), error=worst)
 
 
@@ -197,7 +197,7 @@ def against_cine(args):
     ours = read_images(args.images)
     cine, sensitivity = disc_cine(ours.shape[-1], len(ours), args.coils)
     truth = cine * np.sqrt((abs(sensitivity) ** 2).sum(axis=0))
-    results = [relative_error(image[0].astype(np.float64), frame) for image, frame in zip(ours, truth)]
+    results = [relative_error(abs(image[0]).astype(np.float64), frame) for image, frame in zip(ours, truth)]
     report(
         images=len(ours),
         error=max(r[0] for r in results),
