@@ -311,9 +311,10 @@ void MriVideo::transform(GstBuffer* in, GstBuffer* out) {
                         : GST_VIDEO_INFO_FORMAT(&video_) == GST_VIDEO_FORMAT_GRAY16_LE ? PixelFormat::gray16
                                                                                        : PixelFormat::rgba};
     clear(canvas);
+    const auto consistency = consistency_of(in);
     for (int i = 0; i < layout_.panels; ++i) {
         Shown& shown = shown_[static_cast<std::size_t>(i)];
-        draw_caption(canvas, layout_, i, with_figures(shown.caption, consistency_of(in)));
+        draw_caption(canvas, layout_, i, with_figures(shown.caption, consistency));
         const auto values = plane(in, shown.name.panel, s.mode);
         if (!values) {
             if (warned_.insert(shown.name.panel).second)
