@@ -130,10 +130,13 @@ extern const Kernels kernels_avx512;
 /// Tiles of a strip at most, and what one needs of memory, in floats.
 constexpr int most_tiles = 24;
 constexpr int tile_step = 6;
+/// Sums of few outputs that are computed together: their lanes become one vector.
+constexpr int narrow_sums = 8;
+static_assert(most_tiles % tile_step == 0 && most_tiles % narrow_sums == 0);
 /// Room for the pixels of a tile at an edge.
 constexpr int patch_floats = points * most_channels;
-constexpr int padded_tiles(int tiles) {
-    return (tiles + tile_step - 1) / tile_step * tile_step;
+constexpr int padded_tiles(int tiles, int step) {
+    return (tiles + step - 1) / step * step;
 }
 std::size_t convolution_scratch(int in);
 std::size_t gradient_scratch(int in, int out);

@@ -173,10 +173,35 @@ MRI_INLINE void product(const float* const* in, int channels, int stride, const 
             store<L>(out + (i * Vectors + v) * L, sum[i][v]);
 }
 
-/// The same with inputs in the lanes: 2 outputs, sums over the lanes are left to the end.
+/// The sums over the lanes of eight vectors.
+MRI_INLINE Vec<8> sums_of(const Vec<8>* v) {
+    typedef int Int8 __attribute__((vector_size(32)));
+    Vec<8> pairs[4], fours[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+        pairs[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], Int8{0, 8, 1, 9, 4, 12, 5, 13}) +
+                   __builtin_shuffle(v[2 * i], v[2 * i + 1], Int8{2, 10, 3, 11, 6, 14, 7, 15});
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i)
+        fours[i] = __builtin_shuffle(pairs[2 * i], pairs[2 * i + 1], Int8{0, 1, 8, 9, 4, 5, 12, 13}) +
+                   __builtin_shuffle(pairs[2 * i], pairs[2 * i + 1], Int8{2, 3, 10, 11, 6, 7, 14, 15});
+    return __builtin_shuffle(fours[0], fours[1], Int8{0, 1, 2, 3, 8, 9, 10, 11}) +
+           __builtin_shuffle(fours[0], fours[1], Int8{4, 5, 6, 7, 12, 13, 14, 15});
+}
+
+MRI_INLINE Vec<8> half_of(Vec<8> v) {
+    return v;
+}
+MRI_INLINE Vec<8> half_of(Vec<16> v) {
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+           __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
+/// Sums of one or two outputs: vectors hold inputs. Eight at a time, [tile][output].
 template <int L, int Outputs>
 MRI_INLINE void narrow_product(const float* const* in, int stride, const float* weights, float* out) {
-    Vec<L> sum[tile_step][Outputs] = {};
+    constexpr int tiles = narrow_sums / Outputs;
+    Vec<L> sum[narrow_sums] = {};
     for (int dt = 0; dt < 3; ++dt) {
         const float* from = in[dt];
         if (from)
@@ -185,63 +210,45 @@ MRI_INLINE void narrow_product(const float* const* in, int stride, const float* 
 #pragma GCC unroll 2
                 for (int n = 0; n < Outputs; ++n)
                     w[n] = load<L>(weights + n * stride + k);
-#pragma GCC unroll 6
-                for (int i = 0; i < tile_step; ++i) {
+#pragma GCC unroll 8
+                for (int i = 0; i < tiles; ++i) {
                     const Vec<L> u = load<L>(from + i * stride + k);
 #pragma GCC unroll 2
                     for (int n = 0; n < Outputs; ++n)
-                        sum[i][n] += u * w[n];
+                        sum[i * Outputs + n] += u * w[n];
                 }
             }
         weights += std::ptrdiff_t(Outputs) * stride;
     }
-#pragma GCC unroll 6
-    for (int i = 0; i < tile_step; ++i)
-#pragma GCC unroll 2
-        for (int n = 0; n < Outputs; ++n)
-            store<L>(out + (i * Outputs + n) * L, sum[i][n]);
+    Vec<8> halves[narrow_sums];
+#pragma GCC unroll 8
+    for (int i = 0; i < narrow_sums; ++i)
+        halves[i] = half_of(sum[i]);
+    store<8>(out, sums_of(halves));
 }
 
-template <int L>
-MRI_INLINE float sum_of(Vec<L> v) {
-    float out = 0;
-    for (int i = 0; i < L; ++i)
-        out += v[i];
-    return out;
-}
-template <>
-MRI_INLINE float sum_of<8>(Vec<8> v) {
-    typedef int Int8 __attribute__((vector_size(32)));
-    v += __builtin_shuffle(v, Int8{4, 5, 6, 7, 0, 1, 2, 3});
-    v += __builtin_shuffle(v, Int8{2, 3, 0, 1, 6, 7, 4, 5});
-    return v[0] + v[1];
-}
-template <>
-MRI_INLINE float sum_of<16>(Vec<16> v) {
-    typedef int Int16 __attribute__((vector_size(64)));
-    v += __builtin_shuffle(v, Int16{8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
-    v += __builtin_shuffle(v, Int16{4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
-    return (v[0] + v[2]) + (v[1] + v[3]);
-}
-
-template <int L, int Outputs>
-void narrow_output(const Convolution& c, int t, int y, int x, int tiles, int padded, const float* from) {
-    const int channels = Outputs;
-    for (int i = 0; i < tiles; ++i)
-        for (int n = 0; n < Outputs; ++n) {
-            Vec<L> out[tile * tile];
-            pixels_of<L>(from + (i * Outputs + n) * L, point_step(padded, Outputs * L), out);
+/// [point][tile][output] -> [y][x][output]
+template <int Outputs>
+void narrow_output(const Convolution& c, int t, int y, int x, int tiles, std::ptrdiff_t step,
+                   const float* from) {
+    constexpr int together = narrow_sums / Outputs;
+    for (int first = 0; first < tiles; first += together) {
+        Vec<8> pixels[tile * tile];
+        pixels_of<8>(from + first * Outputs, step, pixels);
+        for (int i = 0; i < together && first + i < tiles; ++i)
             for (int r = 0; r < tile && y * tile + r < c.shape.height; ++r)
-                for (int j = 0; j < tile && (x + i) * tile + j < c.shape.width; ++j) {
+                for (int j = 0; j < tile && (x + first + i) * tile + j < c.shape.width; ++j) {
                     float* to =
                         c.out[t] +
-                        (std::ptrdiff_t(y * tile + r) * c.shape.width + (x + i) * tile + j) * channels;
-                    float v = sum_of<L>(out[r * tile + j]);
-                    if (c.relu)
-                        v = v < 0 ? 0 : v;
-                    to[n] = c.add ? to[n] + v : v;
+                        (std::ptrdiff_t(y * tile + r) * c.shape.width + (x + first + i) * tile + j) * Outputs;
+                    for (int n = 0; n < Outputs; ++n) {
+                        float v = pixels[r * tile + j][i * Outputs + n];
+                        if (c.relu)
+                            v = v < 0 ? 0 : v;
+                        to[n] = c.add ? to[n] + v : v;
+                    }
                 }
-        }
+    }
 }
 
 constexpr int widest = MRI_WINOGRAD_LANES;
@@ -254,7 +261,7 @@ struct Ring {
 
 template <int L>
 void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratch) {
-    const int in = stored(c.in_channels), padded = padded_tiles(tiles);
+    const int in = stored(c.in_channels), padded = padded_tiles(tiles, c.narrow ? narrow_sums : tile_step);
     const std::ptrdiff_t slot = points * point_step(padded, in);
     float* patch = scratch;
     float* products = patch + patch_floats;
@@ -268,11 +275,11 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
         if (i < 2)
             continue;
         const int t = i - 2;
-        const auto at = [&](int p, int block, const float** from) {
+        const auto at = [&](int p, int first, const float** from) {
             for (int dt = 0; dt < 3; ++dt)
-                from[dt] = ring.there[(t + dt) % 3] ? ring.slots[(t + dt) % 3] + p * point_step(padded, in) +
-                                                          block * tile_step * in
-                                                    : nullptr;
+                from[dt] = ring.there[(t + dt) % 3]
+                               ? ring.slots[(t + dt) % 3] + p * point_step(padded, in) + first * in
+                               : nullptr;
         };
         // GCC leaves out calls of a function that only asks for memory: it changes nothing. So it is inlined.
         const auto prefetch_for = [&](int p) __attribute__((always_inline)) {
@@ -285,20 +292,20 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
         };
         const float* from[3];
         if (c.narrow) {
-            const int outputs = c.out_channels;
+            const int outputs = c.out_channels, together = narrow_sums / outputs;
+            const std::ptrdiff_t step = point_step(padded, outputs);
             for (int p = 0; p < points; ++p) {
                 prefetch_for(p);
                 const float* w = c.kernels + std::ptrdiff_t(p) * 3 * outputs * in;
-                for (int block = 0; block < padded / tile_step; ++block) {
-                    at(p, block, from);
-                    float* to =
-                        products + p * point_step(padded, outputs * L) + block * tile_step * outputs * L;
+                for (int i = 0; i < tiles; i += together) {
+                    at(p, i, from);
+                    float* to = products + p * step + i * outputs;
                     outputs == 2 ? narrow_product<L, 2>(from, in, w, to)
                                  : narrow_product<L, 1>(from, in, w, to);
                 }
             }
-            outputs == 2 ? narrow_output<L, 2>(c, t, y, x, tiles, padded, products)
-                         : narrow_output<L, 1>(c, t, y, x, tiles, padded, products);
+            outputs == 2 ? narrow_output<2>(c, t, y, x, tiles, step, products)
+                         : narrow_output<1>(c, t, y, x, tiles, step, products);
             continue;
         }
         const int channels = c.in_channels, out = stored(c.out_channels), width = out < group ? 8 : group;
@@ -309,7 +316,7 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
                 if (first == 0)
                     prefetch_for(p);
                 for (int block = 0; block < padded / tile_step; ++block) {
-                    at(p, block, from);
+                    at(p, block * tile_step, from);
                     float* to = products + p * point_step(padded, width) + block * tile_step * width;
                     const float* of_point = w + std::ptrdiff_t(p) * 3 * channels * width;
                     if (out < group)
@@ -431,7 +438,8 @@ void narrow_outer(const float* const* frames, int channels, const float* v, int 
 
 template <int LIn, int LOut>
 void gradient_strip(const Gradient& g, int y, int x, int tiles, float* scratch, float* sums) {
-    const int in = stored(g.in_channels), out = stored(g.out_channels), padded = padded_tiles(tiles);
+    const int in = stored(g.in_channels), out = stored(g.out_channels),
+              padded = padded_tiles(tiles, tile_step);
     const bool narrow = is_narrow(g.in_channels, g.out_channels);
     const std::ptrdiff_t slot = points * point_step(padded, in);
     float* patch = scratch;
