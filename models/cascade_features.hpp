@@ -17,15 +17,19 @@ namespace mri {
 template <typename Ring>
 class CascadeFeatures {
   public:
-    explicit CascadeFeatures(const CascadeOptions& options) : options_(options) {}
+    /// Of a stream, the last layer's inputs are kept only where it `remembers` them.
+    CascadeFeatures(const CascadeOptions& options, bool remembers)
+        : options_(options), kept_layers_(remembers ? options.layers : options.layers - 1) {}
 
     /// As CascadeLayers::prepare(). A pixel takes at most `bytes`; make(first, slots) makes the ring of a
     /// block's first layer or of another one.
     template <typename Make>
     void prepare(bool stream, const WindowShape& shape, std::int64_t before, std::size_t bytes,
                  const Make& make) {
-        // A window's features are not needed after the next layer: two rings take turns.
-        const int rings = stream ? options_.blocks * options_.layers : std::min(3, options_.layers);
+        // A window's features are not needed after the next layer: two rings take turns. Nor are those of a
+        // stream that are not remembered: a ring for all blocks comes after the others.
+        const int kept_rings = stream ? options_.blocks * kept_layers_ : 0;
+        const int rings = stream ? kept_rings + options_.layers - kept_layers_ : std::min(3, options_.layers);
         const int past = stream ? 2 : 0, slots = shape.frames + past;
         constexpr std::size_t most_bytes = std::size_t{1} << 33;
         checked_product(
@@ -37,7 +41,7 @@ class CascadeFeatures {
             k = {};
             std::vector<Ring> made;
             for (int i = 0; i < rings; ++i)
-                made.push_back(make(i % (stream ? options_.layers : rings) == 0, slots));
+                made.push_back(make(stream ? i < kept_rings && i % kept_layers_ == 0 : i == 0, slots));
             k.rings = std::move(made);
         }
         for (Ring& ring : k.rings)
@@ -47,7 +51,9 @@ class CascadeFeatures {
     }
 
     Ring& input(int block, int layer) {
-        const int index = stream_ ? block * options_.layers + layer : (layer == 0 ? 0 : 1 + (layer - 1) % 2);
+        const int index = !stream_               ? (layer == 0 ? 0 : 1 + (layer - 1) % 2)
+                          : layer < kept_layers_ ? block * kept_layers_ + layer
+                                                 : options_.blocks * kept_layers_;
         return kept().rings[static_cast<std::size_t>(index)];
     }
     const WindowShape& shape() const { return kept_[stream_ ? 1 : 0].shape; }
@@ -62,6 +68,7 @@ class CascadeFeatures {
     Kept& kept() { return kept_[stream_ ? 1 : 0]; }
 
     CascadeOptions options_;
+    int kept_layers_; ///< of a stream
     std::array<Kept, 2> kept_;
     bool stream_ = false; ///< which of them is in use
 };

@@ -33,7 +33,7 @@ class Bfloat16Layers : public CascadeLayers {
   public:
     Bfloat16Layers(const CascadeOptions& options, const TensorFile& file,
                    const convolution3d::Kernels& kernels)
-        : options_(options), kernels_(kernels), features_(options) {
+        : options_(options), kernels_(kernels), features_(options, true) {
         for (int block = 0; block < options.blocks; ++block)
             for (int layer = 0; layer < options.layers; ++layer) {
                 const bool first = layer == 0, last = layer + 1 == options.layers;

@@ -42,7 +42,7 @@ class Ring {
 class Float32Layers : public CascadeLayers {
   public:
     Float32Layers(const CascadeOptions& options, const TensorFile& file, const winograd3d::Kernels& kernels)
-        : options_(options), kernels_(kernels), features_(options) {
+        : options_(options), kernels_(kernels), features_(options, false) {
         for (int block = 0; block < options.blocks; ++block)
             for (int layer = 0; layer < options.layers; ++layer)
                 weights_.emplace_back(
@@ -61,6 +61,14 @@ class Float32Layers : public CascadeLayers {
             return Ring(slots, shape.pixels() *
                                    (first ? std::size_t{winograd3d::stored(input_channels)} : channels));
         });
+        stream_ = stream;
+        if (!stream)
+            return;
+        pending_.resize(static_cast<std::size_t>(options_.blocks));
+        const std::size_t pending = winograd3d::pending_floats({shape.frames, shape.height, shape.width});
+        for (std::vector<float>& sums : pending_)
+            if (before == 0)
+                sums.assign(pending, 0.0F);
     }
 
     void data_step(int block, int t, int y, const CascadeRow& row) override {
@@ -96,13 +104,16 @@ class Float32Layers : public CascadeLayers {
             for (int t = 0; t < frames; ++t)
                 out.push_back(last ? arrays::floats(images + static_cast<std::size_t>(t) * shape.pixels())
                                    : features_.input(block, layer + 1).frame(before + t));
-            winograd3d::convolve(pool, scratch_, kernels_,
-                                 {in.data(),
-                                  out.data(),
-                                  weights_[static_cast<std::size_t>(block * options_.layers + layer)],
-                                  {frames, shape.height, shape.width},
-                                  !last,
-                                  last});
+            winograd3d::Convolution convolution{
+                in.data(),
+                out.data(),
+                weights_[static_cast<std::size_t>(block * options_.layers + layer)],
+                {frames, shape.height, shape.width},
+                !last,
+                last};
+            if (last && stream_)
+                convolution.pending = pending_[static_cast<std::size_t>(block)].data();
+            winograd3d::convolve(pool, scratch_, kernels_, convolution);
         }
     }
 
@@ -111,6 +122,9 @@ class Float32Layers : public CascadeLayers {
     const winograd3d::Kernels& kernels_;
     std::vector<Weights> weights_; ///< [block][layer]
     CascadeFeatures<Ring> features_;
+    std::vector<std::vector<float>>
+        pending_; ///< of a stream: what the last layer of a block has for frames to come
+    bool stream_ = false;
     winograd3d::Scratch scratch_;
 };
 

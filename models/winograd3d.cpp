@@ -26,7 +26,7 @@ struct Strip {
 };
 
 std::vector<Strip> strips_of(const Shape& shape) {
-    const int rows = (shape.height + tile - 1) / tile, columns = (shape.width + tile - 1) / tile;
+    const int rows = tiles_of(shape.height), columns = tiles_of(shape.width);
     const int pieces = (columns + most_tiles - 1) / most_tiles;
     std::vector<Strip> out;
     for (int y = 0; y < rows; ++y)
@@ -57,12 +57,8 @@ const Kernels* kernels() {
 
 template <typename At>
 void Weights::transform(const At& at) {
-    const bool lanes_are_inputs = narrow();
-    const int outputs = lanes_are_inputs ? out_ : std::min(stored(out_), group);
-    const int groups = lanes_are_inputs ? 1 : (out_ + group - 1) / group;
-    const int inputs = lanes_are_inputs ? stored(in_) : in_;
-    const std::size_t per_point =
-        std::size_t{3} * static_cast<std::size_t>(inputs) * static_cast<std::size_t>(outputs);
+    const int outputs = std::min(stored(out_), group), groups = (out_ + group - 1) / group;
+    const std::size_t per_point = static_cast<std::size_t>(in_ * (narrow() ? narrow_lanes : 3 * outputs));
     const std::size_t per_group = points * per_point;
     values_.assign(static_cast<std::size_t>(groups) * per_group, 0.0F);
     for (int o = 0; o < out_; ++o)
@@ -76,8 +72,8 @@ void Weights::transform(const At& at) {
                             half[r][x] += at_points[r][y] * static_cast<double>(at(o, i, t, y, x));
                     }
                 const std::size_t within =
-                    lanes_are_inputs ? static_cast<std::size_t>((t * outputs + o) * inputs + i)
-                                     : static_cast<std::size_t>((t * inputs + i) * outputs + o % group);
+                    narrow() ? static_cast<std::size_t>(i * narrow_lanes + (2 - t) * out_ + o)
+                             : static_cast<std::size_t>((t * in_ + i) * outputs + o % group);
                 float* to = values_.data() + static_cast<std::size_t>(o / group) * per_group + within;
                 for (int r = 0; r < side; ++r)
                     for (int c = 0; c < side; ++c) {
@@ -121,6 +117,11 @@ Convolution::Convolution(const float* const* from, float* const* to, const Weigh
       relu(rectify),
       add(sum) {}
 
+std::size_t pending_floats(const Shape& shape) {
+    return static_cast<std::size_t>(tiles_of(shape.height)) *
+           static_cast<std::size_t>(tiles_of(shape.width)) * tile * tile * narrow_lanes;
+}
+
 std::size_t convolution_scratch(int in) {
     // products are computed a group of outputs at a time
     return patch_floats + std::size_t{points} * (most_tiles * group * 2 + 16) + 3 * transformed(in);
@@ -140,6 +141,8 @@ void convolve(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const 
         throw Error(Errc::failed, "a convolution can only be added to two channels");
     if (c.rectified && c.narrow)
         throw Error(Errc::failed, "a convolution to two channels knows no rectifier in front of them");
+    if (c.pending && !c.narrow)
+        throw Error(Errc::failed, "a convolution can only leave sums pending of two channels");
     const std::vector<Strip> strips = strips_of(c.shape);
     scratch.resize(static_cast<std::size_t>(pool.threads()));
     pool.parallel_for(static_cast<int>(strips.size()), [&](int index, int worker) {

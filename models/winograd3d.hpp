@@ -28,7 +28,10 @@ constexpr int stored(int channels) {
     return channels <= 8 ? 8 : (channels + group - 1) / group * group;
 }
 
-/// Whether a layer has so few outputs that vectors hold inputs.
+/// Lanes of the vectors of few outputs.
+constexpr int narrow_lanes = 8;
+
+/// Whether a layer has so few outputs that vectors hold those of three frames.
 constexpr bool is_narrow(int in, int out) {
     return out <= 2 && in > 8;
 }
@@ -69,7 +72,8 @@ class Weights {
     void transform(const At& at);
 
     int out_, in_;
-    std::vector<float> values_; ///< [group of outputs][point][t][in][group], narrow: [point][t][out][in]
+    /// [group of outputs][point][t][in][group], narrow: [point][in][lane], lanes being [2 - t][out]
+    std::vector<float> values_;
 };
 
 /// Frames of features, each [y][x][channel] with stored() channels a pixel. An output frame t is of the
@@ -99,6 +103,9 @@ struct Convolution {
     /// Frames like `out`: where one is not positive the result is 0, which is the gradient of a rectifier
     /// that gave them. Null: none; not of narrow weights.
     const float* const* rectified = nullptr;
+    /// Of narrow weights in a stream: what frames to come have of those that were, pending_floats() of them,
+    /// zeros at first. It stands for in[0] and in[1], which are not read, and is brought up to date.
+    float* pending = nullptr;
 
     Convolution(const float* const* from, float* const* to, const Weights& weights, const Shape& s,
                 bool rectify, bool sum);
@@ -109,6 +116,9 @@ struct Gradient {
     int in_channels, out_channels;
     Shape shape;
 };
+
+/// Size of Convolution::pending.
+std::size_t pending_floats(const Shape& shape);
 
 /// Memory that calls work in, of each thread of a pool: kept from call to call.
 using Scratch = std::vector<std::vector<float>>;
@@ -130,13 +140,13 @@ extern const Kernels kernels_avx512;
 /// Tiles of a strip at most, and what one needs of memory, in floats.
 constexpr int most_tiles = 24;
 constexpr int tile_step = 6;
-/// Sums of few outputs that are computed together: their lanes become one vector.
-constexpr int narrow_sums = 8;
-static_assert(most_tiles % tile_step == 0 && most_tiles % narrow_sums == 0);
 /// Room for the pixels of a tile at an edge.
 constexpr int patch_floats = points * most_channels;
-constexpr int padded_tiles(int tiles, int step) {
-    return (tiles + step - 1) / step * step;
+constexpr int tiles_of(int pixels) {
+    return (pixels + tile - 1) / tile;
+}
+constexpr int padded_tiles(int tiles) {
+    return (tiles + tile_step - 1) / tile_step * tile_step;
 }
 std::size_t convolution_scratch(int in);
 std::size_t gradient_scratch(int in, int out);

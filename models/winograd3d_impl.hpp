@@ -144,11 +144,12 @@ void transform_output(const Convolution& c, int t, int y, int x, int tiles, int 
         }
 }
 
-/// Sums over inputs, in registers: Tiles x Vectors of L lanes. `in` and `weights` are of one point.
-template <int L, int Vectors, int Tiles>
+/// Sums over inputs of some frames, in registers: Tiles x Vectors of L lanes. `in` and `weights` are of one
+/// point.
+template <int L, int Vectors, int Tiles, int Frames>
 MRI_INLINE void product(const float* const* in, int channels, int stride, const float* weights, float* out) {
     Vec<L> sum[Tiles][Vectors] = {};
-    for (int dt = 0; dt < 3; ++dt) {
+    for (int dt = 0; dt < Frames; ++dt) {
         const float* from = in[dt];
         if (!from) {
             weights += std::ptrdiff_t(channels) * L * Vectors;
@@ -173,84 +174,6 @@ MRI_INLINE void product(const float* const* in, int channels, int stride, const 
             store<L>(out + (i * Vectors + v) * L, sum[i][v]);
 }
 
-/// The sums over the lanes of eight vectors.
-MRI_INLINE Vec<8> sums_of(const Vec<8>* v) {
-    typedef int Int8 __attribute__((vector_size(32)));
-    Vec<8> pairs[4], fours[2];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)
-        pairs[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], Int8{0, 8, 1, 9, 4, 12, 5, 13}) +
-                   __builtin_shuffle(v[2 * i], v[2 * i + 1], Int8{2, 10, 3, 11, 6, 14, 7, 15});
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; ++i)
-        fours[i] = __builtin_shuffle(pairs[2 * i], pairs[2 * i + 1], Int8{0, 1, 8, 9, 4, 5, 12, 13}) +
-                   __builtin_shuffle(pairs[2 * i], pairs[2 * i + 1], Int8{2, 3, 10, 11, 6, 7, 14, 15});
-    return __builtin_shuffle(fours[0], fours[1], Int8{0, 1, 2, 3, 8, 9, 10, 11}) +
-           __builtin_shuffle(fours[0], fours[1], Int8{4, 5, 6, 7, 12, 13, 14, 15});
-}
-
-MRI_INLINE Vec<8> half_of(Vec<8> v) {
-    return v;
-}
-MRI_INLINE Vec<8> half_of(Vec<16> v) {
-    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-           __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-}
-
-/// Sums of one or two outputs: vectors hold inputs. Eight at a time, [tile][output].
-template <int L, int Outputs>
-MRI_INLINE void narrow_product(const float* const* in, int stride, const float* weights, float* out) {
-    constexpr int tiles = narrow_sums / Outputs;
-    Vec<L> sum[narrow_sums] = {};
-    for (int dt = 0; dt < 3; ++dt) {
-        const float* from = in[dt];
-        if (from)
-            for (int k = 0; k < stride; k += L) {
-                Vec<L> w[Outputs];
-#pragma GCC unroll 2
-                for (int n = 0; n < Outputs; ++n)
-                    w[n] = load<L>(weights + n * stride + k);
-#pragma GCC unroll 8
-                for (int i = 0; i < tiles; ++i) {
-                    const Vec<L> u = load<L>(from + i * stride + k);
-#pragma GCC unroll 2
-                    for (int n = 0; n < Outputs; ++n)
-                        sum[i * Outputs + n] += u * w[n];
-                }
-            }
-        weights += std::ptrdiff_t(Outputs) * stride;
-    }
-    Vec<8> halves[narrow_sums];
-#pragma GCC unroll 8
-    for (int i = 0; i < narrow_sums; ++i)
-        halves[i] = half_of(sum[i]);
-    store<8>(out, sums_of(halves));
-}
-
-/// [point][tile][output] -> [y][x][output]
-template <int Outputs>
-void narrow_output(const Convolution& c, int t, int y, int x, int tiles, std::ptrdiff_t step,
-                   const float* from) {
-    constexpr int together = narrow_sums / Outputs;
-    for (int first = 0; first < tiles; first += together) {
-        Vec<8> pixels[tile * tile];
-        pixels_of<8>(from + first * Outputs, step, pixels);
-        for (int i = 0; i < together && first + i < tiles; ++i)
-            for (int r = 0; r < tile && y * tile + r < c.shape.height; ++r)
-                for (int j = 0; j < tile && (x + first + i) * tile + j < c.shape.width; ++j) {
-                    float* to =
-                        c.out[t] +
-                        (std::ptrdiff_t(y * tile + r) * c.shape.width + (x + first + i) * tile + j) * Outputs;
-                    for (int n = 0; n < Outputs; ++n) {
-                        float v = pixels[r * tile + j][i * Outputs + n];
-                        if (c.relu)
-                            v = v < 0 ? 0 : v;
-                        to[n] = c.add ? to[n] + v : v;
-                    }
-                }
-    }
-}
-
 constexpr int widest = MRI_WINOGRAD_LANES;
 
 /// Transformed inputs of the frames around one: a ring of three.
@@ -261,7 +184,7 @@ struct Ring {
 
 template <int L>
 void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratch) {
-    const int in = stored(c.in_channels), padded = padded_tiles(tiles, c.narrow ? narrow_sums : tile_step);
+    const int in = stored(c.in_channels), padded = padded_tiles(tiles);
     const std::ptrdiff_t slot = points * point_step(padded, in);
     float* patch = scratch;
     float* products = patch + patch_floats;
@@ -275,39 +198,21 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
         if (i < 2)
             continue;
         const int t = i - 2;
-        const auto at = [&](int p, int first, const float** from) {
+        const auto at = [&](int p, int block, const float** from) {
             for (int dt = 0; dt < 3; ++dt)
-                from[dt] = ring.there[(t + dt) % 3]
-                               ? ring.slots[(t + dt) % 3] + p * point_step(padded, in) + first * in
-                               : nullptr;
+                from[dt] = ring.there[(t + dt) % 3] ? ring.slots[(t + dt) % 3] + p * point_step(padded, in) +
+                                                          block * tile_step * in
+                                                    : nullptr;
         };
         // GCC leaves out calls of a function that only asks for memory: it changes nothing. So it is inlined.
         const auto prefetch_for = [&](int p) __attribute__((always_inline)) {
             if (t + 1 < c.shape.frames)
                 prefetch<side>(c.in[i + 1], c.shape, in, y, x, tiles, p);
-            prefetch<tile>(c.out[t], c.shape, c.narrow ? c.out_channels : stored(c.out_channels), y, x, tiles,
-                           p);
+            prefetch<tile>(c.out[t], c.shape, stored(c.out_channels), y, x, tiles, p);
             if (c.rectified)
                 prefetch<tile>(c.rectified[t], c.shape, stored(c.out_channels), y, x, tiles, p);
         };
         const float* from[3];
-        if (c.narrow) {
-            const int outputs = c.out_channels, together = narrow_sums / outputs;
-            const std::ptrdiff_t step = point_step(padded, outputs);
-            for (int p = 0; p < points; ++p) {
-                prefetch_for(p);
-                const float* w = c.kernels + std::ptrdiff_t(p) * 3 * outputs * in;
-                for (int i = 0; i < tiles; i += together) {
-                    at(p, i, from);
-                    float* to = products + p * step + i * outputs;
-                    outputs == 2 ? narrow_product<L, 2>(from, in, w, to)
-                                 : narrow_product<L, 1>(from, in, w, to);
-                }
-            }
-            outputs == 2 ? narrow_output<2>(c, t, y, x, tiles, step, products)
-                         : narrow_output<1>(c, t, y, x, tiles, step, products);
-            continue;
-        }
         const int channels = c.in_channels, out = stored(c.out_channels), width = out < group ? 8 : group;
         const std::ptrdiff_t per_group = std::ptrdiff_t(points) * 3 * channels * width;
         const float* w = c.kernels;
@@ -316,13 +221,13 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
                 if (first == 0)
                     prefetch_for(p);
                 for (int block = 0; block < padded / tile_step; ++block) {
-                    at(p, block * tile_step, from);
+                    at(p, block, from);
                     float* to = products + p * point_step(padded, width) + block * tile_step * width;
                     const float* of_point = w + std::ptrdiff_t(p) * 3 * channels * width;
                     if (out < group)
-                        product<8, 1, tile_step>(from, channels, in, of_point, to);
+                        product<8, 1, tile_step, 3>(from, channels, in, of_point, to);
                     else
-                        product<widest, group / widest, tile_step>(from, channels, in, of_point, to);
+                        product<widest, group / widest, tile_step, 3>(from, channels, in, of_point, to);
                 }
             }
             if (out < group)
@@ -333,7 +238,80 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
     }
 }
 
+/// The sums of the next frame to the front, those of the one after it behind them, and zeros.
+template <int Outputs>
+MRI_INLINE Vec<8> next(Vec<8> v) {
+    typedef int Int8 __attribute__((vector_size(32)));
+    return __builtin_shuffle(v, Vec<8>{},
+                             Outputs == 2 ? Int8{2, 3, 4, 5, 8, 8, 8, 8} : Int8{1, 2, 8, 8, 8, 8, 8, 8});
+}
+
+/// One or two outputs: lanes are those of the three frames that an input frame is a part of, the eldest
+/// first. Sums that wait for later frames are kept as pixels, so that an input is looked at once.
+template <int L, int Outputs>
+void convolve_narrow(const Convolution& c, int y, int x, int tiles, float* scratch) {
+    constexpr int pixels = tile * tile;
+    const int in = stored(c.in_channels);
+    float* patch = scratch;
+    float* products = patch + patch_floats;
+    float* transformed = products + points * point_step(tile_step, narrow_lanes);
+    float* sums = transformed + points * point_step(tile_step, in);
+    if (c.pending)
+        sums = c.pending + std::ptrdiff_t(y * tiles_of(c.shape.width) + x) * pixels * narrow_lanes;
+    else
+        for (int i = 0; i < tiles * pixels; ++i)
+            store<8>(sums + i * narrow_lanes, Vec<8>{});
+    for (int i = c.pending ? 2 : 0; i < c.shape.frames + 2; ++i) {
+        const int t = i - 2;
+        const float* frame = c.in[i];
+        if (frame)
+            transform<L, side>(frame, c.shape, in, y, x, tiles, tile_step, patch, transformed);
+        for (int p = 0; p < points; ++p) {
+            if (t + 1 < c.shape.frames)
+                prefetch<side>(c.in[i + 1], c.shape, in, y, x, tiles, p);
+            if (t >= 0)
+                prefetch<tile>(c.out[t], c.shape, Outputs, y, x, tiles, p);
+            const float* const of_point = transformed + p * point_step(tile_step, in);
+            if (frame)
+                product<8, 1, tile_step, 1>(&of_point, c.in_channels, in,
+                                            c.kernels + std::ptrdiff_t(p) * c.in_channels * narrow_lanes,
+                                            products + p * point_step(tile_step, narrow_lanes));
+        }
+        for (int k = 0; k < tiles; ++k) {
+            float* kept = sums + k * pixels * narrow_lanes;
+            Vec<8> sum[pixels] = {};
+            if (frame)
+                pixels_of<8>(products + k * narrow_lanes, point_step(tile_step, narrow_lanes), sum);
+#pragma GCC unroll 16
+            for (int r = 0; r < pixels; ++r) {
+                sum[r] += next<Outputs>(load<8>(kept + r * narrow_lanes));
+                store<8>(kept + r * narrow_lanes, sum[r]);
+            }
+            for (int r = 0; r < tile && t >= 0 && y * tile + r < c.shape.height; ++r)
+                for (int j = 0; j < tile && (x + k) * tile + j < c.shape.width; ++j) {
+                    float* to = c.out[t] +
+                                (std::ptrdiff_t(y * tile + r) * c.shape.width + (x + k) * tile + j) * Outputs;
+                    for (int n = 0; n < Outputs; ++n) {
+                        float v = kept[(r * tile + j) * narrow_lanes + n];
+                        if (c.relu)
+                            v = v < 0 ? 0 : v;
+                        to[n] = c.add ? to[n] + v : v;
+                    }
+                }
+        }
+    }
+}
+
 void convolve(const Convolution& c, int y, int x, int tiles, float* scratch) {
+    if (c.narrow) {
+        // So few at a time that they stay in the first cache.
+        for (int first = 0; first < tiles; first += tile_step) {
+            const int count = tiles - first < tile_step ? tiles - first : tile_step;
+            c.out_channels == 2 ? convolve_narrow<widest, 2>(c, y, x + first, count, scratch)
+                                : convolve_narrow<widest, 1>(c, y, x + first, count, scratch);
+        }
+        return;
+    }
     if (stored(c.in_channels) % widest == 0)
         convolve_strip<widest>(c, y, x, tiles, scratch);
     else
@@ -438,8 +416,7 @@ void narrow_outer(const float* const* frames, int channels, const float* v, int 
 
 template <int LIn, int LOut>
 void gradient_strip(const Gradient& g, int y, int x, int tiles, float* scratch, float* sums) {
-    const int in = stored(g.in_channels), out = stored(g.out_channels),
-              padded = padded_tiles(tiles, tile_step);
+    const int in = stored(g.in_channels), out = stored(g.out_channels), padded = padded_tiles(tiles);
     const bool narrow = is_narrow(g.in_channels, g.out_channels);
     const std::ptrdiff_t slot = points * point_step(padded, in);
     float* patch = scratch;

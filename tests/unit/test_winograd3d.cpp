@@ -193,6 +193,59 @@ TEST_F(Winograd3d, FewOutputsAreAddedWhereAskedFor) {
         Error);
 }
 
+/// Sums that are pending are all that a stream knows of frames before.
+TEST_F(Winograd3d, FewOutputsGoOnInAStream) {
+    for (const int outputs : {2, 1}) {
+        Problem p({16, outputs, 0, false, {7, 9, 101}});
+        p.in[p.at(2, 3, 3, 5, p.c.in)] = std::numeric_limits<float>::quiet_NaN();
+        const Weights weights(p.weights, p.c.out, p.c.in);
+        const auto kept = static_cast<std::size_t>(outputs);
+        const auto frames = p.frames_in();
+        ThreadPool pool(2);
+        for (const Kernels* k : all_kernels()) {
+            std::vector<float> whole(static_cast<std::size_t>(p.c.shape.frames) * p.frame * kept);
+            convolve(pool, scratch, *k,
+                     {frames.data(), frames_of(whole, p, kept).data(), weights, p.c.shape, false, false});
+            std::vector<float> stream(whole.size()), pending(pending_floats(p.c.shape));
+            const auto to = frames_of(stream, p, kept);
+            int first = 0;
+            for (const int count : {1, 1, 3, 2}) {
+                std::vector<const float*> from(frames.begin() + first, frames.begin() + first + count + 2);
+                from[0] = from[1] = nullptr;
+                Convolution part{from.data(), to.data() + first,
+                                 weights,     {count, p.c.shape.height, p.c.shape.width},
+                                 false,       false};
+                part.pending = pending.data();
+                convolve(pool, scratch, *k, part);
+                first += count;
+            }
+            ASSERT_EQ(first, p.c.shape.frames);
+            for (std::size_t i = 0; i < whole.size(); ++i) {
+                if (std::isnan(whole[i])) {
+                    ASSERT_TRUE(std::isnan(stream[i]));
+                    continue;
+                }
+                ASSERT_EQ(stream[i], whole[i]) << k->name << ", value " << i;
+            }
+            const auto numbers = [&](int t) {
+                const auto* frame = whole.data() + static_cast<std::size_t>(t) * p.frame * kept;
+                return std::none_of(frame, frame + p.frame * kept, [](float v) { return std::isnan(v); });
+            };
+            for (int t = 0; t < p.c.shape.frames; ++t)
+                EXPECT_EQ(numbers(t), t < 2 || t > 4) << "frame " << t << " of those that see frame 2";
+        }
+    }
+    Problem wide(cases[0]);
+    const Weights many(wide.weights, wide.c.out, wide.c.in);
+    std::vector<float> out(wide.out.size()), pending(pending_floats(wide.c.shape));
+    const auto frames = wide.frames_in();
+    const auto to = frames_of(out, wide, 16);
+    Convolution refused{frames.data(), to.data(), many, wide.c.shape, false, false};
+    refused.pending = pending.data();
+    ThreadPool pool(1);
+    EXPECT_THROW(convolve(pool, scratch, *all_kernels().front(), refused), Error);
+}
+
 TEST_F(Winograd3d, TransposedKernelsGiveTheGradientOfTheInput) {
     for (const Case& c : cases) {
         const Problem p(c);
