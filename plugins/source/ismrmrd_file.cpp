@@ -3,6 +3,7 @@
 
 #include "plugins/source/ismrmrd_hdf5.hpp"
 #include "plugins/source/ismrmrd_heap.hpp"
+#include "plugins/source/plain_numbers.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -287,6 +288,7 @@ void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group) {
     if (xml.empty())
         throw Error(Errc::decode, prefix + "the ISMRMRD header 'xml' is empty");
     try {
+        const PlainNumbers plain;
         ISMRMRD::deserialize(xml.c_str(), header);
     } catch (const std::exception& exception) {
         throw Error(Errc::decode, prefix + "the ISMRMRD header 'xml' does not parse", exception.what());

@@ -25,6 +25,7 @@
  */
 #include "plugins/common/element.hpp"
 #include "plugins/source/ismrmrd_writer.hpp"
+#include "plugins/source/plain_numbers.hpp"
 
 #include <ismrmrd/version.h>
 #include <ismrmrd/xml.h>
@@ -85,6 +86,7 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
         writer_->set_xml(xml);
         ISMRMRD::IsmrmrdHeader header;
         try {
+            const PlainNumbers plain;
             ISMRMRD::deserialize(xml.c_str(), header);
         } catch (const std::exception& exception) {
             post_warning("The stream's ISMRMRD header does not parse; it is written as it is",
@@ -164,6 +166,7 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
     }
 
     static std::string attributes_of(GstBuffer* buffer) {
+        const PlainNumbers plain;
         const auto meta = [](const char* name, const std::string& value) {
             return "<meta><name>" + std::string(name) + "</name><value>" + value + "</value></meta>";
         };

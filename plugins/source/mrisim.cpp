@@ -36,6 +36,7 @@
 #include "frame_rate.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/gridding/cuda/element_device.hpp"
+#include "plugins/source/plain_numbers.hpp"
 #include "simulate.hpp"
 
 #include <cmath>
@@ -336,6 +337,7 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
     // The MRD header of this scan. A stream has no known end, so that the repetitions' limit is what their
     // field can hold.
     std::string header() const {
+        const PlainNumbers plain;
         const auto s = settings();
         const auto space = [](const char* name, int width, int height, double fov_x, double fov_y) {
             const auto mm = [](double value) { return std::to_string(value > 0 ? value : 1.0); };

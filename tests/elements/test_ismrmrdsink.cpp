@@ -5,6 +5,7 @@
 #include <ismrmrd/dataset.h>
 #include <ismrmrd/meta.h>
 
+#include <clocale>
 #include <filesystem>
 
 namespace {
@@ -140,6 +141,76 @@ TEST_F(IsmrmrdSink, series_become_groups_that_the_reference_library_reads) {
     EXPECT_EQ(real(3, 2, 0, 0), 0.25F);
     EXPECT_EQ(real.getImageType(), ISMRMRD::ISMRMRD_IMTYPE_MAGNITUDE);
     EXPECT_EQ(real.getAcquisitionTimeStamp(), 400U) << "one second in ticks of 2.5 ms";
+}
+
+/// While it lives, numbers have a comma, where the system has what German needs.
+class German {
+  public:
+    explicit German(const std::string& folder) {
+        const std::string command =
+            "localedef -i de_DE -f UTF-8 '" + folder + "/de_DE.UTF-8' > '" + folder + "/log' 2>&1";
+        if (std::system(command.c_str()) != 0) // NOLINT: its own folder
+            return;
+        g_setenv("LOCPATH", folder.c_str(), TRUE);
+        there_ = std::setlocale(LC_ALL, "de_DE.UTF-8") != nullptr;
+    }
+    ~German() {
+        g_unsetenv("LOCPATH");
+        std::setlocale(LC_ALL, "");
+    }
+    bool there() const { return there_; }
+
+  private:
+    bool there_ = false;
+};
+
+TEST_F(IsmrmrdSink, numbers_have_a_point_in_any_language) {
+    const std::string scan = folder.path("scan.h5");
+    HeaderOptions header;
+    header.encoded_width = header.width = header.height = header.encoded_height = header.lines = 16;
+    header.encoded_fov = header.fov = 240.75F;
+    {
+        ISMRMRD::Dataset dataset(scan.c_str(), "dataset", true);
+        dataset.writeHeader(header_xml(header));
+        for (std::uint16_t line = 0; line < 16; ++line) {
+            ISMRMRD::Acquisition acquisition(16, 1);
+            acquisition.idx().kspace_encode_step_1 = line;
+            acquisition.center_sample() = 8;
+            if (line == 15)
+                acquisition.setFlag(ISMRMRD::ISMRMRD_ACQ_LAST_IN_REPETITION);
+            dataset.appendAcquisition(acquisition);
+        }
+    }
+    const TempDir locales;
+    std::vector<std::string> errors;
+    {
+        const German german(locales.path());
+        if (!german.there())
+            GTEST_SKIP() << "the locale de_DE cannot be had here (Debian's package locales has it)";
+        ASSERT_EQ(std::to_string(0.5), "0,500000");
+        errors = run_pipeline("ismrmrdsrc location=" + scan +
+                              " ! mriframer ! mrigrid ! ismrmrdsink location=" + path)
+                     .errors;
+        EXPECT_TRUE(errors.empty()) << errors.front();
+        errors = run_pipeline("mriphantomsrc num-buffers=20 width=32 height=32 ! mrisim spokes=5 tr=3.1 "
+                              "! mriframer ! mricascade ! ismrmrdsink location=" +
+                              folder.path("cascade.h5"))
+                     .errors;
+        EXPECT_TRUE(errors.empty()) << errors.front();
+    }
+    ISMRMRD::Image<std::complex<float>> image;
+    ISMRMRD::Dataset(path.c_str(), "dataset", false).readImage("image_0", 0, image);
+    EXPECT_EQ(image.getFieldOfViewX(), 240.75F);
+    ISMRMRD::Dataset cascade(folder.path("cascade.h5").c_str(), "dataset", false);
+    std::string text;
+    cascade.readHeader(text);
+    ISMRMRD::IsmrmrdHeader read;
+    ISMRMRD::deserialize(text.c_str(), read);
+    EXPECT_NEAR(read.sequenceParameters.get().TR.get().at(0), 3.1, 1e-4);
+    EXPECT_EQ(text.find(','), std::string::npos) << text;
+    cascade.readImage("image_0", 3, image);
+    image.getAttributeString(text);
+    EXPECT_NE(text.find("<name>DataResidual</name><value>0."), std::string::npos) << text;
 }
 
 TEST_F(IsmrmrdSink, stopped_before_the_end_it_leaves_nothing_and_says_so) {

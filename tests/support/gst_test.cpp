@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "tests/support/gst_test.hpp"
 
+#include <clocale>
 #include <cstdlib>
 #include <filesystem>
 #include <gst/gsttracerfactory.h>
@@ -23,6 +24,7 @@ GstTracer* leaks_tracer() {
 class GstEnvironment : public ::testing::Environment {
   public:
     void SetUp() override {
+        std::setlocale(LC_ALL, ""); // as gst-launch-1.0 does
         g_setenv("GST_TRACERS", "leaks", TRUE);
         // Under a sanitizer the plugin scanner would have to be instrumented too; in-process scanning needs
         // nothing.
