@@ -62,10 +62,12 @@ MRI_INLINE std::ptrdiff_t point_step(int padded, int channels) {
 }
 
 /// [y][x][channel] -> [point][tile][channel]: of inputs tiles of `side` pixels each `tile` pixels, which
-/// reach one pixel beyond what is computed of them, and of a gradient of outputs those of `tile` pixels.
+/// reach one pixel beyond what is computed of them, and of a gradient of outputs those of `tile` pixels. Of a
+/// frame that was not asked for ahead, the pixels of a few tiles on are asked for with each tile.
 template <int L, int Pixels>
 void transform(const float* frame, const Shape& shape, int channels, int y, int x, int tiles, int padded,
-               float* patch, float* out) {
+               float* patch, float* out, bool asked) {
+    constexpr int tiles_ahead = 4, line = 16;
     static_assert(Pixels == side || Pixels == tile);
     constexpr int beyond = Pixels == side ? 1 : 0;
     const auto one_axis = [](const Vec<L>* from, Vec<L>* to) __attribute__((always_inline)) {
@@ -77,6 +79,12 @@ void transform(const float* frame, const Shape& shape, int channels, int y, int 
     for (int i = 0; i < tiles; ++i) {
         const float* rows[Pixels];
         rows_of<Pixels>(frame, shape, channels, y * tile - beyond, (x + i) * tile - beyond, patch, rows);
+        if (!asked && i + tiles_ahead < tiles) {
+#pragma GCC unroll 6
+            for (int r = 0; r < Pixels; ++r)
+                for (int k = 0; k < tile * channels; k += line)
+                    __builtin_prefetch(rows[r] + tiles_ahead * tile * channels + k);
+        }
         for (int c = 0; c < channels; c += L) {
             Vec<L> half[Pixels * side];
 #pragma GCC unroll 6
@@ -194,7 +202,7 @@ void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratc
     for (int i = 0; i < c.shape.frames + 2; ++i) {
         ring.there[i % 3] = c.in[i] != nullptr;
         if (c.in[i])
-            transform<L, side>(c.in[i], c.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3]);
+            transform<L, side>(c.in[i], c.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3], i > 2);
         if (i < 2)
             continue;
         const int t = i - 2;
@@ -261,11 +269,12 @@ void convolve_narrow(const Convolution& c, int y, int x, int tiles, float* scrat
     else
         for (int i = 0; i < tiles * pixels; ++i)
             store<8>(sums + i * narrow_lanes, Vec<8>{});
-    for (int i = c.pending ? 2 : 0; i < c.shape.frames + 2; ++i) {
+    const int first = c.pending ? 2 : 0;
+    for (int i = first; i < c.shape.frames + 2; ++i) {
         const int t = i - 2;
         const float* frame = c.in[i];
         if (frame)
-            transform<L, side>(frame, c.shape, in, y, x, tiles, tile_step, patch, transformed);
+            transform<L, side>(frame, c.shape, in, y, x, tiles, tile_step, patch, transformed, i > first);
         for (int p = 0; p < points; ++p) {
             if (t + 1 < c.shape.frames)
                 prefetch<side>(c.in[i + 1], c.shape, in, y, x, tiles, p);
@@ -427,12 +436,12 @@ void gradient_strip(const Gradient& g, int y, int x, int tiles, float* scratch, 
     for (int i = 0; i < g.shape.frames + 2; ++i) {
         ring.there[i % 3] = g.in[i] != nullptr;
         if (g.in[i])
-            transform<LIn, side>(g.in[i], g.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3]);
+            transform<LIn, side>(g.in[i], g.shape, in, y, x, tiles, padded, patch, ring.slots[i % 3], i > 2);
         if (i < 2)
             continue;
         const int t = i - 2;
         const std::ptrdiff_t frame = std::ptrdiff_t(g.shape.height) * g.shape.width * out;
-        transform<LOut, tile>(g.out + t * frame, g.shape, out, y, x, tiles, padded, patch, outputs);
+        transform<LOut, tile>(g.out + t * frame, g.shape, out, y, x, tiles, padded, patch, outputs, t > 0);
         for (int p = 0; p < points; ++p) {
             if (t + 1 < g.shape.frames) {
                 prefetch<side>(g.in[i + 1], g.shape, in, y, x, tiles, p);
