@@ -2,11 +2,11 @@
 // How good the reconstructions are on real cine, by the elements themselves. Leaves quality.json in the
 // current folder.
 //
-// Cine from DICOM files, its central 192 x 192 pixels, are scanned by mrisim (one coil, no noise, tiny golden
-// angle that runs on over the frames) and reconstructed by each method from the same k-space. Quality is
-// mrimetrics' score: one linear fit a series, central 128 x 128 pixels, mean over the series. Seconds are
-// those of the calling thread inside the elements, from k-space frames to images, median over the series;
-// files, start-up and the network's warm-up are not in it.
+// Cine from DICOM files, its central 192 x 192 pixels, are scanned by mrisim (tiny golden angle that runs on
+// over the frames; one coil and no noise unless asked for) and reconstructed by each method from the same
+// k-space. Quality is mrimetrics' score: one linear fit a series, central 128 x 128 pixels, mean over the
+// series. Seconds are those of the calling thread inside the elements, from k-space frames to images, median
+// over the series; files, start-up and the network's warm-up are not in it.
 #include "pipelines/table.hpp"
 #include "plugins/common/metas.hpp"
 #include "plugins/display/map_image.hpp"
@@ -40,6 +40,9 @@ struct Options {
     std::string location;
     std::string slices;
     std::vector<int> spokes{13, 9, 7};
+    int coils = 1;
+    int oversampling = 1;      ///< of the readouts
+    std::optional<double> snr; ///< dB
     std::vector<std::string> weights;
     std::string precision = "auto"; ///< of the networks
     bool whole = false;
@@ -328,7 +331,9 @@ Series scan(const Options& options, int spokes, int beats = 1) {
     bench::run_line("mridicomsrc location=" + quoted(options.location) + " slices=" + quoted(options.slices) +
                         " width=" + std::to_string(matrix) + " height=" + std::to_string(matrix) +
                         " repeat=" + std::to_string(beats) + " ! mrisim spokes=" + std::to_string(spokes) +
-                        " ! mriframer",
+                        " coils=" + std::to_string(options.coils) +
+                        " oversampling=" + std::to_string(options.oversampling) +
+                        (options.snr ? " snr=" + std::to_string(*options.snr) : "") + " ! mriframer",
                     [&](const Item& item) { frames.push_back(item); });
     if (frames.empty())
         throw Error(Errc::read, "'" + options.location + "' gave no images");
@@ -341,6 +346,12 @@ void run(const Options& options) {
         std::cerr << "There are no weights of a known name in GST_MRI_MODELS_PATH: the table "
                      "has no network\n";
     const std::string recon = "mrirecon";
+    const std::string of_scan =
+        (options.coils > 1 ? ", " + std::to_string(options.coils) + " coils" : std::string()) +
+        (options.oversampling > 1
+             ? ", readouts oversampled " + std::to_string(options.oversampling) + " times"
+             : std::string()) +
+        (options.snr ? ", " + bench::fixed(*options.snr, 1) + " dB" : std::string());
     std::vector<Fields> json;
     std::size_t series = 0;
     for (const int spokes : options.spokes) {
@@ -387,7 +398,8 @@ void run(const Options& options) {
                 add(name + ", second beat", score(network.images), bench::median(network.seconds) / 2);
                 continue;
             }
-            const std::string before = cascade         ? " attach-kspace=true"
+            const std::string before = cascade         ? " combine=adaptive attach-kspace=true "
+                                                         "attach-sensitivities=true"
                                        : options.whole ? ""
                                                        : " ! mricrop width=128 height=128";
             const auto network = reconstruct(recon + before + " ! " + network_line, scans);
@@ -402,13 +414,16 @@ void run(const Options& options) {
             add("bart pics, weight " + best.weight, best.quality, best.seconds);
         }
         std::cout << "\n"
-                  << spokes << " spokes a frame, mean of " << series << " series\n"
+                  << spokes << " spokes a frame" << of_scan << ", mean of " << series << " series\n"
                   << format_table({"method", "PSNR dB", "SSIM", "moving dB", "s a series"}, rows)
                   << std::flush;
     }
     Fields()
         .add("location", std::filesystem::path(options.location).filename().string())
         .add("series", static_cast<double>(series))
+        .add("coils", options.coils)
+        .add("oversampling", options.oversampling)
+        .add("snr", options.snr ? bench::fixed(*options.snr, 1) : "inf")
         .add("precision", options.precision)
         .add("network_input", options.whole ? "whole" : "crop 128")
         .add("rows", json)
@@ -423,6 +438,10 @@ Options parse(int argc, char** argv) {
                    "Folder with cine DICOM (default: sunnybrook/SCD0000301 in GST_MRI_DATA)");
     app.add_option("--slices", o.slices, "Slices, counted from 1, as 1,3-5,8- (default: all)");
     app.add_option("--spokes", o.spokes, "Spokes a frame")->delimiter(',')->check(CLI::Range(1, 1000));
+    app.add_option("--coils", o.coils, "Receive coils")->check(CLI::Range(1, 64));
+    app.add_option("--oversampling", o.oversampling, "Of the readouts")->check(CLI::Range(1, 4));
+    app.add_option("--snr", o.snr, "Signal over noise in dB, as of mrisim (default: no noise)")
+        ->check(CLI::Range(-20.0, 200.0));
     app.add_option(
            "--weights", o.weights,
            "Weights files unet*, cascade*, causal-unet* and causal-cascade*.safetensors, in place of those "
@@ -452,6 +471,8 @@ Options parse(int argc, char** argv) {
     }
     if (!std::filesystem::is_directory(o.location))
         throw Usage{"'" + o.location + "' is no folder"};
+    if (o.bart && o.coils > 1)
+        throw Usage{"--bart is of one coil: its sensitivity is known"};
     if (o.bart && !GString_ptr(g_find_program_in_path("bart")))
         throw Usage{"--bart: there is no program bart"};
     return o;
