@@ -56,6 +56,7 @@ class CascadeFeatures {
                                                  : options_.blocks * kept_layers_;
         return kept().rings[static_cast<std::size_t>(index)];
     }
+    bool stream() const { return stream_; }
     const WindowShape& shape() const { return kept_[stream_ ? 1 : 0].shape; }
     std::int64_t before() const { return kept_[stream_ ? 1 : 0].before; }
 

@@ -61,14 +61,10 @@ class Float32Layers : public CascadeLayers {
             return Ring(slots, shape.pixels() *
                                    (first ? std::size_t{winograd3d::stored(input_channels)} : channels));
         });
-        stream_ = stream;
-        if (!stream)
-            return;
-        pending_.resize(static_cast<std::size_t>(options_.blocks));
-        const std::size_t pending = winograd3d::pending_floats({shape.frames, shape.height, shape.width});
-        for (std::vector<float>& sums : pending_)
-            if (before == 0)
-                sums.assign(pending, 0.0F);
+        if (stream && before == 0)
+            pending_.assign(
+                static_cast<std::size_t>(options_.blocks),
+                std::vector<float>(winograd3d::pending_floats({shape.frames, shape.height, shape.width})));
     }
 
     void data_step(int block, int t, int y, const CascadeRow& row) override {
@@ -111,7 +107,7 @@ class Float32Layers : public CascadeLayers {
                 {frames, shape.height, shape.width},
                 !last,
                 last};
-            if (last && stream_)
+            if (last && features_.stream())
                 convolution.pending = pending_[static_cast<std::size_t>(block)].data();
             winograd3d::convolve(pool, scratch_, kernels_, convolution);
         }
@@ -122,9 +118,8 @@ class Float32Layers : public CascadeLayers {
     const winograd3d::Kernels& kernels_;
     std::vector<Weights> weights_; ///< [block][layer]
     CascadeFeatures<Ring> features_;
-    std::vector<std::vector<float>>
-        pending_; ///< of a stream: what the last layer of a block has for frames to come
-    bool stream_ = false;
+    /// Of a stream: what the last layer of each block has for frames to come.
+    std::vector<std::vector<float>> pending_;
     winograd3d::Scratch scratch_;
 };
 
