@@ -41,7 +41,7 @@ constexpr int first_counted = 60; // frames: three windows
 struct Options {
     std::string weights = "unet.safetensors";
     std::string causal_weights = "causal-unet.safetensors";
-    std::string cascade_weights = "causal-cascade.safetensors";
+    std::vector<std::string> cascade_weights{"causal-cascade.safetensors", "causal-cascade-5.safetensors"};
     int coils = 8;
     int threads = 0;
     int frames = 360;
@@ -184,20 +184,24 @@ std::vector<Chain> chains(const Options& o) {
                            {"causal: mrigrid background=20, causal U-Net",
                             grid + " ! mriunet weights=\"" + o.causal_weights + "\"" + threads, o.coils,
                             why_missing(o.causal_weights)}};
-    const auto cascade = [&](const std::string& before) {
-        return before +
-               "mrigrid background=20 combine=adaptive attach-kspace=true attach-sensitivities=true" +
-               threads + " ! queue ! mricascade weights=\"" + o.cascade_weights + "\"" + threads;
-    };
-    all.push_back(
-        {"causal: mrigrid background=20, causal cascade", cascade(""), 1, why_missing(o.cascade_weights)});
-    if (o.coils > compressed)
-        all.push_back({"causal: mricompress coils=" + std::to_string(compressed) + ", then the same",
-                       cascade("mricompress coils=" + std::to_string(compressed) + " ! "), o.coils,
-                       why_missing(o.cascade_weights)});
-    if (o.coils > 1)
-        all.push_back({"causal: mrigrid background=20, causal cascade", cascade(""), o.coils,
-                       why_missing(o.cascade_weights)});
+    for (const std::string& weights : o.cascade_weights) {
+        const auto add = [&](int coils, bool compress) {
+            const std::string before =
+                compress ? "mricompress coils=" + std::to_string(compressed) + " ! " : "";
+            all.push_back(
+                {"causal: " + before + "mrigrid background=20, " +
+                     std::filesystem::path(weights).stem().string(),
+                 before +
+                     "mrigrid background=20 combine=adaptive attach-kspace=true attach-sensitivities=true" +
+                     threads + " ! queue ! mricascade weights=\"" + weights + "\"" + threads,
+                 coils, why_missing(weights)});
+        };
+        add(1, false);
+        if (o.coils > compressed)
+            add(o.coils, true);
+        if (o.coils > 1)
+            add(o.coils, false);
+    }
     for (const std::string& text : o.more) {
         const auto equals = text.find('=');
         if (equals == std::string::npos || equals == 0)
@@ -215,7 +219,7 @@ Options parse(int argc, char** argv) {
     app.add_option("--weights", o.weights, "Weights of the windowed U-Net")->capture_default_str();
     app.add_option("--causal-weights", o.causal_weights, "Weights of the causal U-Net")
         ->capture_default_str();
-    app.add_option("--cascade-weights", o.cascade_weights, "Weights of the causal cascade")
+    app.add_option("--cascade-weights", o.cascade_weights, "Weights of causal cascades")
         ->capture_default_str();
     app.add_option("--coils", o.coils, "Receive coils")->check(CLI::Range(1, 64))->capture_default_str();
     app.add_option("--threads", o.threads, "Threads of reconstruction and network (0: one per core)")

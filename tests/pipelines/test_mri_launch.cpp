@@ -259,7 +259,8 @@ TEST_F(MriLaunch, InterruptEndsWithFilesFinished) {
     EXPECT_EQ(size + 8, std::filesystem::file_size(out));
 }
 
-// Every pipeline that ships is well formed, and its elements exist where their plugins were built.
+// Every pipeline that ships is well formed with each of its choices, and its elements exist where their
+// plugins were built.
 TEST(ShippedPipelines, AreValid) {
     const auto folder = std::filesystem::path(env("GST_MRI_SOURCE_ROOT")) / "pipelines";
     std::size_t files = 0;
@@ -268,14 +269,56 @@ TEST(ShippedPipelines, AreValid) {
         if (entry.path().extension() != ".yaml")
             continue;
         ++files;
-        const auto outcome = launch({"validate", entry.path().string()});
-        if (outcome.code == 3 && contains(outcome.err, "There is no element") && !MRI_HAVE_TORCH) {
-            lacking += " " + entry.path().stem().string();
-            continue;
+        std::vector<std::string> settings{""};
+        for (const Parameter& parameter : PipelineFile::load(entry.path()).parameters)
+            for (const auto& choice : parameter.choices)
+                settings.push_back(parameter.name + "=" + choice.first);
+        for (const std::string& setting : settings) {
+            std::vector<std::string> words{"validate", entry.path().string()};
+            if (!setting.empty())
+                words.insert(words.end(), {"-s", setting});
+            const auto outcome = launch(words);
+            if (outcome.code == 3 && contains(outcome.err, "There is no element") && !MRI_HAVE_TORCH)
+                lacking += " " + entry.path().stem().string() + (setting.empty() ? "" : ":" + setting);
+            else
+                EXPECT_EQ(outcome.code, 0) << setting << ": " << outcome.err;
         }
-        EXPECT_EQ(outcome.code, 0) << outcome.err;
     }
     EXPECT_GT(files, 0u);
     if (!lacking.empty())
         GTEST_SKIP() << "built without LibTorch, not checked:" << lacking;
+}
+
+/// PSNR in a row of the table of mrimetrics.
+double psnr_of(const std::string& table, const std::string& image) {
+    std::istringstream lines(table);
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        std::string element, label, of;
+        int series = -1, frames = 0;
+        double psnr = 0;
+        if (words >> element >> label >> of >> series >> frames >> psnr && of == image) {
+            EXPECT_EQ(frames, 20) << line;
+            return psnr;
+        }
+    }
+    ADD_FAILURE() << "no row for " << image << " in\n" << table;
+    return 0;
+}
+
+TEST(ShippedPipelines, TheLiveDemoRunsWithEachNetwork) {
+    if (!MRI_HAVE_TORCH)
+        GTEST_SKIP() << "built without LibTorch";
+    const TempDir dir;
+    for (const std::string network : {"unet", "cascade", "causal"}) {
+        SCOPED_TRACE(network);
+        const std::string film = dir.path(network + ".mp4");
+        const auto outcome =
+            launch({"run", env("GST_MRI_SOURCE_ROOT") + "/pipelines/live-demo.yaml", "-s", "live=false", "-s",
+                    "network=" + network, "-s", "frames=20", "-s", "coils=2", "-s", "display=file", "-s",
+                    "location=" + film, "-s", "gif="});
+        ASSERT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_GT(std::filesystem::file_size(film), 1000U);
+        EXPECT_GT(psnr_of(outcome.out, "image"), psnr_of(outcome.out, "input") + 1);
+    }
 }
