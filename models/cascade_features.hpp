@@ -30,10 +30,10 @@ class CascadeFeatures {
         // stream that are not remembered: a ring for all blocks comes after the others.
         const int kept_rings = stream ? options_.blocks * kept_layers_ : 0;
         const int rings = stream ? kept_rings + options_.layers - kept_layers_ : std::min(3, options_.layers);
-        const int past = stream ? 2 : 0, slots = shape.frames + past;
+        const auto slots = [&](int ring) { return shape.frames + (ring < kept_rings ? past : 0); };
         constexpr std::size_t most_bytes = std::size_t{1} << 33;
         checked_product(
-            {static_cast<std::size_t>(rings), static_cast<std::size_t>(slots), shape.pixels(), bytes},
+            {static_cast<std::size_t>(rings), static_cast<std::size_t>(slots(0)), shape.pixels(), bytes},
             most_bytes, "what a cascade keeps of frames");
         stream_ = stream;
         Kept& k = kept();
@@ -41,11 +41,12 @@ class CascadeFeatures {
             k = {};
             std::vector<Ring> made;
             for (int i = 0; i < rings; ++i)
-                made.push_back(make(stream ? i < kept_rings && i % kept_layers_ == 0 : i == 0, slots));
+                made.push_back(make(stream ? i < kept_rings && i % kept_layers_ == 0 : i == 0, slots(i)));
             k.rings = std::move(made);
         }
-        for (Ring& ring : k.rings)
-            ring.grow(slots, std::max<std::int64_t>(0, before - past), before - 1);
+        for (int i = 0; i < rings; ++i)
+            k.rings[static_cast<std::size_t>(i)].grow(slots(i), std::max<std::int64_t>(0, before - past),
+                                                      before - 1);
         k.shape = shape;
         k.before = before;
     }
@@ -61,6 +62,7 @@ class CascadeFeatures {
     std::int64_t before() const { return kept_[stream_ ? 1 : 0].before; }
 
   private:
+    static constexpr int past = 2; ///< frames that a stream remembers
     struct Kept {
         WindowShape shape;
         std::int64_t before = 0;
