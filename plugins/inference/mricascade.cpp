@@ -19,9 +19,10 @@
  * cycle=true links the last frame of a window to the first one, for series of one heart cycle, reconstructed
  * in one window (see mrirecon).
  *
- * With the weights of a causal cascade (the file says which it holds) there are no windows: each frame comes
- * out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What is
- * remembered ends with the series, where data were lost and with a flush. Frames that would come too late
+ * With the weights of a causal cascade (causal-cascade.safetensors, or with fewer blocks for slower
+ * processors causal-cascade-5.safetensors; the file says which it holds) there are no windows: each frame
+ * comes out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What
+ * is remembered ends with the series, where data were lost and with a flush. Frames that would come too late
  * (QoS) are computed all the same, for those after them, and not pushed; where a frame takes longer than it
  * lasts, which nothing could catch up with, they are left out, and their neighbours take each other for such.
  * K-space frames, of a trajectory that rotates, then begin as mrigrid background=20 combine=adaptive makes
