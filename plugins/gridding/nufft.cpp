@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -456,7 +455,7 @@ void Nufft::adjoint(const cfloat* samples, std::span<const float> weights, cfloa
 
 /// Calls add(coil, x0, scratch) for each block of columns of each coil. Blocks wait for the same block of the
 /// coil before, so that sums are the same whatever the number of threads. That coil was handed out earlier
-/// and waits for none but earlier ones: nobody waits for ever.
+/// and waits for none but earlier ones, and the kernels throw nothing: nobody waits for ever.
 template <class Add>
 void Nufft::add_coils(const cfloat* samples, std::span<const float> weights, cfloat* image, int coils,
                       Add add) {
@@ -466,19 +465,17 @@ void Nufft::add_coils(const cfloat* samples, std::span<const float> weights, cfl
     if (points() == 0)
         return;
     const int lanes = p.kernels.lanes;
-    std::vector<std::atomic<int>> done(std::size_t((p.x.pixels + lanes - 1) / lanes)); // coils of each block
+    std::vector<Turns> blocks(
+        std::size_t((p.x.pixels + lanes - 1) / lanes)); // each coil has one turn a block
     p.pool.parallel_for(coils, [&](int coil, int worker) {
         float* scratch = p.scratch[std::size_t(worker)].data();
         p.kernels.adjoint_grid(p.plan, reinterpret_cast<const float*>(samples + std::size_t(coil) * points()),
                                weights.empty() ? nullptr : weights.data(), scratch);
         for (int x0 = 0; x0 < p.x.pixels; x0 += lanes) {
-            auto& turn = done[std::size_t(x0 / lanes)];
-            for (int now = turn.load(std::memory_order_acquire); now < coil;
-                 now = turn.load(std::memory_order_acquire))
-                turn.wait(now, std::memory_order_acquire);
+            Turns& block = blocks[std::size_t(x0 / lanes)];
+            block.wait_for(coil);
             add(coil, x0, scratch);
-            turn.store(coil + 1, std::memory_order_release);
-            turn.notify_all();
+            block.pass(coil);
         }
     });
 }

@@ -83,4 +83,25 @@ void ThreadPool::parallel_for(int count, const std::function<void(int, int)>& bo
         std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
+void Turns::wait_for(int turn) {
+    // The turn before is a few microseconds of work, and to be woken from sleep can take 40: look, let others run,
+    // and only then sleep.
+    for (int look = 0; look < 250; ++look) {
+        if (passed_.load(std::memory_order_acquire) >= turn)
+            return;
+        if (look >= 200)
+            std::this_thread::yield();
+    }
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return passed_.load(std::memory_order_relaxed) >= turn; });
+}
+
+void Turns::pass(int turn) {
+    {
+        const std::lock_guard lock(mutex_);
+        passed_.store(turn + 1, std::memory_order_release);
+    }
+    changed_.notify_all();
+}
+
 } // namespace mri

@@ -2,6 +2,7 @@
 // A small pool of threads for loops whose iterations are independent.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <functional>
@@ -43,6 +44,25 @@ class ThreadPool {
     int count_ = 0, next_ = 0, running_ = 0;
     bool quit_ = false;
     std::exception_ptr failure_;
+};
+
+/// The order in which threads pass one place: turn 0, then 1, and so on.
+///
+/// A mutex and a condition variable, not std::atomic::wait: libstdc++ 12's notify_all() returns without waking
+/// anyone when it reads its count of waiters as 0, and a release store may still be on its way when that count is
+/// read. The waiter then has registered, has read the old value, and sleeps for good (seen once in some 11,000
+/// frames). Here the turn is stored under the mutex that a waiter holds from its last look to its sleep.
+class Turns {
+  public:
+    /// Returns once `turn` turns have passed.
+    void wait_for(int turn);
+    /// The turn that began with wait_for(`turn`) is over: the next one may begin.
+    void pass(int turn);
+
+  private:
+    std::atomic<int> passed_{0}; // written under mutex_
+    std::mutex mutex_;
+    std::condition_variable changed_;
 };
 
 } // namespace mri

@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
 #include <numeric>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 using namespace mri;
@@ -62,4 +66,83 @@ TEST(Threads, ANumberOfThreadsThatCannotBe) {
     EXPECT_THROW(ThreadPool(-1), Error);
     EXPECT_THROW(ThreadPool(1025), Error);
     EXPECT_GE(ThreadPool(0).threads(), 1);
+}
+
+namespace {
+
+/// Ends the program when nothing happens for a minute: a lost wake-up would leave the test waiting for good.
+class Watchdog {
+  public:
+    ~Watchdog() {
+        ended_ = true;
+        thread_.join();
+    }
+    void alive(int step) { step_.store(step, std::memory_order_relaxed); }
+
+  private:
+    void watch() {
+        int seen = -1;
+        for (auto last = std::chrono::steady_clock::now(); !ended_;
+             std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
+            const auto now = std::chrono::steady_clock::now();
+            if (const int step = step_.load(std::memory_order_relaxed); step != seen) {
+                seen = step;
+                last = now;
+            } else if (now - last > std::chrono::minutes(1)) {
+                std::cerr << "nothing has happened for a minute after turn " << seen << std::endl;
+                std::_Exit(1);
+            }
+        }
+    }
+    std::atomic<int> step_{0};
+    std::atomic<bool> ended_{false};
+    std::thread thread_{[this] { watch(); }};
+};
+
+} // namespace
+
+// Two workers that take turns at one place, as neighbouring coils do at a block of columns: each turn is a hand-over,
+// and one that is lost stops both. Now and then a turn takes long enough for the other worker to fall asleep.
+TEST(Threads, TenMillionTurnsOfTwoWorkers) {
+    constexpr int rounds = 5'000'000;
+    Watchdog watchdog;
+    Turns turns;
+    long long in_order = 0; // guarded by the turns alone
+    const auto work = [&](int first) {
+        for (int round = 0; round < rounds; ++round) {
+            const int turn = 2 * round + first;
+            turns.wait_for(turn);
+            in_order += in_order == turn;
+            if (round % 128 == 0)
+                for (const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+                     std::chrono::steady_clock::now() < end;) {
+                }
+            turns.pass(turn);
+            if (first == 0)
+                watchdog.alive(round);
+        }
+    };
+    std::thread other(work, 1);
+    work(0);
+    other.join();
+    EXPECT_EQ(in_order, 2LL * rounds);
+}
+
+TEST(Threads, TurnsOfManyWorkersKeepTheirOrder) {
+    Watchdog watchdog;
+    ThreadPool pool(7);
+    for (int loop = 0; loop < 2000; ++loop) {
+        std::vector<Turns> places(5);
+        std::vector<std::vector<int>> order(places.size());
+        pool.parallel_for(9, [&](int index, int) {
+            for (std::size_t place = 0; place < places.size(); ++place) {
+                places[place].wait_for(index);
+                order[place].push_back(index);
+                places[place].pass(index);
+            }
+        });
+        for (const auto& passed : order)
+            ASSERT_EQ(passed, (std::vector{0, 1, 2, 3, 4, 5, 6, 7, 8})) << "in loop " << loop;
+        watchdog.alive(loop);
+    }
 }
