@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cartesian_grid.hpp"
+#include "models/cartesian_grid.hpp"
 
 #include "plugins/common/error.hpp"
 

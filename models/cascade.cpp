@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cascade.hpp"
+#include "models/cascade.hpp"
 
-#include "cascade_inference.hpp"
-#include "cascade_module.hpp"
+#include "models/cascade_inference.hpp"
+#include "models/cascade_module.hpp"
+#include "models/torch_file.hpp"
+#include "models/torch_runtime.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "torch_file.hpp"
-#include "torch_runtime.hpp"
 
 #include <c10/core/InferenceMode.h>
 #include <cstring>

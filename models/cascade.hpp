@@ -3,9 +3,9 @@
 // Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
-#include "network.hpp"
-#include "sampled_window.hpp"
-#include "weights_check.hpp"
+#include "models/network.hpp"
+#include "models/sampled_window.hpp"
+#include "models/weights_check.hpp"
 
 #include <complex>
 #include <map>

@@ -2,7 +2,7 @@
 // Where the features of a cascade lie. Only for sources of this folder.
 #pragma once
 
-#include "cascade.hpp"
+#include "models/cascade.hpp"
 #include "plugins/common/sizes.hpp"
 
 #include <algorithm>

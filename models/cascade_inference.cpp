@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cascade_inference.hpp"
+#include "models/cascade_inference.hpp"
 
 #include "plugins/gridding/arrays.hpp"
 

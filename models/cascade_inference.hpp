@@ -2,8 +2,8 @@
 // The cascade on the processor, without LibTorch.
 #pragma once
 
-#include "cascade.hpp"
-#include "cascade_layers.hpp"
+#include "models/cascade.hpp"
+#include "models/cascade_layers.hpp"
 #include "plugins/gridding/threads.hpp"
 
 #include <cstdint>

@@ -3,7 +3,7 @@
 // LibTorch.
 #pragma once
 
-#include "cascade.hpp"
+#include "models/cascade.hpp"
 #include "plugins/gridding/threads.hpp"
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cascade_layers.hpp"
+#include "models/cascade_layers.hpp"
 
-#include "cascade_features.hpp"
-#include "convolution3d.hpp"
+#include "models/cascade_features.hpp"
+#include "models/convolution3d.hpp"
 #include "plugins/gridding/arrays.hpp"
 
 #include <algorithm>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cascade_layers.hpp"
+#include "models/cascade_layers.hpp"
 
-#include "cascade_features.hpp"
+#include "models/cascade_features.hpp"
+#include "models/winograd3d.hpp"
 #include "plugins/gridding/arrays.hpp"
-#include "winograd3d.hpp"
 
 #include <algorithm>
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cascade_module.hpp"
+#include "models/cascade_module.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -2,10 +2,10 @@
 // The cascade's arithmetic. Only for sources of this folder: it includes LibTorch.
 #pragma once
 
-#include "cascade.hpp"
-#include "radial_consistency.hpp"
-#include "series_convolution.hpp"
-#include "unet_module.hpp"
+#include "models/cascade.hpp"
+#include "models/radial_consistency.hpp"
+#include "models/series_convolution.hpp"
+#include "models/unet_module.hpp"
 
 namespace mri {
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Training the cascade: each sample is a piece of the truth, scanned anew and reconstructed as mrirecon does.
-#include "cascade_module.hpp"
-#include "intensity.hpp"
+#include "models/cascade_module.hpp"
+#include "models/intensity.hpp"
+#include "models/torch_runtime.hpp"
+#include "models/training_task.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/reconstruct.hpp"
 #include "plugins/gridding/running_background.hpp"
 #include "plugins/source/simulate.hpp"
-#include "torch_runtime.hpp"
-#include "training_task.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "causal_unet.hpp"
+#include "models/causal_unet.hpp"
 
-#include "causal_unet_module.hpp"
-#include "plane_networks.hpp"
+#include "models/causal_unet_module.hpp"
+#include "models/plane_networks.hpp"
+#include "models/torch_file.hpp"
+#include "models/torch_runtime.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "torch_file.hpp"
-#include "torch_runtime.hpp"
 
 #include <algorithm>
 #include <c10/core/InferenceMode.h>

@@ -3,8 +3,8 @@
 // future. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
-#include "network.hpp"
-#include "weights_check.hpp"
+#include "models/network.hpp"
+#include "models/weights_check.hpp"
 
 #include <cstddef>
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "causal_unet_module.hpp"
+#include "models/causal_unet_module.hpp"
 
 #include <random>
 

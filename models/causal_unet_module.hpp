@@ -2,8 +2,8 @@
 // The causal U-Net's arithmetic. Only for sources of this folder: it includes LibTorch.
 #pragma once
 
-#include "causal_unet.hpp"
-#include "unet_module.hpp"
+#include "models/causal_unet.hpp"
+#include "models/unet_module.hpp"
 
 #include <ATen/ATen.h>
 #include <map>

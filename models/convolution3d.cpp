@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "convolution3d.hpp"
+#include "models/convolution3d.hpp"
 
-#include "float_types.hpp"
+#include "models/float_types.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "plugins/gridding/simd.hpp"

@@ -5,7 +5,7 @@
 // vdpbf16ps multiplies pairs of channels and adds them to 16 float32 sums; it rounds to the nearest and takes
 // subnormal numbers for 0, whatever MXCSR says. Sums stay in registers over the whole kernel (Georganas et
 // al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018).
-#include "convolution3d.hpp"
+#include "models/convolution3d.hpp"
 
 #include <immintrin.h>
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "crnn.hpp"
+#include "models/crnn.hpp"
 
-#include "crnn_layout.hpp"
-#include "plane_networks.hpp"
+#include "models/crnn_layout.hpp"
+#include "models/plane_networks.hpp"
+#include "models/radial_consistency.hpp"
+#include "models/torch_file.hpp"
+#include "models/torch_runtime.hpp"
+#include "models/unet_module.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "radial_consistency.hpp"
-#include "torch_file.hpp"
-#include "torch_runtime.hpp"
-#include "unet_module.hpp"
 
 #include <algorithm>
 #include <c10/core/InferenceMode.h>

@@ -2,9 +2,9 @@
 // The convolutional recurrent network for Cartesian cine. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
-#include "network.hpp"
+#include "models/network.hpp"
+#include "models/sampled_window.hpp"
 #include "plugins/gridding/window_operator.hpp"
-#include "sampled_window.hpp"
 
 #include <complex>
 #include <memory>

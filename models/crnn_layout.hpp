@@ -2,7 +2,7 @@
 // What the names and shapes of a CRNN's weights say. Pure C++.
 #pragma once
 
-#include "crnn.hpp"
+#include "models/crnn.hpp"
 
 #include <cstdint>
 #include <set>

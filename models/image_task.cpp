@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Training networks that go from images to images.
-#include "causal_unet_module.hpp"
-#include "intensity.hpp"
+#include "models/causal_unet_module.hpp"
+#include "models/intensity.hpp"
+#include "models/training_task.hpp"
 #include "plugins/common/error.hpp"
-#include "training_task.hpp"
 
 #include <algorithm>
 

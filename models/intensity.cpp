@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "intensity.hpp"
+#include "models/intensity.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "model_info.hpp"
+#include "models/model_info.hpp"
 
-#include "intensity.hpp"
+#include "models/intensity.hpp"
 #include "plugins/common/error.hpp"
 
 #include <algorithm>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // mri-weights: what a weights file holds, and the same weights in another format.
-#include "network.hpp"
+#include "models/network.hpp"
+#include "models/torch_export.hpp"
+#include "models/torch_file.hpp"
 #include "plugins/common/error.hpp"
-#include "torch_export.hpp"
-#include "torch_file.hpp"
 
 #include <CLI/CLI.hpp>
 #include <cstdio>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "network.hpp"
+#include "models/network.hpp"
 
-#include "intensity.hpp"
-#include "plane_networks.hpp"
+#include "models/intensity.hpp"
+#include "models/plane_networks.hpp"
+#include "models/torch_file.hpp"
+#include "models/torch_runtime.hpp"
+#include "models/unet_module.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "torch_file.hpp"
-#include "torch_runtime.hpp"
-#include "unet_module.hpp"
 
 #include <algorithm>
 #include <c10/core/InferenceMode.h>

@@ -2,7 +2,7 @@
 // A trained network, ready to run over windows of frames. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
-#include "unet.hpp"
+#include "models/unet.hpp"
 
 #include <cstddef>
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "overlap.hpp"
+#include "models/overlap.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plane_convolution.hpp"
+#include "models/plane_convolution.hpp"
 
-#include "float_types.hpp"
-#include "minimal_filtering.hpp"
+#include "models/float_types.hpp"
+#include "models/minimal_filtering.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 #include "plugins/gridding/simd.hpp"

@@ -6,8 +6,8 @@
 // Of 16 registers 12 hold sums: two multiplications and additions begin in a cycle and take four, so 8 sums
 // are the least that keeps the processor busy. Masked stores are slow on some processors (AMD's), so none is
 // used: what lies beside the pixels of a plane is 0 and the tile's own row, and is written anew as it was.
-#include "plane_convolution.hpp"
-#include "plane_filtering_impl.hpp"
+#include "models/plane_convolution.hpp"
+#include "models/plane_filtering_impl.hpp"
 
 #include <immintrin.h>
 

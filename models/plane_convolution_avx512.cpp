@@ -5,8 +5,8 @@
 //
 // vdpbf16ps multiplies pairs of channels and adds them to 16 float32 sums; it rounds to the nearest and takes
 // subnormal numbers for 0, whatever MXCSR says.
-#include "plane_convolution.hpp"
-#include "plane_filtering_impl.hpp"
+#include "models/plane_convolution.hpp"
+#include "models/plane_filtering_impl.hpp"
 
 #include <immintrin.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The two ends of minimal filtering over y, element by element: included once per instruction set, with the
 // number of lanes as L.
-#include "minimal_filtering.hpp"
-#include "plane_convolution.hpp"
+#include "models/minimal_filtering.hpp"
+#include "models/plane_convolution.hpp"
 
 namespace mri::planes {
 namespace {

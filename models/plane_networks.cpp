@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plane_networks.hpp"
+#include "models/plane_networks.hpp"
 
 #include "plugins/common/error.hpp"
 

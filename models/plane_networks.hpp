@@ -4,11 +4,11 @@
 // same elsewhere and in training. Pure C++: no LibTorch. Buffers are kept from call to call.
 #pragma once
 
-#include "causal_unet.hpp"
-#include "plane_convolution.hpp"
+#include "models/causal_unet.hpp"
+#include "models/plane_convolution.hpp"
+#include "models/safetensors.hpp"
+#include "models/unet.hpp"
 #include "plugins/gridding/threads.hpp"
-#include "safetensors.hpp"
-#include "unet.hpp"
 
 #include <complex>
 #include <map>

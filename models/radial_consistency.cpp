@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "radial_consistency.hpp"
+#include "models/radial_consistency.hpp"
 
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/density.hpp"

@@ -3,9 +3,9 @@
 // it includes LibTorch.
 #pragma once
 
-#include "network.hpp"
+#include "models/network.hpp"
+#include "models/sampled_window.hpp"
 #include "plugins/gridding/window_operator.hpp"
-#include "sampled_window.hpp"
 
 #include <ATen/ATen.h>
 #include <memory>

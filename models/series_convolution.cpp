@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "series_convolution.hpp"
+#include "models/series_convolution.hpp"
 
 #include <c10/core/GradMode.h>
 #include <cstring>

@@ -2,7 +2,7 @@
 // winograd3d.hpp on tensors, with its gradients. Only for sources of this folder: it includes LibTorch.
 #pragma once
 
-#include "winograd3d.hpp"
+#include "models/winograd3d.hpp"
 
 #include <ATen/ATen.h>
 #include <memory>

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "torch_export.hpp"
+#include "models/torch_export.hpp"
 
-#include "cascade.hpp"
-#include "causal_unet_module.hpp"
-#include "crnn_layout.hpp"
-#include "intensity.hpp"
+#include "models/cascade.hpp"
+#include "models/causal_unet_module.hpp"
+#include "models/crnn_layout.hpp"
+#include "models/intensity.hpp"
+#include "models/torch_runtime.hpp"
+#include "models/unet_module.hpp"
+#include "models/weights_check.hpp"
 #include "plugins/common/error.hpp"
-#include "torch_runtime.hpp"
-#include "unet_module.hpp"
-#include "weights_check.hpp"
 
 #include <map>
 #include <memory>

@@ -2,7 +2,7 @@
 // Our networks as TorchScript modules. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
-#include "safetensors.hpp"
+#include "models/safetensors.hpp"
 
 #include <string>
 

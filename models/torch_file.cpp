@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "torch_file.hpp"
+#include "models/torch_file.hpp"
 
-#include "float_types.hpp"
+#include "models/float_types.hpp"
+#include "models/weights_check.hpp"
+#include "models/zip_file.hpp"
 #include "plugins/common/error.hpp"
-#include "weights_check.hpp"
-#include "zip_file.hpp"
 
 #include <algorithm>
 #include <bit>

@@ -3,7 +3,7 @@
 // storages and raw data. Pure C++.
 #pragma once
 
-#include "safetensors.hpp"
+#include "models/safetensors.hpp"
 
 #include <cstddef>
 #include <span>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "torch_module.hpp"
+#include "models/torch_module.hpp"
 
-#include "libtorch_name/libtorch_name.hpp"
+#include "models/libtorch_name/libtorch_name.hpp"
+#include "models/torch_file.hpp"
+#include "models/torch_runtime.hpp"
+#include "models/zip_file.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "torch_file.hpp"
-#include "torch_runtime.hpp"
-#include "zip_file.hpp"
 
 #include <algorithm>
 #include <array>

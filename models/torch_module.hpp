@@ -2,8 +2,8 @@
 // A user's own module, exported from PyTorch. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
-#include "model_info.hpp"
-#include "network.hpp"
+#include "models/model_info.hpp"
+#include "models/network.hpp"
 
 #include <memory>
 #include <span>

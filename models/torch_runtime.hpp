@@ -2,8 +2,8 @@
 // Devices, precision, threads and errors of LibTorch. Only for sources of this folder: it includes LibTorch.
 #pragma once
 
-#include "network.hpp"
-#include "plane_convolution.hpp"
+#include "models/network.hpp"
+#include "models/plane_convolution.hpp"
 #include "plugins/common/error.hpp"
 
 #include <ATen/ATen.h>

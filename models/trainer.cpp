@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "trainer.hpp"
+#include "models/trainer.hpp"
 
-#include "intensity.hpp"
+#include "models/intensity.hpp"
+#include "models/torch_file.hpp"
+#include "models/torch_runtime.hpp"
+#include "models/training_task.hpp"
 #include "plugins/display/score.hpp"
-#include "torch_file.hpp"
-#include "torch_runtime.hpp"
-#include "training_task.hpp"
 
 #include <algorithm>
 #include <c10/core/GradMode.h>

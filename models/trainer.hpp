@@ -2,9 +2,9 @@
 // Trains a network on cached windows. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
-#include "cascade.hpp"
-#include "causal_unet.hpp"
-#include "network.hpp"
+#include "models/cascade.hpp"
+#include "models/causal_unet.hpp"
+#include "models/network.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -3,9 +3,9 @@
 // window is computed for validation. Only for sources of this folder: it includes LibTorch.
 #pragma once
 
-#include "trainer.hpp"
-#include "unet_module.hpp"
-#include "window_cache.hpp"
+#include "models/trainer.hpp"
+#include "models/unet_module.hpp"
+#include "models/window_cache.hpp"
 
 #include <ATen/ATen.h>
 #include <cstdint>

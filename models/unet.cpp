@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "unet.hpp"
+#include "models/unet.hpp"
 
+#include "models/weights_check.hpp"
 #include "plugins/common/error.hpp"
-#include "weights_check.hpp"
 
 namespace mri {
 

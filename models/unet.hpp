@@ -3,7 +3,7 @@
 // here.
 #pragma once
 
-#include "weights_check.hpp"
+#include "models/weights_check.hpp"
 
 #include <map>
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "unet_module.hpp"
+#include "models/unet_module.hpp"
 
 #include <cmath>
 #include <cstring>

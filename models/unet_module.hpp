@@ -3,7 +3,7 @@
 // LibTorch.
 #pragma once
 
-#include "unet.hpp"
+#include "models/unet.hpp"
 
 #include <ATen/ATen.h>
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "weights_check.hpp"
+#include "models/weights_check.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -3,8 +3,8 @@
 // here.
 #pragma once
 
+#include "models/safetensors.hpp"
 #include "plugins/common/error.hpp"
-#include "safetensors.hpp"
 
 #include <charconv>
 #include <map>

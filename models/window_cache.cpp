@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "window_cache.hpp"
+#include "models/window_cache.hpp"
 
-#include "causal_unet.hpp"
+#include "models/causal_unet.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
 

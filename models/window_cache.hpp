@@ -2,7 +2,7 @@
 // The windows that a network is trained on: in memory up to a limit, beyond it in a file. Pure C++.
 #pragma once
 
-#include "network.hpp"
+#include "models/network.hpp"
 
 #include <cstddef>
 #include <cstdint>

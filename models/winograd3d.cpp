@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "winograd3d.hpp"
+#include "models/winograd3d.hpp"
 
-#include "minimal_filtering.hpp"
+#include "models/minimal_filtering.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/simd.hpp"
 

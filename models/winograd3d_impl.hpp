@@ -2,8 +2,8 @@
 // Included once per instruction set, with MRI_WINOGRAD_LANES and MRI_WINOGRAD_TABLE defined. Nothing of the
 // standard library is called: an inline function of it compiled here could be the copy that the linker keeps
 // for the whole program.
-#include "minimal_filtering.hpp"
-#include "winograd3d.hpp"
+#include "models/minimal_filtering.hpp"
+#include "models/winograd3d.hpp"
 
 namespace mri::winograd3d {
 namespace {

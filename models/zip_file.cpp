@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Records and fields are those of PKWARE's APPNOTE.TXT, version 6.3.
-#include "zip_file.hpp"
+#include "models/zip_file.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // mri-launch: lists, describes, checks and runs the pipelines of pipelines/*.yaml.
-#include "pipeline_file.hpp"
-#include "runner.hpp"
-#include "table.hpp"
+#include "pipelines/pipeline_file.hpp"
+#include "pipelines/runner.hpp"
+#include "pipelines/table.hpp"
 
 #include <CLI/CLI.hpp>
 #include <csignal>

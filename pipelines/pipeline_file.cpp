@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "pipeline_file.hpp"
+#include "pipelines/pipeline_file.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "runner.hpp"
+#include "pipelines/runner.hpp"
 
-#include "stage_times.hpp"
-#include "table.hpp"
+#include "pipelines/stage_times.hpp"
+#include "pipelines/table.hpp"
 
 #include <algorithm>
 #include <cinttypes>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #define GST_USE_UNSTABLE_API // the tracing hooks
-#include "stage_times.hpp"
+#include "pipelines/stage_times.hpp"
 
 #include <algorithm>
 #include <ctime>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "heart.hpp"
+#include "data_gen/scenes/heart.hpp"
 
-#include "canvas.hpp"
-#include "random.hpp"
+#include "data_gen/scenes/canvas.hpp"
+#include "data_gen/scenes/random.hpp"
 
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "libtorch_name.hpp"
+#include "models/libtorch_name/libtorch_name.hpp"
 
 #include <cstdlib>
 #include <dlfcn.h>

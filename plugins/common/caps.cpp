@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "caps.hpp"
+#include "plugins/common/caps.hpp"
 
 #include <cstring>
 

@@ -2,7 +2,7 @@
 // What flows between the elements, as caps: k-space and images.
 #pragma once
 
-#include "gst_ptr.hpp"
+#include "plugins/common/gst_ptr.hpp"
 
 #include <complex>
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "element.hpp"
+#include "plugins/common/element.hpp"
 
 #include <deque>
 #include <new>

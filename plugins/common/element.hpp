@@ -29,10 +29,10 @@
 // between start() and stop().
 #pragma once
 
-#include "caps.hpp"
-#include "gst_ptr.hpp"
-#include "metas.hpp"
-#include "window.hpp"
+#include "plugins/common/caps.hpp"
+#include "plugins/common/gst_ptr.hpp"
+#include "plugins/common/metas.hpp"
+#include "plugins/common/window.hpp"
 
 #include <atomic>
 #include <functional>

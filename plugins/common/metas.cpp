@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "metas.hpp"
+#include "plugins/common/metas.hpp"
 
 namespace mri {
 

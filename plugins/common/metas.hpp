@@ -2,7 +2,7 @@
 // Facts of one readout or frame, as metas on its buffer. All are copied by transforms and by copy_metas().
 #pragma once
 
-#include "caps.hpp"
+#include "plugins/common/caps.hpp"
 
 #include <array>
 #include <cstdint>

@@ -2,7 +2,7 @@
 // Overflow-checked products of sizes that come from files, networks or caps.
 #pragma once
 
-#include "error.hpp"
+#include "plugins/common/error.hpp"
 
 #include <cstddef>
 #include <initializer_list>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "crop.hpp"
+#include "plugins/display/crop.hpp"
 
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "score.hpp"
+#include "plugins/display/score.hpp"
 
 #include <algorithm>
 #include <cmath>

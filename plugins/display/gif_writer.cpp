@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "gif_writer.hpp"
+#include "plugins/display/gif_writer.hpp"
 
 #include "plugins/common/error.hpp"
 

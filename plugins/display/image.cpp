@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "image.hpp"
+#include "plugins/display/image.hpp"
 
 #include "plugins/common/error.hpp"
 

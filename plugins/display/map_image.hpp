@@ -2,9 +2,9 @@
 // From image buffers to the plain planes that the mathematics takes.
 #pragma once
 
-#include "image.hpp"
 #include "plugins/common/caps.hpp"
 #include "plugins/common/gst_ptr.hpp"
+#include "plugins/display/image.hpp"
 
 #include <vector>
 

@@ -15,9 +15,9 @@
 // |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mricrop mode=motion width=96 height=96 ! fakesink
 // ]|
-#include "crop.hpp"
-#include "map_image.hpp"
 #include "plugins/common/element.hpp"
+#include "plugins/display/crop.hpp"
+#include "plugins/display/map_image.hpp"
 
 #include <optional>
 #include <vector>

@@ -12,8 +12,8 @@
 // |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo colormap=viridis ! mrigifsink location=heart.gif
 // ]|
-#include "gif_writer.hpp"
 #include "plugins/common/element.hpp"
+#include "plugins/display/gif_writer.hpp"
 
 #include <gst/video/video.h>
 

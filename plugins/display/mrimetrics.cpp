@@ -21,9 +21,9 @@
 // |[
 // gst-launch-1.0 -m mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mrimetrics ! fakesink
 // ]|
-#include "map_image.hpp"
 #include "plugins/common/element.hpp"
-#include "score.hpp"
+#include "plugins/display/map_image.hpp"
+#include "plugins/display/score.hpp"
 
 #include <cmath>
 #include <cstdio>

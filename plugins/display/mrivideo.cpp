@@ -19,9 +19,9 @@
 // |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo scale=2 ! videoconvert ! pngenc ! fakesink
 // ]|
-#include "map_image.hpp"
 #include "plugins/common/element.hpp"
-#include "render.hpp"
+#include "plugins/display/map_image.hpp"
+#include "plugins/display/render.hpp"
 
 #include <gst/video/video.h>
 

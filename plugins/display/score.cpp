@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "score.hpp"
+#include "plugins/display/score.hpp"
 
 #include "plugins/common/error.hpp"
 

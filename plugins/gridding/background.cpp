@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "background.hpp"
+#include "plugins/gridding/background.hpp"
 
-#include "arrays.hpp"
-#include "density.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
+#include "plugins/gridding/arrays.hpp"
+#include "plugins/gridding/density.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,7 @@
 // A window of undersampled frames as a static background plus what each frame adds to it.
 #pragma once
 
-#include "cuda/device.hpp"
+#include "plugins/gridding/cuda/device.hpp"
 
 #include <complex>
 #include <cstddef>

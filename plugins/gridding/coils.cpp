@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "coils.hpp"
+#include "plugins/gridding/coils.hpp"
 
-#include "arrays.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
+#include "plugins/gridding/arrays.hpp"
 
 #include <algorithm>
 #include <cmath>

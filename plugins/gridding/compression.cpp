@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "compression.hpp"
+#include "plugins/gridding/compression.hpp"
 
-#include "arrays.hpp"
 #include "plugins/common/error.hpp"
+#include "plugins/gridding/arrays.hpp"
 
 #include <algorithm>
 #include <cmath>

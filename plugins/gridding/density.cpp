@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "density.hpp"
+#include "plugins/gridding/density.hpp"
 
-#include "nufft.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
+#include "plugins/gridding/nufft.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "fft.hpp"
+#include "plugins/gridding/fft.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -2,8 +2,8 @@
 // Discrete Fourier transforms of any size, complex float32, without normalisation.
 #pragma once
 
-#include "simd.hpp"
-#include "threads.hpp"
+#include "plugins/gridding/simd.hpp"
+#include "plugins/gridding/threads.hpp"
 
 #include <complex>
 #include <cstddef>

@@ -3,8 +3,8 @@
 // running background.
 #pragma once
 
-#include "kspace_frame.hpp"
-#include "running_background.hpp"
+#include "plugins/gridding/kspace_frame.hpp"
+#include "plugins/gridding/running_background.hpp"
 
 #include <optional>
 #include <vector>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "gradient_delay.hpp"
+#include "plugins/gridding/gradient_delay.hpp"
 
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"

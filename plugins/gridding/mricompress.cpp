@@ -22,9 +22,9 @@
  * mricompress coils=6 ! mrigrid combine=adaptive ! fakesink
  * ]|
  */
-#include "compression.hpp"
-#include "kspace_frame.hpp"
-#include "prewhitening.hpp"
+#include "plugins/gridding/compression.hpp"
+#include "plugins/gridding/kspace_frame.hpp"
+#include "plugins/gridding/prewhitening.hpp"
 
 #include <optional>
 

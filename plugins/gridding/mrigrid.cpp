@@ -37,8 +37,8 @@
  * fakesink
  * ]|
  */
-#include "cuda/element_device.hpp"
-#include "frame_images.hpp"
+#include "plugins/gridding/cuda/element_device.hpp"
+#include "plugins/gridding/frame_images.hpp"
 
 #include <optional>
 

@@ -48,8 +48,8 @@
  * method=tv window=8 lookahead=2 ! fakesink
  * ]|
  */
-#include "cuda/element_device.hpp"
-#include "window_images.hpp"
+#include "plugins/gridding/cuda/element_device.hpp"
+#include "plugins/gridding/window_images.hpp"
 
 #include <algorithm>
 #include <deque>

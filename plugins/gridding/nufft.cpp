@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "nufft.hpp"
+#include "plugins/gridding/nufft.hpp"
 
-#include "arrays.hpp"
 #include "plugins/common/error.hpp"
-#include "simd.hpp"
-#include "threads.hpp"
+#include "plugins/gridding/arrays.hpp"
+#include "plugins/gridding/simd.hpp"
+#include "plugins/gridding/threads.hpp"
 
 #include <algorithm>
 #include <array>

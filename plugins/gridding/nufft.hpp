@@ -2,7 +2,7 @@
 // The non-uniform Fourier transform between an image and samples anywhere in k-space.
 #pragma once
 
-#include "fft.hpp"
+#include "plugins/gridding/fft.hpp"
 
 #include <complex>
 #include <cstddef>

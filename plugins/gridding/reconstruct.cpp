@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "reconstruct.hpp"
+#include "plugins/gridding/reconstruct.hpp"
 
-#include "arrays.hpp"
-#include "background.hpp"
-#include "coils.hpp"
-#include "density.hpp"
-#include "fft.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "sense.hpp"
-#include "temporal_tv.hpp"
+#include "plugins/gridding/arrays.hpp"
+#include "plugins/gridding/background.hpp"
+#include "plugins/gridding/coils.hpp"
+#include "plugins/gridding/density.hpp"
+#include "plugins/gridding/fft.hpp"
+#include "plugins/gridding/sense.hpp"
+#include "plugins/gridding/temporal_tv.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -2,8 +2,8 @@
 // From k-space frames to images: what mrigrid and mrirecon call.
 #pragma once
 
-#include "cuda/device.hpp"
-#include "density.hpp"
+#include "plugins/gridding/cuda/device.hpp"
+#include "plugins/gridding/density.hpp"
 
 #include <complex>
 #include <cstddef>

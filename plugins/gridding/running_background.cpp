@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "running_background.hpp"
+#include "plugins/gridding/running_background.hpp"
 
-#include "arrays.hpp"
-#include "coils.hpp"
-#include "density.hpp"
 #include "plugins/common/error.hpp"
+#include "plugins/gridding/arrays.hpp"
+#include "plugins/gridding/coils.hpp"
+#include "plugins/gridding/density.hpp"
 
 #include <algorithm>
 #include <future>

@@ -3,7 +3,7 @@
 // later frames.
 #pragma once
 
-#include "reconstruct.hpp"
+#include "plugins/gridding/reconstruct.hpp"
 
 #include <memory>
 

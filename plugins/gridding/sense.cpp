@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "sense.hpp"
+#include "plugins/gridding/sense.hpp"
 
-#include "arrays.hpp"
-#include "density.hpp"
 #include "plugins/common/error.hpp"
+#include "plugins/gridding/arrays.hpp"
+#include "plugins/gridding/density.hpp"
 
 #include <algorithm>
 #include <cmath>

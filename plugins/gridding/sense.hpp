@@ -2,7 +2,7 @@
 // Iterative parallel imaging: an undersampled frame by the sensitivities of its coils.
 #pragma once
 
-#include "background.hpp"
+#include "plugins/gridding/background.hpp"
 
 #include <cstddef>
 #include <memory>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "simd.hpp"
+#include "plugins/gridding/simd.hpp"
 
 #include "plugins/common/error.hpp"
 

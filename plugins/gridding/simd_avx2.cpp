@@ -2,4 +2,4 @@
 #define MRI_SIMD_LANES 8
 #define MRI_SIMD_ISA Isa::avx2
 #define MRI_SIMD_TABLE kernels_avx2
-#include "simd_impl.hpp"
+#include "plugins/gridding/simd_impl.hpp"

@@ -2,4 +2,4 @@
 #define MRI_SIMD_LANES 16
 #define MRI_SIMD_ISA Isa::avx512
 #define MRI_SIMD_TABLE kernels_avx512
-#include "simd_impl.hpp"
+#include "plugins/gridding/simd_impl.hpp"

@@ -2,7 +2,7 @@
 // Included once per instruction set, with MRI_SIMD_LANES, MRI_SIMD_ISA and MRI_SIMD_TABLE defined. Everything
 // is in an unnamed namespace and nothing but builtins is called: an inline function of the standard library
 // compiled here with AVX-512 could be the copy that the linker keeps for the whole program.
-#include "simd.hpp"
+#include "plugins/gridding/simd.hpp"
 
 #include <cstddef>
 #include <utility>

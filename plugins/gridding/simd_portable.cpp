@@ -2,4 +2,4 @@
 #define MRI_SIMD_LANES 4
 #define MRI_SIMD_ISA Isa::portable
 #define MRI_SIMD_TABLE kernels_portable
-#include "simd_impl.hpp"
+#include "plugins/gridding/simd_impl.hpp"

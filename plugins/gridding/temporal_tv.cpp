@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "temporal_tv.hpp"
+#include "plugins/gridding/temporal_tv.hpp"
 
-#include "arrays.hpp"
-#include "density.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
-#include "threads.hpp"
+#include "plugins/gridding/arrays.hpp"
+#include "plugins/gridding/density.hpp"
+#include "plugins/gridding/threads.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,7 @@
 // Compressed sensing of a window of frames: total variation along time.
 #pragma once
 
-#include "background.hpp"
+#include "plugins/gridding/background.hpp"
 
 #include <cstddef>
 #include <memory>

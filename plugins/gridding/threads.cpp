@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "threads.hpp"
+#include "plugins/gridding/threads.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "trajectory.hpp"
+#include "plugins/gridding/trajectory.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -2,7 +2,7 @@
 // What mrirecon does, for whoever begins with its images: windows of k-space frames to images.
 #pragma once
 
-#include "kspace_frame.hpp"
+#include "plugins/gridding/kspace_frame.hpp"
 
 #include <algorithm>
 #include <chrono>

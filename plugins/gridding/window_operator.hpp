@@ -3,9 +3,9 @@
 // the data.
 #pragma once
 
-#include "background.hpp"
-#include "cuda/device.hpp"
-#include "threads.hpp"
+#include "plugins/gridding/background.hpp"
+#include "plugins/gridding/cuda/device.hpp"
+#include "plugins/gridding/threads.hpp"
 
 #include <complex>
 #include <cstddef>

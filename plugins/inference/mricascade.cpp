@@ -45,7 +45,7 @@
  * ]|
  */
 #include "models/cascade.hpp"
-#include "network_element.hpp"
+#include "plugins/inference/network_element.hpp"
 
 namespace {
 

@@ -50,7 +50,7 @@
 #include "models/cartesian_grid.hpp"
 #include "models/crnn.hpp"
 #include "models/intensity.hpp"
-#include "network_element.hpp"
+#include "plugins/inference/network_element.hpp"
 
 #include <cmath>
 #include <limits>

@@ -36,7 +36,7 @@
 // ]|
 #include "models/intensity.hpp"
 #include "models/torch_module.hpp"
-#include "network_element.hpp"
+#include "plugins/inference/network_element.hpp"
 
 #include <cmath>
 

@@ -34,8 +34,8 @@
 #include "models/causal_unet.hpp"
 #include "models/intensity.hpp"
 #include "models/torch_file.hpp"
-#include "network_element.hpp"
 #include "plugins/display/map_image.hpp"
+#include "plugins/inference/network_element.hpp"
 
 #include <variant>
 

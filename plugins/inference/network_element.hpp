@@ -28,8 +28,8 @@
 #include "plugins/common/element.hpp"
 #include "plugins/gridding/cuda/element_device.hpp"
 #include "plugins/gridding/window_operator.hpp"
-#include "start_images.hpp"
-#include "window_samples.hpp"
+#include "plugins/inference/start_images.hpp"
+#include "plugins/inference/window_samples.hpp"
 
 #include <algorithm>
 #include <array>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "dicom_series.hpp"
+#include "plugins/source/dicom_series.hpp"
 
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "header_limits.hpp"
+#include "plugins/source/header_limits.hpp"
 
 #include "plugins/common/gst_ptr.hpp"
 

@@ -29,9 +29,9 @@
  * fakesink
  * ]|
  */
-#include "dicom_series.hpp"
 #include "plugins/common/element.hpp"
-#include "slice_selection.hpp"
+#include "plugins/source/dicom_series.hpp"
+#include "plugins/source/slice_selection.hpp"
 
 #include <algorithm>
 #include <filesystem>

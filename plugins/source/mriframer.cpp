@@ -39,11 +39,11 @@
  * gradient-delay=ring ! mrigrid ! fakesink
  * ]|
  */
-#include "frame_rate.hpp"
-#include "header_limits.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/common/sizes.hpp"
 #include "plugins/gridding/gradient_delay.hpp"
+#include "plugins/source/frame_rate.hpp"
+#include "plugins/source/header_limits.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -33,11 +33,11 @@
  * mrigrid ! fakesink
  * ]|
  */
-#include "frame_rate.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/gridding/cuda/element_device.hpp"
+#include "plugins/source/frame_rate.hpp"
 #include "plugins/source/plain_numbers.hpp"
-#include "simulate.hpp"
+#include "plugins/source/simulate.hpp"
 
 #include <cmath>
 

@@ -30,9 +30,9 @@
  * fakesink
  * ]|
  */
-#include "header_limits.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/gridding/prewhitening.hpp"
+#include "plugins/source/header_limits.hpp"
 
 #include <numbers>
 #include <optional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "simulate.hpp"
+#include "plugins/source/simulate.hpp"
 
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"

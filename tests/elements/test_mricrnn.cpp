@@ -2,7 +2,7 @@
 #include "models/cartesian_grid.hpp"
 #include "models/crnn.hpp"
 #include "models/intensity.hpp"
-#include "network_support.hpp"
+#include "tests/elements/network_support.hpp"
 
 #include <complex>
 #include <limits>

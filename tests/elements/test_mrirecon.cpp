@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "kspace_support.hpp"
 #include "plugins/gridding/coils.hpp"
 #include "plugins/gridding/reconstruct.hpp"
+#include "tests/elements/kspace_support.hpp"
 
 #include <algorithm>
 

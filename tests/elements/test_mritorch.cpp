@@ -3,7 +3,7 @@
 #include "models/intensity.hpp"
 #include "models/torch_export.hpp"
 #include "models/torch_module.hpp"
-#include "network_support.hpp"
+#include "tests/elements/network_support.hpp"
 #include "tests/support/torch_python.hpp"
 
 #include <fstream>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/causal_unet.hpp"
 #include "models/network.hpp"
-#include "network_support.hpp"
+#include "tests/elements/network_support.hpp"
 
 #include <complex>
 #include <fstream>

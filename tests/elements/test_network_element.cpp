@@ -3,7 +3,7 @@
 // windows that come too late, blending of windows that overlap.
 #include "models/network.hpp"
 #include "models/overlap.hpp"
-#include "network_support.hpp"
+#include "tests/elements/network_support.hpp"
 
 #include <chrono>
 #include <fstream>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cuda_nufft.hpp"
+#include "plugins/gridding/cuda/cuda_nufft.hpp"
 
-#include "backend.hpp"
 #include "plugins/common/error.hpp"
 #include "plugins/common/sizes.hpp"
+#include "plugins/gridding/cuda/backend.hpp"
 
 #include <algorithm>
 #include <cmath>

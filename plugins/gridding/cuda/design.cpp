@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "backend.hpp"
+#include "plugins/gridding/cuda/backend.hpp"
 
 #include "plugins/common/error.hpp"
 

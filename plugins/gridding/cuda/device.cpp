@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "device.hpp"
+#include "plugins/gridding/cuda/device.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -2,7 +2,7 @@
 // Where transforms are computed, and a transform that is computed there.
 #pragma once
 
-#include "cuda_nufft.hpp"
+#include "plugins/gridding/cuda/cuda_nufft.hpp"
 #include "plugins/gridding/nufft.hpp"
 
 #include <span>

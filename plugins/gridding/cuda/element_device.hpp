@@ -2,8 +2,8 @@
 // The property device of elements that transform.
 #pragma once
 
-#include "device.hpp"
 #include "plugins/common/element.hpp"
+#include "plugins/gridding/cuda/device.hpp"
 
 namespace mri {
 

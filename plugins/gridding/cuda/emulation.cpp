@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "transform.hpp"
+#include "plugins/gridding/cuda/transform.hpp"
 
 #include "plugins/common/error.hpp"
 #include "plugins/gridding/fft.hpp"

@@ -15,10 +15,10 @@
 // points changes.
 #pragma once
 
-#include "backend.hpp"
+#include "plugins/gridding/cuda/backend.hpp"
 
 #ifndef __CUDACC__
-#include "emulation.hpp"
+#include "plugins/gridding/cuda/emulation.hpp"
 #endif
 
 namespace mri::cuda {

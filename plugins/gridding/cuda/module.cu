@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The module libgstmri-cuda: the transform on CUDA devices. The one source that nvcc compiles.
-#include "transform.hpp"
+#include "plugins/gridding/cuda/transform.hpp"
 
 #include "plugins/common/error.hpp"
 

@@ -3,7 +3,7 @@
 // over the host's stand-in (emulation.cpp).
 #pragma once
 
-#include "kernels.cuh"
+#include "plugins/gridding/cuda/kernels.cuh"
 
 #include <algorithm>
 #include <cstring>
