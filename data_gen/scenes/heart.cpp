@@ -4,8 +4,8 @@
 #include "data_gen/scenes/canvas.hpp"
 #include "data_gen/scenes/random.hpp"
 
-#include "plugins/common/error.hpp"
-#include "plugins/common/sizes.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/base/sizes.hpp"
 
 #include <algorithm>
 #include <array>

@@ -3,7 +3,7 @@
 // retain() takes one of its own: which of the two it is stands at each call.
 #pragma once
 
-#include "plugins/common/error.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <cstdint>
 #include <gst/gst.h>

@@ -2,7 +2,7 @@
 // Which frames a windowed element computes together and which of them it emits. Pure C++.
 #pragma once
 
-#include "plugins/common/error.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <algorithm>
 #include <cstddef>

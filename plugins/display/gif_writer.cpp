@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/display/gif_writer.hpp"
 
-#include "plugins/common/error.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -16,8 +16,8 @@
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mricrop mode=motion width=96 height=96 ! fakesink
 // ]|
 #include "plugins/common/element.hpp"
-#include "plugins/display/crop.hpp"
-#include "plugins/display/map_image.hpp"
+#include "plugins/common/image_buffers.hpp"
+#include "plugins/math/image/crop.hpp"
 
 #include <optional>
 #include <vector>

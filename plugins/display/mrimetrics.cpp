@@ -22,8 +22,8 @@
 // gst-launch-1.0 -m mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mrimetrics ! fakesink
 // ]|
 #include "plugins/common/element.hpp"
-#include "plugins/display/map_image.hpp"
-#include "plugins/display/score.hpp"
+#include "plugins/common/image_buffers.hpp"
+#include "plugins/math/image/score.hpp"
 
 #include <cmath>
 #include <cstdio>

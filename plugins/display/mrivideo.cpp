@@ -20,7 +20,7 @@
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo scale=2 ! videoconvert ! pngenc ! fakesink
 // ]|
 #include "plugins/common/element.hpp"
-#include "plugins/display/map_image.hpp"
+#include "plugins/common/image_buffers.hpp"
 #include "plugins/display/render.hpp"
 
 #include <gst/video/video.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/display/render.hpp"
 
-#include "plugins/common/error.hpp"
-#include "plugins/display/score.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/image/score.hpp"
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>

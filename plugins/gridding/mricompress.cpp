@@ -22,9 +22,9 @@
  * mricompress coils=6 ! mrigrid combine=adaptive ! fakesink
  * ]|
  */
-#include "plugins/gridding/compression.hpp"
-#include "plugins/gridding/kspace_frame.hpp"
-#include "plugins/gridding/prewhitening.hpp"
+#include "plugins/common/kspace_frame.hpp"
+#include "plugins/math/coils/compression.hpp"
+#include "plugins/math/coils/prewhitening.hpp"
 
 #include <optional>
 

@@ -37,8 +37,8 @@
  * fakesink
  * ]|
  */
-#include "plugins/gridding/cuda/element_device.hpp"
-#include "plugins/gridding/frame_images.hpp"
+#include "plugins/common/device_property.hpp"
+#include "plugins/common/frame_images.hpp"
 
 #include <optional>
 

@@ -48,8 +48,8 @@
  * method=tv window=8 lookahead=2 ! fakesink
  * ]|
  */
-#include "plugins/gridding/cuda/element_device.hpp"
-#include "plugins/gridding/window_images.hpp"
+#include "plugins/common/device_property.hpp"
+#include "plugins/common/window_images.hpp"
 
 #include <algorithm>
 #include <deque>

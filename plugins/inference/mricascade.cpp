@@ -44,7 +44,7 @@
  * ! mrirecon attach-kspace=true ! mricascade ! fakesink
  * ]|
  */
-#include "models/cascade.hpp"
+#include "models/cascade/cascade.hpp"
 #include "plugins/inference/network_element.hpp"
 
 namespace {

@@ -47,9 +47,9 @@
  * ! mriframer ! mricrnn causal=true weights=FILE ! fakesink
  * ]|
  */
-#include "models/cartesian_grid.hpp"
-#include "models/crnn.hpp"
-#include "models/intensity.hpp"
+#include "models/common/intensity.hpp"
+#include "models/crnn/cartesian_grid.hpp"
+#include "models/crnn/crnn.hpp"
 #include "plugins/inference/network_element.hpp"
 
 #include <cmath>

@@ -34,8 +34,8 @@
 // gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon combine=rss ! mricrop !
 // mritorch weights=FILE ! fakesink
 // ]|
-#include "models/intensity.hpp"
-#include "models/torch_module.hpp"
+#include "models/common/intensity.hpp"
+#include "models/torch/user_module.hpp"
 #include "plugins/inference/network_element.hpp"
 
 #include <cmath>

@@ -14,7 +14,7 @@
 // over between two windows, which an element message "mri-weights" tells; a file that cannot be used is a
 // warning and changes nothing. `statistics` counts and times.
 //
-// With the weights of a causal U-Net (models/causal_unet.hpp; the file says which it holds) there are no
+// With the weights of a causal U-Net (models/causal_unet/causal_unet.hpp; the file says which it holds) there are no
 // windows: each frame comes out at once, computed from it and those before it, and `window`, `hop` and
 // `blend` do not count. What is remembered of earlier frames ends with the series, where data were lost and
 // with a flush. It expects the images of mrigrid background=20, which come frame by frame too.
@@ -31,10 +31,10 @@
 // gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrigrid background=20 ! mricrop !
 // mriunet weights=causal-unet.safetensors ! fakesink
 // ]|
-#include "models/causal_unet.hpp"
-#include "models/intensity.hpp"
-#include "models/torch_file.hpp"
-#include "plugins/display/map_image.hpp"
+#include "models/causal_unet/causal_unet.hpp"
+#include "models/common/intensity.hpp"
+#include "models/files/torch_state_dict.hpp"
+#include "plugins/common/image_buffers.hpp"
 #include "plugins/inference/network_element.hpp"
 
 #include <variant>

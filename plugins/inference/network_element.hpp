@@ -23,13 +23,13 @@
 // The network class needs warm_up(WindowShape) -> seconds, metadata() and precision(), and must be movable.
 #pragma once
 
-#include "models/network.hpp"
-#include "models/overlap.hpp"
+#include "models/common/overlap.hpp"
+#include "models/unet/unet.hpp"
+#include "plugins/common/device_property.hpp"
 #include "plugins/common/element.hpp"
-#include "plugins/gridding/cuda/element_device.hpp"
-#include "plugins/gridding/window_operator.hpp"
 #include "plugins/inference/start_images.hpp"
 #include "plugins/inference/window_samples.hpp"
+#include "plugins/math/recon/window_operator.hpp"
 
 #include <algorithm>
 #include <array>

@@ -4,8 +4,8 @@
 // has the same code.
 #pragma once
 
-#include "plugins/gridding/frame_images.hpp"
-#include "plugins/gridding/window_images.hpp"
+#include "plugins/common/frame_images.hpp"
+#include "plugins/common/window_images.hpp"
 
 #include <chrono>
 #include <cstddef>

@@ -3,10 +3,10 @@
 // ride on them, and the sensitivities of their coils.
 #pragma once
 
-#include "models/sampled_window.hpp"
+#include "models/common/sampled_window.hpp"
 #include "plugins/common/element.hpp"
-#include "plugins/gridding/kspace_frame.hpp"
-#include "plugins/gridding/window_operator.hpp"
+#include "plugins/common/kspace_frame.hpp"
+#include "plugins/math/recon/window_operator.hpp"
 
 #include <complex>
 #include <optional>

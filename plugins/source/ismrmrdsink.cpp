@@ -24,8 +24,8 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
-#include "plugins/source/ismrmrd_writer.hpp"
-#include "plugins/source/plain_numbers.hpp"
+#include "plugins/math/base/plain_numbers.hpp"
+#include "plugins/source/ismrmrd/writer.hpp"
 
 #include <ismrmrd/version.h>
 #include <ismrmrd/xml.h>

@@ -32,8 +32,8 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
-#include "plugins/source/ismrmrd_file.hpp"
-#include "plugins/source/ismrmrd_trajectory.hpp"
+#include "plugins/source/ismrmrd/reader.hpp"
+#include "plugins/source/ismrmrd/trajectory.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -30,8 +30,8 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
-#include "plugins/source/dicom_series.hpp"
-#include "plugins/source/slice_selection.hpp"
+#include "plugins/source/dicom/series.hpp"
+#include "plugins/source/dicom/slice_selection.hpp"
 
 #include <algorithm>
 #include <filesystem>

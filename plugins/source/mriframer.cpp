@@ -40,10 +40,10 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
-#include "plugins/common/sizes.hpp"
-#include "plugins/gridding/gradient_delay.hpp"
-#include "plugins/source/frame_rate.hpp"
-#include "plugins/source/header_limits.hpp"
+#include "plugins/common/frame_rate.hpp"
+#include "plugins/common/mrd_header.hpp"
+#include "plugins/math/base/sizes.hpp"
+#include "plugins/math/sampling/gradient_delay.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -33,11 +33,11 @@
  * mrigrid ! fakesink
  * ]|
  */
+#include "data_gen/scanner/simulate.hpp"
+#include "plugins/common/device_property.hpp"
 #include "plugins/common/element.hpp"
-#include "plugins/gridding/cuda/element_device.hpp"
-#include "plugins/source/frame_rate.hpp"
-#include "plugins/source/plain_numbers.hpp"
-#include "plugins/source/simulate.hpp"
+#include "plugins/common/frame_rate.hpp"
+#include "plugins/math/base/plain_numbers.hpp"
 
 #include <cmath>
 

@@ -21,9 +21,9 @@
 // gst-launch-1.0 mriphantomsrc num-buffers=40 ! mrisim ! mriframer ! mrirecon ! mricrop width=64 height=64 !
 // mritrain weights=/tmp/mri-train-example.safetensors filters=4 patch=32 steps=4 validation=0.5
 // ]|
-#include "models/trainer.hpp"
+#include "models/training/trainer.hpp"
 #include "plugins/common/element.hpp"
-#include "plugins/display/map_image.hpp"
+#include "plugins/common/image_buffers.hpp"
 
 #include <algorithm>
 #include <atomic>

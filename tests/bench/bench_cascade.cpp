@@ -4,12 +4,12 @@
 //
 //     bench_cascade [--weights FILE] [--blocks B] [--filters F] [--layers L] [--side N] [--frames T]
 //                   [--spokes S] [--coils C] [--threads N] [--precision P] [--seconds S]
-#include "models/cascade.hpp"
-#include "models/torch_file.hpp"
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/density.hpp"
-#include "plugins/gridding/simd.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "models/cascade/cascade.hpp"
+#include "models/files/torch_state_dict.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/sampling/density.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
+#include "plugins/math/transform/simd.hpp"
 #include "tests/bench/race.hpp"
 #include "tests/bench/report.hpp"
 

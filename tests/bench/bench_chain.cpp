@@ -6,11 +6,11 @@
 // another's processor; the first window, with all first-time work, is left out. Rates: readouts a second that
 // a source can deliver. Share: the same frames through mriframer ! mrigrid and through the library's own
 // calls, in turns; medians; the images have to be the same to the bit.
-#include "pipelines/stage_times.hpp"
-#include "pipelines/table.hpp"
+#include "pipelines/launcher/stage_times.hpp"
+#include "pipelines/launcher/table.hpp"
+#include "plugins/common/kspace_frame.hpp"
 #include "plugins/common/metas.hpp"
-#include "plugins/gridding/kspace_frame.hpp"
-#include "plugins/gridding/reconstruct.hpp"
+#include "plugins/math/recon/reconstruct.hpp"
 #include "tests/bench/feed.hpp"
 #include "tests/bench/race.hpp"
 #include "tests/bench/report.hpp"

@@ -3,7 +3,7 @@
 // this was built. Leaves fft.json in the current folder.
 //
 //     bench_fft [SECONDS]
-#include "plugins/gridding/fft.hpp"
+#include "plugins/math/transform/fft.hpp"
 #include "tests/bench/race.hpp"
 
 #ifdef MRI_HAVE_FFTW

@@ -16,8 +16,8 @@
 //
 // BART runs as a program of its own: time of six frames less that of one, over five, so that its start is not
 // in it (its files are), median of three. Its tolerance is its own.
-#include "plugins/gridding/nufft.hpp"
-#include "plugins/gridding/simd.hpp"
+#include "plugins/math/transform/nufft.hpp"
+#include "plugins/math/transform/simd.hpp"
 #include "tests/bench/race.hpp"
 
 #include <dlfcn.h>

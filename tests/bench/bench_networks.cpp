@@ -6,9 +6,9 @@
 //     bench_networks [--network unet|causal-unet|crnn] [--precision float32|bfloat16] [--seconds S]
 //     [--threads N]
 //                    [--frames T] [--side N] [--filters F] [--iterations I]
-#include "models/causal_unet.hpp"
-#include "models/crnn.hpp"
-#include "models/network.hpp"
+#include "models/causal_unet/causal_unet.hpp"
+#include "models/crnn/crnn.hpp"
+#include "models/unet/unet.hpp"
 #include "tests/bench/race.hpp"
 #include "tests/bench/report.hpp"
 #include "tests/support/torch_python.hpp"

@@ -7,10 +7,10 @@
 // k-space. Quality is mrimetrics' score: one linear fit a series, central 128 x 128 pixels, mean over the
 // series. Seconds are those of the calling thread inside the elements, from k-space frames to images, median
 // over the series; files, start-up and the network's warm-up are not in it.
-#include "pipelines/table.hpp"
+#include "pipelines/launcher/table.hpp"
+#include "plugins/common/image_buffers.hpp"
 #include "plugins/common/metas.hpp"
-#include "plugins/display/map_image.hpp"
-#include "plugins/display/score.hpp"
+#include "plugins/math/image/score.hpp"
 #include "tests/bench/feed.hpp"
 #include "tests/bench/race.hpp"
 #include "tests/bench/report.hpp"

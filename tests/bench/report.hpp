@@ -2,7 +2,7 @@
 // What a benchmark leaves: figures as JSON.
 #pragma once
 
-#include "plugins/common/error.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <cmath>
 #include <concepts>

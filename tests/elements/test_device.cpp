@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The property device of the elements that transform. What a GPU computes is tested where there is one.
-#include "plugins/gridding/cuda/cuda_nufft.hpp"
-#include "tests/elements/kspace_support.hpp"
+#include "plugins/math/transform/cuda/cuda_nufft.hpp"
+#include "tests/support/kspace_support.hpp"
 
 #include <atomic>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/cascade.hpp"
+#include "models/cascade/cascade.hpp"
 #include "plugins/common/metas.hpp"
-#include "plugins/gridding/reconstruct.hpp"
-#include "tests/elements/network_support.hpp"
+#include "plugins/math/recon/reconstruct.hpp"
+#include "tests/support/network_support.hpp"
 
 #include <algorithm>
 #include <cmath>

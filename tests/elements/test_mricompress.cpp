@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/nufft.hpp"
-#include "tests/elements/kspace_support.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/transform/nufft.hpp"
+#include "tests/support/kspace_support.hpp"
 
 using namespace mri;
 using namespace mri::test;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/cartesian_grid.hpp"
-#include "models/crnn.hpp"
-#include "models/intensity.hpp"
-#include "tests/elements/network_support.hpp"
+#include "models/common/intensity.hpp"
+#include "models/crnn/cartesian_grid.hpp"
+#include "models/crnn/crnn.hpp"
+#include "tests/support/network_support.hpp"
 
 #include <complex>
 #include <limits>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "tests/elements/display_support.hpp"
+#include "tests/support/display_support.hpp"
 
 #include <complex>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/source/slice_selection.hpp"
+#include "plugins/source/dicom/slice_selection.hpp"
 #include "tests/support/gst_test.hpp"
 
 #include <dcmtk/config/osconfig.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/source/frame_rate.hpp"
+#include "plugins/common/frame_rate.hpp"
 #include "tests/support/gst_test.hpp"
 
 namespace {

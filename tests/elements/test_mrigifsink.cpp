@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "tests/elements/display_support.hpp"
-#include "tests/elements/gif_reader.hpp"
+#include "tests/support/display_support.hpp"
+#include "tests/support/gif_reader.hpp"
 
 #include <gst/video/video.h>
 

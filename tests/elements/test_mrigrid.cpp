@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/cuda/device.hpp"
-#include "plugins/gridding/running_background.hpp"
-#include "tests/elements/kspace_support.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/recon/running_background.hpp"
+#include "plugins/math/transform/cuda/device.hpp"
+#include "tests/support/kspace_support.hpp"
 
 #include <algorithm>
 #include <string>

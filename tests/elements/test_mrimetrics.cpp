@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/display/score.hpp"
-#include "tests/elements/display_support.hpp"
+#include "plugins/math/image/score.hpp"
+#include "tests/support/display_support.hpp"
 
 #include <cmath>
 #include <complex>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The modules are PyTorch's own: without a python with torch these tests skip, but for the exported U-Net.
-#include "models/intensity.hpp"
-#include "models/torch_export.hpp"
-#include "models/torch_module.hpp"
-#include "tests/elements/network_support.hpp"
+#include "models/common/intensity.hpp"
+#include "models/tools/torchscript_export.hpp"
+#include "models/torch/user_module.hpp"
+#include "tests/support/network_support.hpp"
 #include "tests/support/torch_python.hpp"
 
 #include <fstream>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "tests/elements/kspace_support.hpp"
+#include "tests/support/kspace_support.hpp"
 
 using namespace mri;
 using namespace mri::test;

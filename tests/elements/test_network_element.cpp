@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What all elements around a network share, seen through mriunet: weights changed while playing, statistics,
 // windows that come too late, blending of windows that overlap.
-#include "models/network.hpp"
-#include "models/overlap.hpp"
-#include "tests/elements/network_support.hpp"
+#include "models/common/overlap.hpp"
+#include "models/unet/unet.hpp"
+#include "tests/support/network_support.hpp"
 
 #include <chrono>
 #include <fstream>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // mri-launch as a user meets it: run as a program on pipelines of stock elements.
-#include "pipelines/pipeline_file.hpp"
+#include "pipelines/launcher/pipeline_file.hpp"
 #include "tests/support/gst_test.hpp"
 
 #include <algorithm>

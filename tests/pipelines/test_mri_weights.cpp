@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The command mri-weights: formats there and back, PyTorch's view of them, exit codes.
-#include "models/network.hpp"
-#include "models/torch_file.hpp"
-#include "models/torch_module.hpp"
-#include "tests/elements/network_support.hpp"
+#include "models/files/torch_state_dict.hpp"
+#include "models/torch/user_module.hpp"
+#include "models/unet/unet.hpp"
+#include "tests/support/network_support.hpp"
 #include "tests/support/torch_python.hpp"
 
 #include <cmath>

@@ -2,7 +2,7 @@
 // Tests of networks, each with every kind of convolutions.
 #pragma once
 
-#include "plugins/gridding/simd.hpp"
+#include "plugins/math/transform/simd.hpp"
 
 #include <gtest/gtest.h>
 #include <string>

@@ -2,7 +2,7 @@
 // ISMRMRD files made on the spot: whole ones, and ones that contradict themselves.
 #pragma once
 
-#include "plugins/source/ismrmrd_hdf5.hpp"
+#include "plugins/source/ismrmrd/hdf5.hpp"
 
 #include <ismrmrd/ismrmrd.h>
 #include <ismrmrd/xml.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/background.hpp"
-#include "plugins/gridding/density.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/recon/background.hpp"
+#include "plugins/math/sampling/density.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/cascade_module.hpp"
-#include "models/convolution3d.hpp"
-#include "models/radial_consistency.hpp"
-#include "models/torch_file.hpp"
-#include "models/trainer.hpp"
-#include "models/winograd3d.hpp"
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/density.hpp"
-#include "plugins/gridding/nufft.hpp"
-#include "plugins/gridding/simd.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "models/cascade/module.hpp"
+#include "models/files/torch_state_dict.hpp"
+#include "models/kernels/direct3d/convolution3d.hpp"
+#include "models/kernels/winograd3d/winograd3d.hpp"
+#include "models/torch/data_consistency.hpp"
+#include "models/training/trainer.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/sampling/density.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
+#include "plugins/math/transform/nufft.hpp"
+#include "plugins/math/transform/simd.hpp"
 
 #include <ATen/core/grad_mode.h>
 #include <cmath>

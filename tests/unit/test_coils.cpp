@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
 #include "tests/support/bart.hpp"
 
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/convolution3d.hpp"
-#include "models/float_types.hpp"
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/simd.hpp"
+#include "models/files/float_types.hpp"
+#include "models/kernels/direct3d/convolution3d.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/transform/simd.hpp"
 
 #include <cmath>
 #include <gtest/gtest.h>

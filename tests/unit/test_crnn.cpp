@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/cartesian_grid.hpp"
-#include "models/crnn.hpp"
-#include "models/torch_file.hpp"
-#include "plugins/common/error.hpp"
+#include "models/crnn/cartesian_grid.hpp"
+#include "models/crnn/crnn.hpp"
+#include "models/files/torch_state_dict.hpp"
+#include "plugins/math/base/error.hpp"
 #include "tests/support/convolutions.hpp"
 
 #include <cmath>

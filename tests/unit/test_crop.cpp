@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/display/crop.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/image/crop.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/cuda/device.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/transform/cuda/device.hpp"
 
 #include <gtest/gtest.h>
 

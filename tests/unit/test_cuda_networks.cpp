@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Every network on a CUDA device beside the processor; skipped where there is none.
-#include "models/cascade.hpp"
-#include "models/causal_unet.hpp"
-#include "models/crnn.hpp"
-#include "models/network.hpp"
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "models/cascade/cascade.hpp"
+#include "models/causal_unet/causal_unet.hpp"
+#include "models/crnn/crnn.hpp"
+#include "models/unet/unet.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
 
 #include <algorithm>
 #include <cmath>

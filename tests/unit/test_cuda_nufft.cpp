@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The transform for CUDA devices. CudaKernels and CudaTransform run the devices' kernels on the stand-in of
 // emulation.hpp; CudaDevice needs a GPU and is skipped without one.
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/cuda/cuda_nufft.hpp"
-#include "plugins/gridding/cuda/transform.hpp"
-#include "plugins/gridding/nufft.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/transform/cuda/cuda_nufft.hpp"
+#include "plugins/math/transform/cuda/pipeline.hpp"
+#include "plugins/math/transform/nufft.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The DICOM reader against files written here through DCMTK, and against real cine when GST_MRI_DATA is set.
-#include "plugins/common/error.hpp"
-#include "plugins/source/dicom_series.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/source/dicom/series.hpp"
 
 #include <gtest/gtest.h>
 

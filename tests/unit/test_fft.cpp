@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/fft.hpp"
-#include "plugins/gridding/simd.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/transform/fft.hpp"
+#include "plugins/math/transform/simd.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
 #include "plugins/display/gif_writer.hpp"
-#include "tests/elements/gif_reader.hpp"
+#include "plugins/math/base/error.hpp"
+#include "tests/support/gif_reader.hpp"
 
 #include <cmath>
 #include <cstdlib>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/gradient_delay.hpp"
-#include "plugins/gridding/nufft.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/sampling/gradient_delay.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
+#include "plugins/math/transform/nufft.hpp"
 
 #include <gtest/gtest.h>
 

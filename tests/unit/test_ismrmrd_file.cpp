@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // ISMRMRD files: reading, what is wrong with broken ones, units of trajectories, writing images.
-#include "plugins/source/ismrmrd_file.hpp"
-#include "plugins/source/ismrmrd_trajectory.hpp"
-#include "plugins/source/ismrmrd_writer.hpp"
+#include "plugins/source/ismrmrd/reader.hpp"
+#include "plugins/source/ismrmrd/trajectory.hpp"
+#include "plugins/source/ismrmrd/writer.hpp"
 #include "tests/support/ismrmrd_files.hpp"
 
 #include <ismrmrd/dataset.h>

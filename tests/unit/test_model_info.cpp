@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/model_info.hpp"
-#include "plugins/common/error.hpp"
+#include "models/files/model_info.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <gtest/gtest.h>
 

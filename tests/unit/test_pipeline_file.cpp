@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "pipelines/pipeline_file.hpp"
-#include "pipelines/table.hpp"
+#include "pipelines/launcher/pipeline_file.hpp"
+#include "pipelines/launcher/table.hpp"
 
 #include <cstdlib>
 #include <filesystem>

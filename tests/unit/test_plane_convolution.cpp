@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/plane_convolution.hpp"
+#include "models/kernels/planes/plane_convolution.hpp"
 
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/simd.hpp"
-#include "plugins/gridding/threads.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/base/threads.hpp"
+#include "plugins/math/transform/simd.hpp"
 
 #include <algorithm>
 #include <bit>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/nufft.hpp"
-#include "plugins/gridding/reconstruct.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/recon/reconstruct.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
+#include "plugins/math/transform/nufft.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/running_background.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/recon/running_background.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
 
 #include <gtest/gtest.h>
 

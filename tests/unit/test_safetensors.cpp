@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/safetensors.hpp"
-#include "plugins/common/error.hpp"
+#include "models/files/safetensors.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <cstring>
 #include <filesystem>

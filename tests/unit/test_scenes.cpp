@@ -2,7 +2,7 @@
 #include "data_gen/scenes/canvas.hpp"
 #include "data_gen/scenes/heart.hpp"
 #include "data_gen/scenes/random.hpp"
-#include "plugins/common/error.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/density.hpp"
-#include "plugins/gridding/nufft.hpp"
-#include "plugins/gridding/sense.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/recon/sense.hpp"
+#include "plugins/math/sampling/density.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
+#include "plugins/math/transform/nufft.hpp"
 #include "tests/support/bart.hpp"
 
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/source/simulate.hpp"
+#include "data_gen/scanner/simulate.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <algorithm>
 #include <cmath>

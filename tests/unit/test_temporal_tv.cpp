@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/coils.hpp"
-#include "plugins/gridding/density.hpp"
-#include "plugins/gridding/reconstruct.hpp"
-#include "plugins/gridding/temporal_tv.hpp"
-#include "plugins/gridding/trajectory.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/coils/sensitivities.hpp"
+#include "plugins/math/recon/reconstruct.hpp"
+#include "plugins/math/recon/temporal_tv.hpp"
+#include "plugins/math/sampling/density.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Which device a network computes on, and that LibTorch's CUDA library stays closed until it is wanted.
-#include "models/causal_unet.hpp"
-#include "plugins/common/error.hpp"
+#include "models/causal_unet/causal_unet.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <dlfcn.h>
 #include <fstream>

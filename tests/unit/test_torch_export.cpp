@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Networks as TorchScript modules: what LibTorch computes with the module is what the network computes, and
 // where there is a python with torch, so does that. (The U-Net: tests/pipelines/test_mri_weights.cpp.)
-#include "models/causal_unet.hpp"
-#include "models/crnn.hpp"
-#include "models/model_info.hpp"
-#include "models/torch_export.hpp"
-#include "plugins/common/error.hpp"
+#include "models/causal_unet/causal_unet.hpp"
+#include "models/crnn/crnn.hpp"
+#include "models/files/model_info.hpp"
+#include "models/tools/torchscript_export.hpp"
+#include "plugins/math/base/error.hpp"
 #include "tests/support/torch_python.hpp"
 
 #include <ATen/ATen.h>

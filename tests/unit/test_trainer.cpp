@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/torch_file.hpp"
-#include "models/trainer.hpp"
-#include "models/window_cache.hpp"
-#include "plugins/common/error.hpp"
+#include "models/files/torch_state_dict.hpp"
+#include "models/training/trainer.hpp"
+#include "models/training/window_cache.hpp"
+#include "plugins/math/base/error.hpp"
 
 #include <algorithm>
 #include <chrono>

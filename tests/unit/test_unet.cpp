@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/intensity.hpp"
-#include "models/network.hpp"
-#include "models/unet.hpp"
-#include "plugins/common/error.hpp"
+#include "models/common/intensity.hpp"
+#include "models/unet/options.hpp"
+#include "models/unet/unet.hpp"
+#include "plugins/math/base/error.hpp"
 #include "tests/support/convolutions.hpp"
 
 #include <algorithm>

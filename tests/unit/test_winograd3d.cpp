@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "models/winograd3d.hpp"
-#include "plugins/common/error.hpp"
-#include "plugins/gridding/simd.hpp"
+#include "models/kernels/winograd3d/winograd3d.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/transform/simd.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/files/safetensors.hpp"
+
+#include "models/files/float_types.hpp"
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/base/sizes.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <limits>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace mri {
+
+static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
+
+namespace {
+
+constexpr std::size_t length_bytes = 8;
+constexpr std::size_t max_header_bytes = 16U << 20;
+constexpr std::size_t max_file_bytes = std::size_t{8} << 30;
+constexpr std::size_t max_rank = 16;
+
+std::string errno_text() {
+    return std::generic_category().message(errno);
+}
+
+/// A file descriptor that closes itself.
+class Descriptor {
+  public:
+    explicit Descriptor(int fd) : fd_(fd) {}
+    ~Descriptor() {
+        if (fd_ >= 0)
+            ::close(fd_);
+    }
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    int get() const { return fd_; }
+    int release() {
+        const int fd = fd_;
+        fd_ = -1;
+        return fd;
+    }
+
+  private:
+    int fd_;
+};
+
+/// The subset of JSON that a safetensors header may hold: objects, strings, arrays of and plain non-negative
+/// integers.
+class HeaderParser {
+  public:
+    HeaderParser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+
+    [[noreturn]] void fail(const std::string& what) const {
+        throw Error(Errc::decode, "'" + name_ + "' is not a valid safetensors file: " + what,
+                    "at byte " + std::to_string(at_) + " of the header");
+    }
+
+    void expect(char c) {
+        if (!accept(c))
+            fail(std::string("'") + c + "' expected in the header");
+    }
+
+    bool accept(char c) {
+        skip_space();
+        if (at_ >= text_.size() || text_[at_] != c)
+            return false;
+        ++at_;
+        return true;
+    }
+
+    std::string string() {
+        expect('"');
+        std::string out;
+        while (true) {
+            const char c = next();
+            if (c == '"')
+                return out;
+            if (static_cast<unsigned char>(c) < 0x20)
+                fail("control character in a string");
+            if (c != '\\') {
+                out += c;
+                continue;
+            }
+            switch (const char escape = next()) {
+            case '"':
+            case '\\':
+            case '/':
+                out += escape;
+                break;
+            case 'b':
+                out += '\b';
+                break;
+            case 'f':
+                out += '\f';
+                break;
+            case 'n':
+                out += '\n';
+                break;
+            case 'r':
+                out += '\r';
+                break;
+            case 't':
+                out += '\t';
+                break;
+            case 'u':
+                append_utf8(out, code_point());
+                break;
+            default:
+                fail("unknown escape in a string");
+            }
+        }
+    }
+
+    std::uint64_t integer() {
+        skip_space();
+        std::uint64_t value = 0;
+        const std::size_t start = at_;
+        while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') {
+            const auto digit = static_cast<std::uint64_t>(text_[at_] - '0');
+            if (value > (std::numeric_limits<std::uint64_t>::max() - digit) / 10)
+                fail("a number is too large");
+            value = value * 10 + digit;
+            ++at_;
+        }
+        if (at_ == start)
+            fail("a non-negative integer expected");
+        return value;
+    }
+
+    std::vector<std::uint64_t> integers(std::size_t limit) {
+        std::vector<std::uint64_t> out;
+        expect('[');
+        if (accept(']'))
+            return out;
+        do {
+            if (out.size() == limit)
+                fail("an array is too long");
+            out.push_back(integer());
+        } while (accept(','));
+        expect(']');
+        return out;
+    }
+
+    /// Calls member(key) for each member of an object; member must consume the value.
+    template <typename Member>
+    void object(Member&& member) {
+        expect('{');
+        if (accept('}'))
+            return;
+        do {
+            const std::string key = string();
+            expect(':');
+            member(key);
+        } while (accept(','));
+        expect('}');
+    }
+
+    void end() {
+        skip_space();
+        if (at_ != text_.size())
+            fail("text after the header's end");
+    }
+
+  private:
+    char next() {
+        if (at_ >= text_.size())
+            fail("the header breaks off");
+        return text_[at_++];
+    }
+
+    void skip_space() {
+        while (at_ < text_.size() &&
+               (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t'))
+            ++at_;
+    }
+
+    std::uint32_t hex4() {
+        std::uint32_t value = 0;
+        for (int i = 0; i < 4; ++i) {
+            const char c = next();
+            value <<= 4;
+            if (c >= '0' && c <= '9')
+                value |= static_cast<std::uint32_t>(c - '0');
+            else if (c >= 'a' && c <= 'f')
+                value |= static_cast<std::uint32_t>(c - 'a' + 10);
+            else if (c >= 'A' && c <= 'F')
+                value |= static_cast<std::uint32_t>(c - 'A' + 10);
+            else
+                fail("bad \\u escape");
+        }
+        return value;
+    }
+
+    std::uint32_t code_point() {
+        const std::uint32_t first = hex4();
+        if (first < 0xD800 || first > 0xDFFF)
+            return first;
+        if (first > 0xDBFF || next() != '\\' || next() != 'u')
+            fail("bad surrogate pair");
+        const std::uint32_t second = hex4();
+        if (second < 0xDC00 || second > 0xDFFF)
+            fail("bad surrogate pair");
+        return 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+    }
+
+    static void append_utf8(std::string& out, std::uint32_t c) {
+        const auto put = [&out](std::uint32_t byte) { out += static_cast<char>(byte); };
+        if (c < 0x80) {
+            put(c);
+        } else if (c < 0x800) {
+            put(0xC0 | (c >> 6));
+            put(0x80 | (c & 0x3F));
+        } else if (c < 0x10000) {
+            put(0xE0 | (c >> 12));
+            put(0x80 | ((c >> 6) & 0x3F));
+            put(0x80 | (c & 0x3F));
+        } else {
+            put(0xF0 | (c >> 18));
+            put(0x80 | ((c >> 12) & 0x3F));
+            put(0x80 | ((c >> 6) & 0x3F));
+            put(0x80 | (c & 0x3F));
+        }
+    }
+
+    std::string_view text_;
+    const std::string& name_;
+    std::size_t at_ = 0;
+};
+
+struct Entry {
+    std::string name;
+    std::string type;
+    std::vector<std::uint64_t> shape;
+    std::vector<std::uint64_t> offsets;
+};
+
+Entry parse_entry(HeaderParser& parser, const std::string& name) {
+    Entry entry{name, {}, {}, {}};
+    bool have_type = false;
+    bool have_shape = false;
+    bool have_offsets = false;
+    const auto once = [&](bool& have, const std::string& key) {
+        if (have)
+            parser.fail("tensor '" + name + "' has '" + key + "' twice");
+        have = true;
+    };
+    parser.object([&](const std::string& key) {
+        if (key == "dtype") {
+            once(have_type, key);
+            entry.type = parser.string();
+        } else if (key == "shape") {
+            once(have_shape, key);
+            entry.shape = parser.integers(max_rank);
+        } else if (key == "data_offsets") {
+            once(have_offsets, key);
+            entry.offsets = parser.integers(2);
+        } else {
+            parser.fail("tensor '" + name + "' has an unknown member '" + key + "'");
+        }
+    });
+    if (!have_type || !have_shape || entry.offsets.size() != 2)
+        parser.fail("tensor '" + name + "' lacks its type, shape or offsets");
+    return entry;
+}
+
+/// A tensor's element type; size 0 for one that is not known. Counters (of batch normalisations) and masks
+/// have a size and no value.
+FloatType type_of(const std::string& type) {
+    static const std::map<std::string, FloatType> types = {
+        {"F32", float32_type}, {"F64", float64_type}, {"F16", float16_type}, {"BF16", bfloat16_type},
+        {"I64", {8}},          {"U64", {8}},          {"I32", {4}},          {"U32", {4}},
+        {"I16", {2}},          {"U16", {2}},          {"I8", {1}},           {"U8", {1}},
+        {"BOOL", {1}}};
+    const auto it = types.find(type);
+    return it == types.end() ? FloatType{} : it->second;
+}
+
+NamedTensor load_tensor(const Entry& entry, std::span<const std::byte> bytes, const FloatType& type) {
+    NamedTensor tensor;
+    for (const std::uint64_t extent : entry.shape)
+        tensor.shape.push_back(static_cast<std::int64_t>(extent));
+    tensor.values.resize(bytes.size() / type.size);
+    const std::byte* at = bytes.data();
+    for (float& value : tensor.values) {
+        value = type.read(at);
+        at += type.size;
+    }
+    return tensor;
+}
+
+/// JSON needs quotes, backslashes and control characters escaped; the rest is passed as UTF-8.
+std::string quoted(const std::string& text) {
+    static constexpr const char* digits = "0123456789abcdef";
+    std::string out = "\"";
+    for (const char c : text) {
+        const auto u = static_cast<unsigned char>(c);
+        if (c == '"' || c == '\\') {
+            out += '\\';
+            out += c;
+        } else if (u < 0x20) {
+            out += "\\u00";
+            out += digits[u >> 4];
+            out += digits[u & 15];
+        } else {
+            out += c;
+        }
+    }
+    return out + '"';
+}
+
+void write_all(int fd, std::span<const std::byte> bytes, const std::string& path) {
+    std::size_t done = 0;
+    while (done < bytes.size()) {
+        const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            throw Error(Errc::write, "writing '" + path + "' broke off", errno_text());
+        done += static_cast<std::size_t>(n);
+    }
+}
+
+} // namespace
+
+std::size_t NamedTensor::count() const {
+    std::size_t product = 1;
+    for (const std::int64_t extent : shape)
+        product *= static_cast<std::size_t>(extent);
+    return product;
+}
+
+std::string NamedTensor::shape_text() const {
+    std::string out = "[";
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        out += (i ? ", " : "") + std::to_string(shape[i]);
+    return out + "]";
+}
+
+TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string& name) {
+    const auto bad = [&name](const std::string& what) -> Error {
+        return {Errc::decode, "'" + name + "' is not a valid safetensors file: " + what};
+    };
+    if (bytes.size() < length_bytes)
+        throw bad("it has only " + std::to_string(bytes.size()) + " bytes");
+    std::uint64_t header_bytes = 0;
+    std::memcpy(&header_bytes, bytes.data(), length_bytes);
+    if (header_bytes > max_header_bytes || header_bytes > bytes.size() - length_bytes)
+        throw bad("its header would be " + std::to_string(header_bytes) + " bytes long");
+
+    const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + length_bytes, header_bytes);
+    const std::span<const std::byte> data = bytes.subspan(length_bytes + header_bytes);
+
+    TensorFile file;
+    std::vector<Entry> entries;
+    HeaderParser parser(header, name);
+    bool have_metadata = false;
+    parser.object([&](const std::string& key) {
+        if (key != "__metadata__") {
+            entries.push_back(parse_entry(parser, key));
+            return;
+        }
+        if (have_metadata)
+            parser.fail("'__metadata__' is there twice");
+        have_metadata = true;
+        parser.object([&](const std::string& item) {
+            if (!file.metadata.emplace(item, parser.string()).second)
+                parser.fail("metadata '" + item + "' is there twice");
+        });
+    });
+    parser.end();
+
+    // The format has neither holes nor overlaps: in order of their offsets the tensors cover the data
+    // exactly, so all tensors together need no more memory than the file has bytes (twice that for 16-bit
+    // types).
+    std::sort(entries.begin(), entries.end(),
+              [](const Entry& a, const Entry& b) { return a.offsets < b.offsets; });
+    std::uint64_t covered = 0;
+    for (const Entry& entry : entries) {
+        const std::uint64_t begin = entry.offsets[0];
+        const std::uint64_t end = entry.offsets[1];
+        if (begin != covered || end < begin || end > data.size())
+            throw bad("the data of tensor '" + entry.name + "' lies at " + std::to_string(begin) + " to " +
+                      std::to_string(end) + ", outside of its place");
+        covered = end;
+        const FloatType type = type_of(entry.type);
+        if (type.size == 0)
+            throw Error(Errc::unsupported, "tensor '" + entry.name + "' of '" + name +
+                                               "' has the unsupported type " + entry.type);
+        std::uint64_t need = type.size;
+        for (const std::uint64_t extent : entry.shape) {
+            if (extent != 0 && need > max_file_bytes / extent)
+                throw bad("tensor '" + entry.name + "' has an absurd shape");
+            need *= extent;
+        }
+        if (need != end - begin)
+            throw bad("tensor '" + entry.name + "' needs " + std::to_string(need) + " bytes and has " +
+                      std::to_string(end - begin));
+        if (!type.read)
+            continue;
+        NamedTensor tensor = load_tensor(entry, data.subspan(begin, end - begin), type);
+        if (!file.tensors.emplace(entry.name, std::move(tensor)).second)
+            throw bad("tensor '" + entry.name + "' is there twice");
+    }
+    if (covered != data.size())
+        throw bad(std::to_string(data.size() - covered) + " bytes belong to no tensor");
+    return file;
+}
+
+std::vector<std::byte> read_weights_bytes(const std::string& path) {
+    const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (fd.get() < 0)
+        throw Error(errno == ENOENT || errno == ENOTDIR ? Errc::not_found : Errc::open_read,
+                    "cannot open the weights file '" + path + "': " + errno_text());
+    struct stat info = {};
+    if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode))
+        throw Error(Errc::open_read, "the weights file '" + path + "' is not a regular file");
+    const auto size = static_cast<std::size_t>(info.st_size);
+    if (size > max_file_bytes)
+        throw Error(Errc::no_memory, "the weights file '" + path + "' has " + std::to_string(size) +
+                                         " bytes, more than the limit of " + std::to_string(max_file_bytes));
+    std::vector<std::byte> bytes(size);
+    std::size_t done = 0;
+    while (done < size) {
+        const ssize_t n = ::read(fd.get(), bytes.data() + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            throw Error(Errc::read, "reading the weights file '" + path + "' broke off",
+                        n < 0 ? errno_text() : "the file became shorter");
+        done += static_cast<std::size_t>(n);
+    }
+    return bytes;
+}
+
+TensorFile read_safetensors(const std::string& path) {
+    return parse_safetensors(read_weights_bytes(path), path);
+}
+
+std::vector<std::byte> format_safetensors(const TensorFile& file) {
+    std::string header = "{";
+    if (!file.metadata.empty()) {
+        header += "\"__metadata__\":{";
+        bool first = true;
+        for (const auto& [key, value] : file.metadata) {
+            if (!first)
+                header += ',';
+            first = false;
+            header.append(quoted(key)).append(":").append(quoted(value));
+        }
+        header += '}';
+    }
+    std::size_t offset = 0;
+    for (const auto& [name, tensor] : file.tensors) {
+        if (tensor.values.size() != tensor.count())
+            throw Error(Errc::failed, "tensor '" + name + "' does not fill its shape " + tensor.shape_text());
+        const std::size_t size =
+            checked_product({tensor.values.size(), sizeof(float)}, max_file_bytes - offset, "a weights file");
+        if (header.size() > 1)
+            header += ',';
+        header.append(quoted(name)).append(":{\"dtype\":\"F32\",\"shape\":").append(tensor.shape_text());
+        header.append(",\"data_offsets\":[").append(std::to_string(offset)).append(",");
+        offset += size;
+        header.append(std::to_string(offset)).append("]}");
+    }
+    header += '}';
+    header.append((8 - header.size() % 8) % 8, ' ');
+    if (header.size() > max_header_bytes)
+        throw Error(Errc::failed, "the header of a weights file would be too long");
+
+    std::vector<std::byte> bytes(length_bytes + header.size() + offset);
+    const std::uint64_t header_bytes = header.size();
+    std::memcpy(bytes.data(), &header_bytes, length_bytes);
+    std::memcpy(bytes.data() + length_bytes, header.data(), header.size());
+    std::byte* out = bytes.data() + length_bytes + header.size();
+    for (const auto& [name, tensor] : file.tensors) {
+        if (tensor.values.empty())
+            continue;
+        std::memcpy(out, tensor.values.data(), tensor.values.size() * sizeof(float));
+        out += tensor.values.size() * sizeof(float);
+    }
+    return bytes;
+}
+
+void write_safetensors(const std::string& path, const TensorFile& file) {
+    write_weights_bytes(path, format_safetensors(file));
+}
+
+void write_weights_bytes(const std::string& path, std::span<const std::byte> bytes) {
+    const std::string temporary = path + ".part-" + std::to_string(::getpid());
+    Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
+    if (fd.get() < 0)
+        throw Error(Errc::open_write, "cannot create a file beside '" + path + "': " + errno_text());
+    try {
+        write_all(fd.get(), bytes, path);
+        if (::fsync(fd.get()) != 0 || ::close(fd.release()) != 0 ||
+            ::rename(temporary.c_str(), path.c_str()) != 0)
+            throw Error(Errc::write, "cannot finish writing '" + path + "': " + errno_text());
+    } catch (...) {
+        ::unlink(temporary.c_str());
+        throw;
+    }
+    // The rename itself must reach the disk too.
+    std::string folder = std::filesystem::path(path).parent_path().string();
+    const Descriptor directory(
+        ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (directory.get() >= 0)
+        ::fsync(directory.get());
+}
+
+} // namespace mri

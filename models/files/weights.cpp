@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/files/weights.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+namespace mri {
+
+bool Metadata::choice(const char* key, const char* no, const char* yes) const {
+    const auto it = map_.find(key);
+    if (it == map_.end() || it->second == no)
+        return false;
+    if (it->second != yes)
+        fail(key, it->second);
+    return true;
+}
+
+void Metadata::fail(const std::string& key, const std::string& value) const {
+    throw Error(Errc::decode, "the weights file '" + name_ + "' has '" + value + "' as " + key);
+}
+
+namespace {
+
+template <class Number>
+std::string shortest(Number value) {
+    char buffer[40]; // 17 digits, their signs, point and exponent need 24
+    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+    return {buffer, result.ptr};
+}
+
+} // namespace
+
+std::string number_text(float value) {
+    return shortest(value);
+}
+
+std::string number_text(double value) {
+    return shortest(value);
+}
+
+std::string network_of(const TensorFile& file) {
+    const auto it = file.metadata.find("network");
+    return it == file.metadata.end() ? std::string() : it->second;
+}
+
+void check_tensors(const TensorFile& file, const std::string& name, const TensorShapes& shapes,
+                   const std::string& network) {
+    std::string missing;
+    std::string misshapen;
+    std::string extra;
+    std::set<std::string> known;
+    const auto list = [](std::string& text, const std::string& item) {
+        text += (text.empty() ? "" : ", ") + item;
+    };
+    for (const auto& [tensor, shape] : shapes) {
+        known.insert(tensor);
+        const auto it = file.tensors.find(tensor);
+        if (it == file.tensors.end())
+            list(missing, tensor);
+        else if (it->second.shape != shape)
+            list(misshapen, tensor + " " + it->second.shape_text() + " instead of " +
+                                NamedTensor{shape, {}}.shape_text());
+    }
+    for (const auto& [tensor, content] : file.tensors)
+        if (!known.contains(tensor))
+            list(extra, tensor);
+    std::string all;
+    for (const auto& [text, label] :
+         {std::pair{missing, "missing: "}, {misshapen, "wrong shape: "}, {extra, "extra: "}})
+        if (!text.empty())
+            all += (all.empty() ? "" : "; ") + std::string(label) + text;
+    if (!all.empty())
+        throw Error(Errc::decode, "the weights file '" + name + "' does not fit " + network + ": " + all);
+    check_finite(file, name);
+}
+
+void check_finite(const TensorFile& file, const std::string& name) {
+    for (const auto& [tensor, content] : file.tensors)
+        if (!std::all_of(content.values.begin(), content.values.end(),
+                         [](float v) { return std::isfinite(v); }))
+            throw Error(Errc::decode, "the weights file '" + name +
+                                          "' holds values that are not finite in '" + tensor + "'");
+}
+
+} // namespace mri

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What every network asks of its weights file: metadata that can be read, and tensors that fit. No LibTorch
+// here.
+#pragma once
+
+#include "models/files/safetensors.hpp"
+#include "plugins/math/base/error.hpp"
+
+#include <charconv>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace mri {
+
+/// Name and shape of each tensor of a network.
+using TensorShapes = std::vector<std::pair<std::string, std::vector<std::int64_t>>>;
+
+/// Values of a weights file's metadata, each checked when it is read. `name` is the file's, for messages.
+class Metadata {
+  public:
+    Metadata(const std::map<std::string, std::string>& map, const std::string& name)
+        : map_(map), name_(name) {}
+
+    /// The number under `key`, `otherwise` where there is none. Throws Errc::decode for other text.
+    template <typename T>
+    T number(const char* key, T otherwise) const {
+        const auto it = map_.find(key);
+        if (it == map_.end())
+            return otherwise;
+        T value{};
+        const char* end = it->second.data() + it->second.size();
+        const auto result = std::from_chars(it->second.data(), end, value);
+        if (result.ec != std::errc() || result.ptr != end)
+            fail(key, it->second);
+        return value;
+    }
+
+    /// Whether the text under `key` is `yes`; false for `no` and where there is none. Throws Errc::decode for
+    /// other text.
+    bool choice(const char* key, const char* no, const char* yes) const;
+
+  private:
+    [[noreturn]] void fail(const std::string& key, const std::string& value) const;
+
+    const std::map<std::string, std::string>& map_;
+    const std::string& name_;
+};
+
+/// The shortest text that reads back as the same number.
+std::string number_text(float value);
+std::string number_text(double value);
+
+/// What a checkpoint of training adds to the name of its network, and the tensors' names in it begin with.
+namespace checkpoint {
+inline constexpr const char* suffix = "-checkpoint";
+inline constexpr const char* model = "model/";
+inline constexpr const char* average = "average/";
+} // namespace checkpoint
+
+/// Which network a weights file says it holds; empty where it says nothing (a state dict from elsewhere).
+std::string network_of(const TensorFile& file);
+
+/// Throws Errc::decode, naming each missing, extra or misshapen tensor, and what check_finite() throws;
+/// `network` ("a 3D U-Net with 16 filters") is for that message.
+void check_tensors(const TensorFile& file, const std::string& name, const TensorShapes& shapes,
+                   const std::string& network);
+
+/// Throws Errc::decode, naming the tensor, where a value is not finite.
+void check_finite(const TensorFile& file, const std::string& name);
+
+} // namespace mri

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#define MRI_WINOGRAD_LANES 16
+#define MRI_WINOGRAD_TABLE kernels_avx512
+#include "models/kernels/winograd3d/winograd3d_impl.hpp"

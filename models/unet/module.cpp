@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "models/unet/module.hpp"
+
+#include <cmath>
+#include <cstring>
+
+namespace mri {
+
+at::Tensor to_torch(const NamedTensor& tensor) {
+    at::Tensor out = at::empty(tensor.shape, at::kFloat);
+    if (!tensor.values.empty())
+        std::memcpy(out.data_ptr<float>(), tensor.values.data(), tensor.values.size() * sizeof(float));
+    return out;
+}
+
+NamedTensor from_torch(const at::Tensor& tensor) {
+    const at::Tensor flat = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
+    NamedTensor out{flat.sizes().vec(), std::vector<float>(static_cast<std::size_t>(flat.numel()))};
+    if (!out.values.empty())
+        std::memcpy(out.values.data(), flat.data_ptr<float>(), out.values.size() * sizeof(float));
+    return out;
+}
+
+void TrainedModule::to(const at::Device& device, at::ScalarType type) {
+    for (auto& [name, parameter] : parameters_) {
+        parameter = parameter.to(device, type);
+        if (parameter.dim() == 5)
+            parameter = parameter.contiguous(at::MemoryFormat::ChannelsLast3d);
+        else if (parameter.dim() == 4)
+            parameter = parameter.contiguous(at::MemoryFormat::ChannelsLast);
+    }
+}
+
+std::map<std::string, NamedTensor> TrainedModule::tensors() const {
+    std::map<std::string, NamedTensor> out;
+    for (const auto& [name, parameter] : parameters_)
+        out[name] = from_torch(parameter);
+    return out;
+}
+
+void TrainedModule::take(const TensorShapes& shapes, const TensorFile& file) {
+    for (const auto& [name, shape] : shapes)
+        parameters_[name] = to_torch(file.tensors.at(name));
+}
+
+void TrainedModule::set(const std::string& name, const NamedTensor& tensor) {
+    parameters_[name] = to_torch(tensor);
+}
+
+NamedTensor TrainedModule::zeros(const std::vector<std::int64_t>& shape) {
+    NamedTensor tensor{shape, {}};
+    tensor.values.assign(tensor.count(), 0.0F);
+    return tensor;
+}
+
+NamedTensor TrainedModule::he_uniform(const std::vector<std::int64_t>& shape, double inputs, float leak,
+                                      std::mt19937_64& random) {
+    NamedTensor tensor = zeros(shape);
+    const double slope = leak;
+    const auto bound = static_cast<float>(std::sqrt(6.0 / ((1.0 + slope * slope) * inputs)));
+    // The standard leaves the arithmetic of its distributions open; this gives the same network everywhere.
+    for (float& value : tensor.values)
+        value = (static_cast<float>(random() >> 40) * 0x1p-23F - 1.0F) * bound;
+    return tensor;
+}
+
+UnetModule::UnetModule(const UnetOptions& options, const TensorFile& file) : options_(options) {
+    take(unet_tensors(options), file);
+}
+
+UnetModule::UnetModule(const UnetOptions& options, std::uint64_t seed) : options_(options) {
+    std::mt19937_64 random(seed);
+    for (const auto& [name, shape] : unet_tensors(options)) {
+        if (shape.size() != 5 || name.starts_with("conv6")) {
+            set(name, zeros(shape));
+            continue;
+        }
+        // A transposed convolution of stride 2 adds up an eighth of its 27 taps for each output.
+        const bool transposed = name.starts_with("convT");
+        const double inputs =
+            static_cast<double>(transposed ? shape[0] : shape[1]) * (transposed ? 27.0 / 8.0 : 27.0);
+        set(name, he_uniform(shape, inputs, options.leak, random));
+    }
+}
+
+at::Tensor UnetModule::activate(at::Tensor x) const {
+    return options_.leak > 0.0F ? at::leaky_relu_(x, options_.leak) : at::relu_(x);
+}
+
+at::Tensor UnetModule::convolve(const char* layer, const at::Tensor& x, at::ScalarType type) const {
+    const std::string name(layer);
+    return at::conv3d(x, parameters().at(name + ".weight").to(type), parameters().at(name + ".bias").to(type),
+                      1, 1);
+}
+
+at::Tensor UnetModule::up(const char* layer, const at::Tensor& x, at::ScalarType type) const {
+    const std::string name(layer);
+    at::Tensor y = at::conv_transpose3d(x, parameters().at(name + ".weight").to(type),
+                                        parameters().at(name + ".bias").to(type), 2, 1, 1);
+    return options_.up_relu ? activate(y) : y;
+}
+
+at::Tensor UnetModule::forward(const at::Tensor& input, at::ScalarType type) const {
+    const at::Tensor x = input.to(type);
+    const auto level = [&](int number, at::Tensor y) {
+        for (const std::string& name : unet_level(options_, number))
+            y = activate(convolve(name.c_str(), y, type));
+        return y;
+    };
+    const at::Tensor level1 = level(1, x);
+    const at::Tensor level2 = level(2, at::max_pool3d(level1, 2));
+    const at::Tensor level3 = level(3, at::max_pool3d(level2, 2));
+    const at::Tensor back2 = level(4, at::cat({up("convT1", level3, type), level2}, 1));
+    const at::Tensor back1 = level(5, at::cat({up("convT2", back2, type), level1}, 1));
+    // The residual is added in float32: the input's own digits survive a computation in bfloat16.
+    const at::Tensor magnitude = options_.mean_input ? input.sum(1, true) : input;
+    return at::relu(convolve("conv6", back1, type).to(at::kFloat) + magnitude.to(at::kFloat));
+}
+
+} // namespace mri

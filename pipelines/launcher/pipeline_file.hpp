@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Declarative pipelines: a YAML file with a name, a description, typed parameters and the text of a pipeline
+// in which
+// ${parameter} stands for a value. Pure C++: nothing here knows GStreamer, except that values are written so
+// that its parser reads them back as one value.
+//
+//     name: recon
+//     description: What it does, in a sentence.
+//     parameters:
+//       location: {type: file, help: The file to read}               # no default: must be given
+//       spokes: {type: int, default: 13, min: 1, help: Readouts a frame}
+//       view: {type: enum, default: window, choices: {window: autovideosink, none: fakesink}, help: Where to
+//       show}
+//     pipeline: >
+//       ismrmrdsrc location=${location} ! mriframer ! mrigrid ! ${view}
+#pragma once
+
+#include "plugins/math/base/error.hpp"
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mri {
+
+enum class ParameterType {
+    string,
+    integer,
+    real,
+    boolean,
+    fraction, ///< like 30/1
+    choice,   ///< one of a list; each choice may stand for a piece of pipeline
+    file      ///< a path
+};
+const char* to_string(ParameterType type) noexcept;
+
+struct Parameter {
+    std::string name;
+    ParameterType type = ParameterType::string;
+    std::string help;
+    std::optional<std::string> preset; ///< the default; a parameter without one must be given
+    std::optional<double> low;         ///< limits of int and float
+    std::optional<double> high;
+    /// Values of an enum in the order of the file, each with the text that takes its place.
+    std::vector<std::pair<std::string, std::string>> choices;
+};
+
+struct PipelineFile {
+    std::string name;
+    std::string description;
+    std::string text; ///< with ${...} as in the file
+    std::vector<Parameter> parameters;
+    std::filesystem::path path;
+
+    /// Reads and checks a file: throws Errc::not_found, open_read, or decode naming file, line and what is
+    /// wrong (unknown or missing keys, defaults outside their type, parameters used and not declared, or
+    /// declared and not used).
+    static PipelineFile load(const std::filesystem::path& path);
+    /// The same from text; `path` is only named in errors and must be NAME.yaml.
+    static PipelineFile parse(const std::string& yaml, const std::filesystem::path& path);
+
+    /// The pipeline's text with every ${name} replaced; `values` overrides defaults. Throws Errc::settings
+    /// for an unknown parameter, a value that does not fit its type, and a parameter that has no value.
+    std::string expand(const std::map<std::string, std::string>& values) const;
+    /// As expand({}), with something of the right type for each parameter that has no default: for checking a
+    /// file.
+    std::string expand_sample(std::map<std::string, std::string> values) const;
+
+    const Parameter* find(std::string_view parameter) const noexcept;
+};
+
+/// `value` as text for gst_parse_launch in place of a whole property value: one string whatever it holds
+/// (spaces, quotes, `!`). Throws Errc::settings when it holds control characters or is not UTF-8, which no
+/// pipeline text can express.
+std::string quote_value(std::string_view value);
+
+/// The folders searched for NAME.yaml: GST_MRI_PIPELINES_PATH (separated by colons), then where they were
+/// installed.
+std::vector<std::filesystem::path> pipeline_folders();
+/// The *.yaml files in the folders, by name; a name in an earlier folder hides those in later ones.
+std::map<std::string, std::filesystem::path> list_pipelines();
+/// A name, or a path (with a slash or ending in .yaml), to the file; throws Errc::not_found.
+std::filesystem::path find_pipeline(const std::string& name);
+
+} // namespace mri

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "plugins/math/sampling/gradient_delay.hpp"
+
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/base/sizes.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <string>
+
+namespace mri {
+
+namespace {
+
+using cfloat = std::complex<float>;
+
+/// Table positions a sample: linear interpolation between them is exact to 1/8 (pi / 32)^2 = 1e-3 of the
+/// highest frequency that a readout can hold.
+constexpr int fine = 32;
+/// Samples on either side that the interpolation onto the table takes.
+constexpr int reach = 16;
+/// Sine of the smallest angle at which spokes are taken to cross: below it the crossing's position along them
+/// is anybody's guess.
+constexpr double least_sine = 0.342;
+constexpr int newton_steps = 8;
+constexpr std::size_t most_values = std::size_t{1} << 28;
+
+struct Spoke {
+    double x, y;   ///< direction in physical space
+    double centre; ///< position of k = 0 along the spoke, in samples
+};
+
+/// The physical direction of a spoke and where it passes the centre.
+Spoke spoke_of(const float* k, int samples, double aspect) {
+    const double x0 = k[0], y0 = k[1] / aspect;
+    const double x1 = k[2 * (samples - 1)], y1 = k[2 * (samples - 1) + 1] / aspect;
+    const double length = std::hypot(x1 - x0, y1 - y0);
+    if (!(length > 0))
+        throw Error(Errc::format, "a radial readout has no direction");
+    const double x = (x1 - x0) / length, y = (y1 - y0) / length;
+    return {x, y, -(x0 * x + y0 * y) / length * (samples - 1)};
+}
+
+/// Solves the symmetric 3 x 3 system by Cramer's rule; false when it is singular.
+bool solve3(const std::array<double, 9>& a, const std::array<double, 3>& b, std::array<double, 3>& out) {
+    const auto det = [](const std::array<double, 9>& m) {
+        return m[0] * (m[4] * m[8] - m[5] * m[7]) - m[1] * (m[3] * m[8] - m[5] * m[6]) +
+               m[2] * (m[3] * m[7] - m[4] * m[6]);
+    };
+    const double whole = det(a);
+    const double size = (a[0] + a[4] + a[8]) / 3;
+    if (!(std::abs(whole) > 1e-9 * size * size * size))
+        return false;
+    for (int column = 0; column < 3; ++column) {
+        std::array<double, 9> m = a;
+        for (int row = 0; row < 3; ++row)
+            m[3 * row + column] = b[row];
+        out[column] = det(m) / whole;
+    }
+    return true;
+}
+
+/// The positions at which two spokes cross, in samples from the nominal centre, are these times (x, y, xy).
+struct Pair {
+    std::size_t first, second;
+    std::array<double, 3> of_first, of_second;
+};
+
+/// u n_a + S n_a = v n_b + S n_b, solved for u and v.
+std::vector<Pair> crossings(const std::vector<Spoke>& spokes) {
+    std::vector<Pair> pairs;
+    for (std::size_t i = 0; i < spokes.size(); ++i)
+        for (std::size_t j = i + 1; j < spokes.size(); ++j) {
+            const Spoke &a = spokes[i], &b = spokes[j];
+            const double sine = a.x * b.y - a.y * b.x;
+            if (std::abs(sine) < least_sine)
+                continue;
+            const double vx = b.x - a.x, vy = b.y - a.y;
+            // S v = (x vx + xy vy, xy vx + y vy); u = (b x S v) / (b x a), v = (a x S v) / (b x a).
+            const std::array<double, 3> sx{vx, 0, vy}, sy{0, vy, vx};
+            Pair pair{i, j, {}, {}};
+            for (int p = 0; p < 3; ++p) {
+                pair.of_first[p] = (sx[p] * b.y - sy[p] * b.x) / sine;
+                pair.of_second[p] = (sx[p] * a.y - sy[p] * a.x) / sine;
+            }
+            pairs.push_back(pair);
+        }
+    return pairs;
+}
+
+} // namespace
+
+void shift_spokes(std::span<float> kxy, int samples_per_readout, const GradientDelay& delay, double aspect) {
+    const std::size_t each = 2 * static_cast<std::size_t>(std::max(samples_per_readout, 0));
+    if (samples_per_readout < 2 || kxy.size() % each != 0 || !(aspect > 0) || !std::isfinite(aspect))
+        throw Error(Errc::format, "a trajectory of " + std::to_string(kxy.size() / 2) +
+                                      " points does not fit spokes of " +
+                                      std::to_string(samples_per_readout) + " samples");
+    for (std::size_t first = 0; first < kxy.size(); first += each) {
+        float* k = kxy.data() + first;
+        const Spoke spoke = spoke_of(k, samples_per_readout, aspect);
+        const double spacing = std::hypot(static_cast<double>(k[each - 2]) - k[0],
+                                          (static_cast<double>(k[each - 1]) - k[1]) / aspect) /
+                               (samples_per_readout - 1);
+        const auto dx = static_cast<float>(spacing * (delay.x * spoke.x + delay.xy * spoke.y));
+        const auto dy = static_cast<float>(spacing * (delay.xy * spoke.x + delay.y * spoke.y) * aspect);
+        for (std::size_t i = 0; i < each; i += 2) {
+            k[i] += dx;
+            k[i + 1] += dy;
+        }
+    }
+}
+
+GradientDelayEstimator::GradientDelayEstimator(double aspect, double largest)
+    : aspect_(aspect), largest_(largest) {
+    if (!(largest >= 0.5) || !(largest <= 8) || !(aspect > 0) || !std::isfinite(aspect))
+        throw Error(Errc::settings, "gradient delays are looked for within 0.5 to 8 samples");
+}
+
+void GradientDelayEstimator::forget() {
+    normal_.fill(0);
+    right_.fill(0);
+    any_ = false;
+}
+
+std::optional<GradientDelay> GradientDelayEstimator::estimate() const {
+    std::array<double, 3> s{};
+    if (!any_ || !solve3(normal_, right_, s))
+        return std::nullopt;
+    return GradientDelay{s[0], s[1], s[2]};
+}
+
+void GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<const float> kxy, int coils,
+                                 int readouts, int samples_per_readout) {
+    if (coils < 1 || readouts < 1 || samples_per_readout < 2)
+        throw Error(Errc::format, "gradient delays need spokes of two samples or more");
+    const auto n = static_cast<std::size_t>(samples_per_readout),
+               spokes_count = static_cast<std::size_t>(readouts), all_coils = static_cast<std::size_t>(coils);
+    const std::size_t points = checked_product({n, spokes_count}, most_values, "a k-space frame");
+    if (kxy.size() != 2 * points ||
+        samples.size() != checked_product({points, all_coils}, most_values, "a k-space frame"))
+        throw Error(Errc::format, "a k-space frame of " + std::to_string(samples.size()) + " samples and " +
+                                      std::to_string(kxy.size() / 2) + " positions does not fit " +
+                                      std::to_string(readouts) + " readouts of " +
+                                      std::to_string(samples_per_readout) + " samples of " +
+                                      std::to_string(coils) + " coils");
+    std::vector<Spoke> spokes;
+    for (std::size_t r = 0; r < spokes_count; ++r) {
+        spokes.push_back(spoke_of(kxy.data() + 2 * r * n, samples_per_readout, aspect_));
+        if (!std::isfinite(spokes.back().centre))
+            throw Error(Errc::format, "a k-space frame has sampling positions that are not finite");
+    }
+    const auto pairs = crossings(spokes);
+    if (pairs.empty())
+        return;
+
+    // The readouts between their samples, around the nominal centre. A crossing of spokes that S of `largest`
+    // moves lies within sqrt(2) / least_sine of it at worst; positions beyond the table count for nothing.
+    const int half = static_cast<int>(std::ceil(2 * largest_)) * fine;
+    const auto length = static_cast<std::size_t>(2 * half + 1);
+    table_.assign(checked_product({spokes_count, all_coils, length}, most_values, "a table of readouts"), {});
+    std::vector<float> kernel(length * 2 * reach); // of the spokes that pass the centre alike: all, as a rule
+    double power = 0, kernel_centre = NAN;
+    for (std::size_t r = 0; r < spokes_count; ++r) {
+        // Spokes whose centres differ by rounding share the kernel, and with it where its first tap lies.
+        const bool other = !(std::abs(spokes[r].centre - kernel_centre) < 1e-4);
+        if (other)
+            kernel_centre = spokes[r].centre;
+        const auto first_tap = [&](int i) {
+            return static_cast<int>(std::floor(kernel_centre + static_cast<double>(i) / fine)) - reach + 1;
+        };
+        if (other)
+            for (int i = -half; i <= half; ++i)
+                for (int tap = 0; tap < 2 * reach; ++tap) {
+                    // A sinc within a Hann window.
+                    const double d = kernel_centre + static_cast<double>(i) / fine - (first_tap(i) + tap);
+                    const double angle = std::numbers::pi * d;
+                    const double sinc = std::abs(d) < 1e-9 ? 1 : std::sin(angle) / angle;
+                    kernel[static_cast<std::size_t>(i + half) * 2 * reach + static_cast<std::size_t>(tap)] =
+                        static_cast<float>(sinc * 0.5 * (1 + std::cos(angle / reach)));
+                }
+        for (std::size_t c = 0; c < all_coils; ++c) {
+            const cfloat* data = samples.data() + (c * spokes_count + r) * n;
+            cfloat* to = table_.data() + (r * all_coils + c) * length;
+            for (int i = -half; i <= half; ++i) {
+                const float* weights = kernel.data() + static_cast<std::size_t>(i + half) * 2 * reach;
+                const int first = first_tap(i);
+                float re = 0, im = 0;
+                for (int tap = std::max(0, -first); tap < std::min(2 * reach, samples_per_readout - first);
+                     ++tap) {
+                    re += weights[tap] * data[first + tap].real();
+                    im += weights[tap] * data[first + tap].imag();
+                }
+                to[i + half] = {re, im};
+            }
+        }
+    }
+    for (const cfloat& value : table_)
+        power += std::norm(std::complex<double>(value));
+    if (!std::isfinite(power))
+        throw Error(Errc::format, "a k-space frame has samples that are not finite");
+    if (!(power > 0))
+        return;
+
+    struct Point {
+        std::complex<double> value, slope; ///< slope: of a step of one sample
+    };
+    const auto look = [&](std::size_t spoke, std::size_t coil, double position) -> std::optional<Point> {
+        const double at = position * fine + half;
+        if (!(at >= 1) || !(at < static_cast<double>(length) - 2))
+            return std::nullopt;
+        const auto i = static_cast<std::size_t>(at);
+        const double part = at - static_cast<double>(i);
+        const cfloat* t = table_.data() + (spoke * all_coils + coil) * length + i;
+        const std::complex<double> a = t[0], b = t[1];
+        return Point{a + part * (b - a), (b - a) * double{fine}};
+    };
+    struct Fit {
+        std::array<double, 3> s{};
+        std::array<double, 9> normal{};
+        std::array<double, 3> right{};
+        double cost = 0;
+    };
+    const auto evaluate = [&](const std::array<double, 3>& s) {
+        Fit fit{s, {}, {}, 0};
+        double used = 0;
+        for (const Pair& pair : pairs) {
+            double u = 0, v = 0;
+            for (int p = 0; p < 3; ++p) {
+                u += pair.of_first[p] * s[p];
+                v += pair.of_second[p] * s[p];
+            }
+            for (std::size_t c = 0; c < all_coils; ++c) {
+                const auto a = look(pair.first, c, u), b = look(pair.second, c, v);
+                if (!a || !b)
+                    continue;
+                used += 1;
+                const std::complex<double> rest = b->value - a->value;
+                fit.cost += std::norm(rest);
+                std::array<std::complex<double>, 3> d;
+                for (int p = 0; p < 3; ++p)
+                    d[p] = a->slope * pair.of_first[p] - b->slope * pair.of_second[p];
+                for (int p = 0; p < 3; ++p) {
+                    fit.right[p] += (std::conj(d[p]) * rest).real();
+                    for (int q = 0; q < 3; ++q)
+                        fit.normal[3 * p + q] += (std::conj(d[p]) * d[q]).real();
+                }
+            }
+        }
+        fit.cost = used > 0 ? fit.cost / used : HUGE_VAL;
+        return fit;
+    };
+    // Gauss-Newton from a few starts, since signals are smooth over about a sample; later frames go on from
+    // what the first ones gave.
+    std::vector<std::array<double, 3>> starts;
+    if (const auto known = estimate())
+        starts.push_back({known->x, known->y, known->xy});
+    else
+        for (const double x : {-0.5, 0.0, 0.5})
+            for (const double y : {-0.5, 0.0, 0.5})
+                starts.push_back({x * largest_, y * largest_, 0});
+    Fit best;
+    best.cost = HUGE_VAL;
+    for (const auto& start : starts) {
+        Fit fit = evaluate(start);
+        for (int k = 0; k < newton_steps; ++k) {
+            std::array<double, 3> step{};
+            if (!solve3(fit.normal, fit.right, step))
+                break;
+            const double size = std::max({std::abs(step[0]), std::abs(step[1]), std::abs(step[2])});
+            const double keep = std::min(1.0, 1.0 / std::max(size, 1e-12)); // a sample at a time
+            std::array<double, 3> next = fit.s;
+            for (int p = 0; p < 3; ++p)
+                next[p] = std::clamp(next[p] + keep * step[p], -largest_, largest_);
+            Fit after = evaluate(next);
+            if (!(after.cost < fit.cost))
+                break;
+            fit = after;
+            if (size < 1e-4)
+                break;
+        }
+        if (fit.cost < best.cost)
+            best = fit;
+    }
+    std::array<double, 3> unused{};
+    if (!std::isfinite(best.cost) || !solve3(best.normal, best.right, unused))
+        return;
+    // The scale of the signal is not to make one frame count for more than another.
+    for (int p = 0; p < 3; ++p)
+        for (int q = 0; q < 3; ++q) {
+            normal_[3 * p + q] += best.normal[3 * p + q] / power;
+            right_[p] += best.normal[3 * p + q] * best.s[q] / power;
+        }
+    any_ = true;
+}
+
+} // namespace mri

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// From what an ISMRMRD file says about its encoding to positions in cycles per reconstructed field of view.
+#pragma once
+
+#include "plugins/math/base/error.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
+
+#include <ismrmrd/ismrmrd.h>
+#include <ismrmrd/xml.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace mri {
+
+/// Sizes of one encoding, checked: matrices above 0, fields of view above 0 and finite.
+struct EncodingGeometry {
+    ISMRMRD::TrajectoryType type = ISMRMRD::TrajectoryType::CARTESIAN;
+    int encoded_width = 0, encoded_height = 0;
+    int width = 0, height = 0;                   ///< of the reconstructed space, pixels
+    double encoded_fov_x = 0, encoded_fov_y = 0; ///< mm
+    double fov_x = 0, fov_y = 0, fov_z = 0;      ///< of the reconstructed space, mm
+    int lines =
+        0; ///< phase encodes or spokes: the encoding limit of step 1 + 1, or the encoded height without one
+    int centre_line = 0; ///< the phase encode with ky = 0
+
+    bool is_cartesian() const {
+        return type == ISMRMRD::TrajectoryType::CARTESIAN || type == ISMRMRD::TrajectoryType::EPI;
+    }
+    bool is_radial() const {
+        return type == ISMRMRD::TrajectoryType::RADIAL || type == ISMRMRD::TrajectoryType::GOLDENANGLE;
+    }
+    bool operator==(const EncodingGeometry&) const = default;
+};
+
+/// The geometry of encoding `index`. Throws Errc::decode for sizes that cannot be, Errc::unsupported for
+/// volumes; `where` starts the sentence.
+EncodingGeometry encoding_geometry(const ISMRMRD::IsmrmrdHeader& header, std::size_t index,
+                                   const std::string& where);
+
+/// What a file's trajectory counts in.
+enum class TrajectoryUnit {
+    automatic,      ///< found by detect_trajectory_unit()
+    normalised,     ///< +-0.5 at the edge of the encoded matrix
+    encoded_cycles, ///< cycles per encoded field of view: +- encoded matrix / 2
+    cycles,         ///< cycles per reconstructed field of view: +- reconstructed matrix / 2
+    radians,        ///< +-pi at the edge of the encoded matrix
+    per_metre       ///< 1 / m
+};
+
+/// How far a trajectory reaches along x and y, in the file's unit.
+struct TrajectoryExtent {
+    double x = 0, y = 0;
+    /// `trajectory` is [sample][dimensions]. Throws Errc::decode for a value that is not finite; `where`
+    /// starts the sentence.
+    void include(std::span<const float> trajectory, int dimensions, const std::string& where);
+};
+
+/// The unit that makes the extent reach the edge of the matrix: normalised, encoded_cycles or cycles. A unit
+/// fits when the extent is 0.7 to 1.2 times its edge; of two that fit and differ, one within 3 % wins over
+/// one outside. Throws Errc::settings, asking for the property, when none or more than one fits.
+TrajectoryUnit detect_trajectory_unit(const TrajectoryExtent& extent, const EncodingGeometry& geometry,
+                                      const std::string& where);
+
+/// Writes interleaved (kx, ky) in cycles per reconstructed field of view for a [sample][dimensions]
+/// trajectory in `unit`. Of three dimensions the third is not read: in a single slice it is zero, or a weight
+/// that some writers put there.
+void convert_trajectory(std::span<const float> trajectory, int dimensions, TrajectoryUnit unit,
+                        const EncodingGeometry& geometry, float* kxy);
+
+/// The sample of a whole readout that lies at the centre of k-space: center_sample, or the middle one where
+/// the head says nothing (0, or behind the end).
+int centre_sample(const ISMRMRD::ISMRMRD_AcquisitionHeader& head);
+
+/// How the angles of a radial file without a trajectory are counted.
+struct AngleSettings {
+    AngleScheme scheme = AngleScheme::golden;
+    int n = 7;             ///< of tiny_golden
+    int spokes = 0;        ///< of regular, over the half turn; 0 takes the encoding's lines
+    bool negative = false; ///< turns the other way
+};
+
+/// Positions of the `samples` kept samples of a readout that has no trajectory of its own: a Cartesian line
+/// by its phase encode, a radial spoke by its angle: `spoke` (imaging readouts counted from the first) for
+/// golden schemes, the phase encode for regular ones. `discarded` samples were cut off at the start. Sample
+/// center_sample of the readout lies at the centre of k-space, the middle one where the head says nothing (0,
+/// or behind the end). Throws Errc::unsupported for trajectories that no file can leave out; `where` starts
+/// the sentence.
+void computed_trajectory(const ISMRMRD::ISMRMRD_AcquisitionHeader& head, const EncodingGeometry& geometry,
+                         const AngleSettings& angles, std::uint64_t spoke, int discarded, int samples,
+                         const std::string& where, float* kxy);
+
+} // namespace mri

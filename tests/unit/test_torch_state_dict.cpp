@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Zip archives and the state dicts in them; PyTorch's own are read where there is a python with torch.
+#include "models/files/torch_state_dict.hpp"
+#include "models/files/weights.hpp"
+#include "models/files/zip.hpp"
+#include "plugins/math/base/error.hpp"
+#include "tests/support/torch_python.hpp"
+
+#include <cstring>
+#include <gtest/gtest.h>
+#include <random>
+#include <unistd.h>
+
+using namespace mri;
+
+namespace {
+
+std::vector<std::byte> bytes_of(const std::string& text) {
+    std::vector<std::byte> out(text.size());
+    std::memcpy(out.data(), text.data(), text.size());
+    return out;
+}
+
+TensorFile some_tensors() {
+    TensorFile file;
+    file.tensors["conv1.weight"] = {{2, 1, 3}, {1, -2, 3.5F, 4, 5, 6e-20F}};
+    file.tensors["conv1.bias"] = {{2}, {7, 8}};
+    file.tensors["scalar"] = {{}, {9}};
+    file.tensors["empty"] = {{0, 4}, {}};
+    file.metadata = {{"network", "unet3d"}, {"leak", "0.1"}};
+    return file;
+}
+
+TEST(ZipFile, GivesBackWhatWasWritten) {
+    const auto archive = format_zip({{"a/one", bytes_of("first")}, {"a/two", {}}, {"b", bytes_of("third")}});
+    ASSERT_TRUE(is_zip(archive));
+    const auto entries = read_zip(archive, "x.zip");
+    ASSERT_EQ(entries.size(), 3U);
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(entries.at("a/one").data.data()), 5), "first");
+    EXPECT_TRUE(entries.at("a/two").data.empty());
+    for (const auto& [name, content] : entries)
+        EXPECT_EQ((content.data.data() - archive.data()) % 64, 0) << name;
+}
+
+TEST(ZipFile, RefusesWhatIsCutOrPacked) {
+    auto archive = format_zip({{"x/data.pkl", bytes_of("\x80\x02}.")}});
+    for (std::size_t n = 0; n < archive.size(); ++n)
+        EXPECT_THROW(read_zip(std::span(archive).first(n), "cut"), Error) << n;
+    const std::string text(reinterpret_cast<const char*>(archive.data()), archive.size());
+    archive[text.find("PK\1\2") + 10] = std::byte{8}; // deflated
+    EXPECT_TRUE(read_zip(archive, "packed.zip").at("x/data.pkl").packed);
+    try {
+        parse_torch(archive, "packed.zip");
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::unsupported);
+    }
+}
+
+TEST(TorchZip, GivesBackWhatWasWritten) {
+    const TensorFile file = some_tensors();
+    const TensorFile back = parse_torch(format_torch(file), "x.pth");
+    EXPECT_EQ(back.metadata, file.metadata);
+    ASSERT_EQ(back.tensors.size(), file.tensors.size());
+    for (const auto& [name, tensor] : file.tensors) {
+        EXPECT_EQ(back.tensors.at(name).shape, tensor.shape) << name;
+        EXPECT_EQ(back.tensors.at(name).values, tensor.values) << name;
+    }
+}
+
+TEST(TorchZip, SurvivesDamage) {
+    // Any byte may be anything: an error or some other tensors, but nothing out of bounds (run this under
+    // AddressSanitizer) and nothing absurdly large.
+    const auto bytes = format_torch(some_tensors());
+    std::mt19937 random(1);
+    for (int i = 0; i < 20000; ++i) {
+        auto damaged = bytes;
+        for (int k = 0; k < 1 + i % 3; ++k)
+            damaged[random() % bytes.size()] = static_cast<std::byte>(random() % 256);
+        try {
+            std::size_t count = 0;
+            for (const auto& [name, tensor] : parse_torch(damaged, "damaged").tensors)
+                count += tensor.values.size();
+            EXPECT_LE(count, bytes.size());
+        } catch (const Error&) {
+            // as it should
+        }
+    }
+}
+
+TEST(TorchZip, CallsNothingAndNamesWhatItIsNot) {
+    const auto archive = [](const std::string& pickle, const std::string& more = "x/version") {
+        return format_zip({{"x/data.pkl", bytes_of(pickle)}, {more, bytes_of("3")}});
+    };
+    const std::string evil =
+        std::string("\x80\x02", 2) + "cos\nsystem\nX" + std::string("\x04\0\0\0", 4) + "true\x85R.";
+    // A dictionary that is its own "state_dict".
+    const std::string cycle = std::string("\x80\x02}q\0", 5) + "X" + std::string("\x0a\0\0\0", 4) +
+                              "state_dict" + std::string("h\0s.", 4);
+    const struct {
+        std::vector<std::byte> bytes;
+        std::string part;
+    } cases[] = {{archive(evil), "os.system"},
+                 {archive(cycle), "holds no tensors"},
+                 {archive("\x80\x02}.", "x/constants.pkl"), "TorchScript"},
+                 {format_zip({{"readme", bytes_of("hello")}}), "no state dict"}};
+    for (const auto& c : cases) {
+        try {
+            parse_torch(c.bytes, "some.pth");
+            ADD_FAILURE() << c.part;
+        } catch (const Error& e) {
+            EXPECT_NE(std::string(e.what()).find(c.part), std::string::npos) << e.what();
+        }
+    }
+}
+
+TEST(TorchZip, ReadsPyTorchsOwn) {
+    if (test::torch_python().empty())
+        GTEST_SKIP() << test::no_torch_python;
+    std::string folder = "/tmp/gst-mri-torch-XXXXXX";
+    ASSERT_TRUE(::mkdtemp(folder.data()));
+    ASSERT_EQ(test::run_torch_python("modules " + folder), 0);
+    const TensorFile file = read_weights(folder + "/state.pth");
+    EXPECT_EQ(file.tensors.size(), 5U); // of the batch normalisation four, without its counter
+    EXPECT_EQ(file.tensors.at("running_var").values, (std::vector<float>{1, 1, 1}));
+    EXPECT_EQ(file.tensors.at("transposed").shape, (std::vector<std::int64_t>{3, 2}));
+    EXPECT_EQ(file.tensors.at("transposed").values, (std::vector<float>{0, 3, 1, 4, 2, 5}));
+    EXPECT_THROW(read_weights(folder + "/frame.pt"), Error);
+    EXPECT_THROW(read_weights(folder + "/exported.pt2"), Error);
+    std::filesystem::remove_all(folder);
+}
+
+TEST(TorchZip, ReadsEveryFloatingPointType) {
+    if (test::torch_python().empty())
+        GTEST_SKIP() << test::no_torch_python;
+    std::string folder = "/tmp/gst-mri-torch-XXXXXX";
+    ASSERT_TRUE(::mkdtemp(folder.data()));
+    ASSERT_EQ(test::run_torch_python("floats " + folder), 0);
+    for (const char* type : {"float16", "bfloat16", "float64", "float32"}) {
+        const TensorFile reference = read_safetensors(folder + "/" + type + ".reference");
+        ASSERT_EQ(reference.tensors.size(), 3U);
+        for (const char* kind : {".zip.pth", ".legacy.pth", ".safetensors"}) {
+            const TensorFile file = read_weights(folder + "/" + type + kind);
+            ASSERT_EQ(file.tensors.size(), 3U) << type << kind << ": counters and masks are left out";
+            for (const auto& [name, tensor] : reference.tensors) {
+                EXPECT_EQ(file.tensors.at(name).shape, tensor.shape) << type << kind << " " << name;
+                const auto& values = file.tensors.at(name).values;
+                ASSERT_EQ(values.size(), tensor.values.size());
+                EXPECT_EQ(std::memcmp(values.data(), tensor.values.data(), values.size() * sizeof(float)), 0)
+                    << type << kind << " " << name << ": bit for bit, as python converts";
+            }
+        }
+    }
+    const TensorFile large = read_weights(folder + "/large.pth");
+    EXPECT_THROW(check_finite(large, "large.pth"), Error);
+    EXPECT_THROW(check_tensors(large, "large.pth", {{"large", {1}}}, "a test"), Error);
+    try {
+        read_weights(folder + "/complex.pth");
+        ADD_FAILURE();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.code(), Errc::unsupported);
+        EXPECT_NE(std::string(e.what()).find("torch.ComplexFloatStorage"), std::string::npos) << e.what();
+    }
+    std::filesystem::remove_all(folder);
+}
+
+/// A training script's checkpoint: beside the state dict an optimiser with storages of its own.
+TEST(TorchLegacy, ReadsAStateDictBesideAnOptimiser) {
+    const auto word = [](const std::string& w) {
+        return "X" + std::string(1, static_cast<char>(w.size())) + std::string(3, '\0') + w;
+    };
+    const auto tensor = [&](const std::string& storage, const std::string& key) {
+        return "ctorch._utils\n_rebuild_tensor_v2\n((" + word("storage") + "ctorch\n" + storage + "\n" +
+               word(key) + word("cpu") + "K\x02tQK" + std::string(1, '\0') + "K\x02\x85K\x01\x85\x89}tR";
+    };
+    const auto number = [](std::uint64_t n) {
+        return std::string(1, static_cast<char>(n)) + std::string(7, '\0');
+    };
+    const std::string head = std::string("\x80\x02\x8a\x0al\xfc\x9c"
+                                         "F\xf9 j\xa8P\x19.",
+                                         15) +
+                             "\x80\x02M\xe9\x03." + "\x80\x02}.";
+    const auto file = [&](const std::string& optimiser) {
+        return head + "\x80\x02}(" + word("optimizer") + "}" + word("m") + tensor(optimiser, "0") + "s" +
+               word("state_dict") + "}" + word("a") + tensor("FloatStorage", "1") + "su." + "\x80\x02](" +
+               word("0") + word("1") + "e." + number(2) + std::string(16, 'm') + number(2) +
+               std::string("\0\0\x80\x3F\0\0\x20\xC0", 8);
+    };
+    ASSERT_TRUE(is_legacy_torch(bytes_of(file("DoubleStorage"))));
+    const TensorFile read = parse_legacy_torch(bytes_of(file("DoubleStorage")), "x.pth");
+    ASSERT_EQ(read.tensors.size(), 1U);
+    EXPECT_EQ(read.tensors.at("a").values, (std::vector<float>{1.0F, -2.5F}));
+    EXPECT_THROW(parse_legacy_torch(bytes_of(file("StrangeStorage")), "x.pth"), Error);
+    EXPECT_THROW(parse_legacy_torch(bytes_of(file("FloatStorage")), "x.pth"), Error)
+        << "its length is another";
+}
+
+/// The same without a python.
+TEST(TorchZip, ReadsHalfPrecision) {
+    const auto pickled = [](const std::string& storage) {
+        const auto word = [](const std::string& w) {
+            return "X" + std::string(1, static_cast<char>(w.size())) + std::string(3, '\0') + w;
+        };
+        return std::string("\x80\x02}") + word("a") + "ctorch._utils\n_rebuild_tensor_v2\n((" +
+               word("storage") + "ctorch\n" + storage + "\n" + word("0") + word("cpu") + "K\x02tQK" +
+               std::string(1, '\0') + "K\x02\x85K\x01\x85\x89}tRs.";
+    };
+    const struct {
+        const char* storage;
+        std::string data;
+        std::vector<float> values;
+    } cases[] = {{"HalfStorage", std::string("\x00\x3C\x01\x00", 4), {1.0F, 0x1p-24F}},
+                 {"BFloat16Storage", std::string("\x80\x3F\x20\xC0", 4), {1.0F, -2.5F}}};
+    for (const auto& c : cases) {
+        const auto archive =
+            format_zip({{"x/data.pkl", bytes_of(pickled(c.storage))}, {"x/data/0", bytes_of(c.data)}});
+        EXPECT_EQ(parse_torch(archive, "x.pth").tensors.at("a").values, c.values) << c.storage;
+        const auto cut = format_zip(
+            {{"x/data.pkl", bytes_of(pickled(c.storage))}, {"x/data/0", bytes_of(c.data.substr(0, 3))}});
+        EXPECT_THROW(parse_torch(cut, "x.pth"), Error) << c.storage;
+    }
+}
+
+} // namespace
