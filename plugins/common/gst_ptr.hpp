@@ -37,8 +37,7 @@ void unref(T* object) {
 }
 } // namespace detail
 
-/// Owns one reference of a GstMiniObject (buffer, caps, sample, event ...) or GstObject (element, pad, bus
-/// ...).
+/// Owns one reference of a GstMiniObject (buffer, caps, sample ...) or GstObject (element, pad, bus ...).
 template <class T>
 class GstPtr {
   public:
@@ -104,8 +103,7 @@ using GString_ptr = std::unique_ptr<gchar, GFree>;
 using GErrorPtr = std::unique_ptr<GError, GErrorFree>;
 using StructurePtr = std::unique_ptr<GstStructure, StructureFree>;
 
-/// A buffer's bytes as a span of T for as long as the object lives. Takes no reference: the buffer must
-/// outlive it.
+/// A buffer's bytes as a span of T while the object lives. Takes no reference: the buffer must outlive it.
 ///
 /// Throws Errc::read when the buffer cannot be mapped and Errc::format when its size is not a whole number of
 /// T or its memory is not aligned for T.

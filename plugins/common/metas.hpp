@@ -14,8 +14,7 @@
 
 namespace mri {
 
-/// What ISMRMRD's AcquisitionHeader says of one readout (names and units as there), and the angle index of
-/// simulated data.
+/// One readout: ISMRMRD's AcquisitionHeader (names and units as there), and simulated data's angle index.
 struct Readout {
     std::uint64_t flags = 0; ///< bit n - 1 is ISMRMRD's flag n
     std::uint32_t measurement_uid = 0;
@@ -68,8 +67,8 @@ struct TrajectoryData {
     int readouts = 0;
     int samples = 0;
     std::vector<float> kxy; ///< [readout][sample][2]: kx, ky in cycles per reconstructed field of view
-    std::vector<float>
-        density; ///< [readout][sample] density compensation from the file; empty when it has none
+    /// [readout][sample] density compensation from the file; empty when it has none
+    std::vector<float> density;
 };
 
 /// How far a reconstructed image is from the samples that it was made of: what a reader may trust it by.
@@ -92,8 +91,7 @@ const char* to_string(Role role) noexcept;
 /// Throws Errc::settings when the name is no role.
 Role role_from(std::string_view name);
 
-/// Attaches one Readout per readout of the buffer, replacing what it had. The buffer must be writable, as for
-/// all add_*().
+/// Attaches one Readout per readout, replacing the former ones. The buffer of an add_*() must be writable.
 void add_readouts(GstBuffer* buffer, std::vector<Readout> readouts);
 /// The readouts' headers: empty when there are none. Valid as long as the buffer.
 std::span<const Readout> readouts_of(GstBuffer* buffer);

@@ -14,8 +14,7 @@
 
 namespace mri {
 
-/// Which `hop` frames of a window are emitted: its central ones, or its first ones, which no later window
-/// holds.
+/// Which `hop` frames of a window are emitted: its central ones, or those that no later window holds.
 enum class Emit { central, settled };
 
 /// Windows of T frames every `hop` frames. A window emits its central `hop` frames (or those that no later

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "plugins/common/bin.hpp"
+
+#include "plugins/common/registration.hpp"
+
+namespace mri {
+
+void Bin::install(gpointer klass) {
+    GST_ELEMENT_CLASS(klass)->change_state = [](GstElement* e,
+                                                GstStateChange change) -> GstStateChangeReturn {
+        auto& self = impl_of<Bin>(e);
+        if (change == GST_STATE_CHANGE_NULL_TO_READY) {
+            self.allow_errors();
+            if (!guarded(self, [&] { self.prepare(); }))
+                return GST_STATE_CHANGE_FAILURE;
+        }
+        const auto result = parent_of<GstElementClass>(e)->change_state(e, change);
+        if (change == GST_STATE_CHANGE_READY_TO_NULL)
+            guarded(self, [&] { self.release(); });
+        return result;
+    };
+}
+
+} // namespace mri

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "plugins/common/sink.hpp"
+
+#include "plugins/common/registration.hpp"
+
+namespace mri {
+
+void Sink::set_up(Element& element) {
+    auto& self = static_cast<Sink&>(element);
+    gst_base_sink_set_sync(GST_BASE_SINK(self.gst()), self.sync_by_default());
+}
+
+void Sink::install(gpointer klass) {
+    auto* c = GST_BASE_SINK_CLASS(klass);
+    c->start = [](GstBaseSink* s) -> gboolean {
+        auto& self = impl_of<Sink>(s);
+        self.allow_errors();
+        if (guarded(self, false, [&] { return self.start(); }))
+            return TRUE;
+        guarded(self, [&] { self.stop(); });
+        return FALSE;
+    };
+    c->stop = [](GstBaseSink* s) -> gboolean {
+        auto& self = impl_of<Sink>(s);
+        return guarded(self, [&] { self.stop(); });
+    };
+    c->set_caps = [](GstBaseSink* s, GstCaps* caps) -> gboolean {
+        auto& self = impl_of<Sink>(s);
+        return guarded(self, [&] { self.set_caps(caps); });
+    };
+    c->render = [](GstBaseSink* s, GstBuffer* buffer) -> GstFlowReturn {
+        auto& self = impl_of<Sink>(s);
+        return guarded(self, GST_FLOW_ERROR, [&] { return self.render(buffer); });
+    };
+    c->unlock = [](GstBaseSink* s) -> gboolean {
+        auto& self = impl_of<Sink>(s);
+        return guarded(self, [&] { self.unlock(); });
+    };
+    c->unlock_stop = [](GstBaseSink* s) -> gboolean {
+        auto& self = impl_of<Sink>(s);
+        return guarded(self, [&] { self.unlock_stop(); });
+    };
+    c->event = [](GstBaseSink* s, GstEvent* event) -> gboolean {
+        auto& self = impl_of<Sink>(s);
+        const bool ok = guarded(self, [&] {
+            self.event(event);
+            if (GST_EVENT_TYPE(event) == GST_EVENT_EOS)
+                self.eos();
+            else if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP)
+                self.flush();
+        });
+        if (!ok) {
+            gst_event_unref(event);
+            return FALSE;
+        }
+        return parent_of<GstBaseSinkClass>(s)->event(s, event);
+    };
+}
+
+} // namespace mri
