@@ -159,6 +159,20 @@ TEST_F(MriLaunch, ValidateFindsWrongFiles) {
     EXPECT_EQ(launch({"validate", write("yaml", "pipeline: [\n")}).code, 3);
 }
 
+// What a pipeline of one's own costs: one file, in a folder that GST_MRI_PIPELINES_PATH names.
+TEST_F(MriLaunch, ANewFileIsListedAndRunsByItsName) {
+    const std::string before = env("GST_MRI_PIPELINES_PATH");
+    g_setenv("GST_MRI_PIPELINES_PATH", (before + ":" + dir.path()).c_str(), TRUE);
+    EXPECT_FALSE(contains(launch({"list"}).out, "brand-new"));
+    EXPECT_EQ(launch({"run", "brand-new"}).code, 2);
+    write("brand-new", "parameters: {n: {type: int, default: 3, help: h}}\n"
+                       "pipeline: fakesrc num-buffers=${n} ! fakesink\n");
+    EXPECT_TRUE(contains(launch({"list"}).out, "brand-new"));
+    const auto run = launch({"run", "brand-new", "-s", "n=2"});
+    EXPECT_EQ(run.code, 0) << run.err;
+    g_setenv("GST_MRI_PIPELINES_PATH", before.c_str(), TRUE);
+}
+
 TEST_F(MriLaunch, RunsWithValues) {
     const auto path =
         write("writes",
