@@ -3,9 +3,9 @@
 // Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
+#include "models/common/run_options.hpp"
 #include "models/common/sampled_window.hpp"
 #include "models/files/weights.hpp"
-#include "models/unet/unet.hpp"
 
 #include <complex>
 #include <map>

@@ -3,8 +3,8 @@
 // future. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
+#include "models/common/run_options.hpp"
 #include "models/files/weights.hpp"
-#include "models/unet/unet.hpp"
 
 #include <cstddef>
 #include <map>

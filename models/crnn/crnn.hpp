@@ -2,11 +2,13 @@
 // The convolutional recurrent network for Cartesian cine. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
+#include "models/common/run_options.hpp"
 #include "models/common/sampled_window.hpp"
-#include "models/unet/unet.hpp"
+#include "models/files/safetensors.hpp"
 #include "plugins/math/recon/window_operator.hpp"
 
 #include <complex>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>

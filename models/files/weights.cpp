@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <set>
 
 namespace mri {
@@ -45,6 +47,18 @@ std::string network_of(const TensorFile& file) {
     return it == file.metadata.end() ? std::string() : it->second;
 }
 
+std::optional<int> trained_frames(const std::map<std::string, std::string>& metadata) {
+    const auto it = metadata.find("window");
+    if (it == metadata.end())
+        return std::nullopt;
+    int frames = 0;
+    const char* end = it->second.data() + it->second.size();
+    const auto result = std::from_chars(it->second.data(), end, frames);
+    if (result.ec != std::errc() || result.ptr != end || frames < 1 || frames > 100000)
+        return std::nullopt;
+    return frames;
+}
+
 void check_tensors(const TensorFile& file, const std::string& name, const TensorShapes& shapes,
                    const std::string& network) {
     std::string missing;
@@ -82,6 +96,30 @@ void check_finite(const TensorFile& file, const std::string& name) {
                          [](float v) { return std::isfinite(v); }))
             throw Error(Errc::decode, "the weights file '" + name +
                                           "' holds values that are not finite in '" + tensor + "'");
+}
+
+std::string find_weights(const std::string& name) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    if (name.empty())
+        throw Error(Errc::settings, "no weights file is named");
+    if (name.find('/') != std::string::npos || fs::exists(name, ignored))
+        return name;
+    std::string folders;
+    if (const char* path = std::getenv("GST_MRI_MODELS_PATH"))
+        folders = path;
+#ifdef GST_MRI_MODELS_DIR
+    folders += std::string(folders.empty() ? "" : ":") + GST_MRI_MODELS_DIR;
+#endif
+    for (std::size_t begin = 0; begin <= folders.size();) {
+        const std::size_t end = std::min(folders.find(':', begin), folders.size());
+        const fs::path candidate = fs::path(folders.substr(begin, end - begin)) / name;
+        if (end > begin && fs::exists(candidate, ignored))
+            return candidate.string();
+        begin = end + 1;
+    }
+    throw Error(Errc::not_found,
+                "there is no weights file '" + name + "' in the working folder or in " + folders);
 }
 
 } // namespace mri

@@ -8,6 +8,7 @@
 
 #include <charconv>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,6 +63,9 @@ inline constexpr const char* average = "average/";
 /// Which network a weights file says it holds; empty where it says nothing (a state dict from elsewhere).
 std::string network_of(const TensorFile& file);
 
+/// Frames of the windows that a network was trained on, where the metadata of its file say so ("window").
+std::optional<int> trained_frames(const std::map<std::string, std::string>& metadata);
+
 /// Throws Errc::decode, naming each missing, extra or misshapen tensor, and what check_finite() throws;
 /// `network` ("a 3D U-Net with 16 filters") is for that message.
 void check_tensors(const TensorFile& file, const std::string& name, const TensorShapes& shapes,
@@ -69,5 +73,10 @@ void check_tensors(const TensorFile& file, const std::string& name, const Tensor
 
 /// Throws Errc::decode, naming the tensor, where a value is not finite.
 void check_finite(const TensorFile& file, const std::string& name);
+
+/// Looks for a weights file: `name` itself when it has a folder or exists; otherwise in the folders of the
+/// environment variable GST_MRI_MODELS_PATH (colon-separated) and in the folder where the product's weights
+/// are installed. Throws Errc::not_found, naming the places.
+std::string find_weights(const std::string& name);
 
 } // namespace mri

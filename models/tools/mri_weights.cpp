@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // mri-weights: what a weights file holds, and the same weights in another format.
 #include "models/files/torch_state_dict.hpp"
+#include "models/files/weights.hpp"
 #include "models/tools/torchscript_export.hpp"
-#include "models/unet/unet.hpp"
 #include "plugins/math/base/error.hpp"
 
 #include <CLI/CLI.hpp>

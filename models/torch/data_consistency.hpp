@@ -3,8 +3,8 @@
 // it includes LibTorch.
 #pragma once
 
+#include "models/common/run_options.hpp"
 #include "models/common/sampled_window.hpp"
-#include "models/unet/unet.hpp"
 #include "plugins/math/recon/window_operator.hpp"
 
 #include <ATen/ATen.h>

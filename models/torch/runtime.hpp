@@ -2,8 +2,8 @@
 // Devices, precision, threads and errors of LibTorch. Only for sources of this folder: it includes LibTorch.
 #pragma once
 
+#include "models/common/run_options.hpp"
 #include "models/kernels/planes/plane_convolution.hpp"
-#include "models/unet/unet.hpp"
 #include "plugins/math/base/error.hpp"
 
 #include <ATen/ATen.h>

@@ -2,9 +2,10 @@
 // A user's own module, exported from PyTorch. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
+#include "models/common/run_options.hpp"
 #include "models/files/model_info.hpp"
-#include "models/unet/unet.hpp"
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>

@@ -2,7 +2,7 @@
 // The windows that a network is trained on: in memory up to a limit, beyond it in a file. Pure C++.
 #pragma once
 
-#include "models/unet/unet.hpp"
+#include "models/common/run_options.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -11,10 +11,7 @@
 
 #include <algorithm>
 #include <c10/core/InferenceMode.h>
-#include <charconv>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 
 namespace mri {
 
@@ -74,7 +71,7 @@ at::Tensor network_input(std::span<const float> window, const WindowShape& shape
 
 } // namespace
 
-struct Network::State {
+struct Unet::State {
     State(const TensorFile& file, const std::string& name, const RunOptions& run)
         : options(run),
           device(open_device(run.device)),
@@ -99,54 +96,36 @@ struct Network::State {
     std::optional<PlaneUnet> planes;
 };
 
-Network Network::load(const std::string& path, const RunOptions& options) {
+Unet Unet::load(const std::string& path, const RunOptions& options) {
     return {read_weights(path), path, options};
 }
 
-Network::Network(const TensorFile& file, const std::string& name, const RunOptions& options)
+Unet::Unet(const TensorFile& file, const std::string& name, const RunOptions& options)
     : state_(
-          torch_call("loading the network", [&] { return std::make_unique<State>(file, name, options); })) {
-    for (const auto& [tensor, content] : file.tensors)
-        if (!std::all_of(content.values.begin(), content.values.end(),
-                         [](float v) { return std::isfinite(v); }))
-            throw Error(Errc::decode, "the weights file '" + name +
-                                          "' holds values that are not finite in '" + tensor + "'");
-}
+          torch_call("loading the network", [&] { return std::make_unique<State>(file, name, options); })) {}
 
-Network::Network(Network&&) noexcept = default;
-Network& Network::operator=(Network&&) noexcept = default;
-Network::~Network() = default;
+Unet::Unet(Unet&&) noexcept = default;
+Unet& Unet::operator=(Unet&&) noexcept = default;
+Unet::~Unet() = default;
 
-const UnetOptions& Network::unet() const {
+const UnetOptions& Unet::unet() const {
     return state_->unet;
 }
 
-const std::map<std::string, std::string>& Network::metadata() const {
+const std::map<std::string, std::string>& Unet::metadata() const {
     return state_->metadata;
 }
 
-std::optional<int> trained_frames(const std::map<std::string, std::string>& metadata) {
-    const auto it = metadata.find("window");
-    if (it == metadata.end())
-        return std::nullopt;
-    int frames = 0;
-    const char* end = it->second.data() + it->second.size();
-    const auto result = std::from_chars(it->second.data(), end, frames);
-    if (result.ec != std::errc() || result.ptr != end || frames < 1 || frames > 100000)
-        return std::nullopt;
-    return frames;
-}
-
-std::optional<int> Network::trained_frames() const {
+std::optional<int> Unet::trained_frames() const {
     return mri::trained_frames(state_->metadata);
 }
 
-std::string Network::precision() const {
+std::string Unet::precision() const {
     return state_->type == at::kBFloat16 ? "bfloat16" : "float32";
 }
 
-void Network::run(std::span<const float> input, std::span<float> output, const WindowShape& shape,
-                  std::optional<float> scale) {
+void Unet::run(std::span<const float> input, std::span<float> output, const WindowShape& shape,
+               std::optional<float> scale) {
     if (shape.frames < 1 || shape.height < 1 || shape.width < 1 || input.size() != shape.count() ||
         output.size() != shape.count())
         throw Error(Errc::format, "a window of " + std::to_string(input.size()) + " values is not " +
@@ -177,35 +156,11 @@ void Network::run(std::span<const float> input, std::span<float> output, const W
     });
 }
 
-double Network::warm_up(const WindowShape& shape) {
+double Unet::warm_up(const WindowShape& shape) {
     check_size(shape, unet().input_channels());
     const std::vector<float> input(shape.count(), 0.0F);
     std::vector<float> output(shape.count());
     return seconds_of_last(2, [&] { run(input, output, shape, 1.0F); });
-}
-
-std::string find_weights(const std::string& name) {
-    namespace fs = std::filesystem;
-    std::error_code ignored;
-    if (name.empty())
-        throw Error(Errc::settings, "no weights file is named");
-    if (name.find('/') != std::string::npos || fs::exists(name, ignored))
-        return name;
-    std::string folders;
-    if (const char* path = std::getenv("GST_MRI_MODELS_PATH"))
-        folders = path;
-#ifdef GST_MRI_MODELS_DIR
-    folders += std::string(folders.empty() ? "" : ":") + GST_MRI_MODELS_DIR;
-#endif
-    for (std::size_t begin = 0; begin <= folders.size();) {
-        const std::size_t end = std::min(folders.find(':', begin), folders.size());
-        const fs::path candidate = fs::path(folders.substr(begin, end - begin)) / name;
-        if (end > begin && fs::exists(candidate, ignored))
-            return candidate.string();
-        begin = end + 1;
-    }
-    throw Error(Errc::not_found,
-                "there is no weights file '" + name + "' in the working folder or in " + folders);
 }
 
 } // namespace mri

@@ -34,6 +34,7 @@
 #include "models/causal_unet/causal_unet.hpp"
 #include "models/common/intensity.hpp"
 #include "models/files/torch_state_dict.hpp"
+#include "models/unet/unet.hpp"
 #include "plugins/common/image_buffers.hpp"
 #include "plugins/inference/network_element.hpp"
 
@@ -48,9 +49,9 @@ struct UnetSettings : NetworkSettings {
 };
 
 /// One of the two kinds of network that a weights file of this element may hold.
-class Unet {
+class UnetOfEitherKind {
   public:
-    Unet(const std::string& path, const RunOptions& options) : network_(load(path, options)) {}
+    UnetOfEitherKind(const std::string& path, const RunOptions& options) : network_(load(path, options)) {}
 
     /// Frame by frame, not in windows.
     bool causal() const { return std::holds_alternative<CausalUnet>(network_); }
@@ -73,24 +74,24 @@ class Unet {
                 network->reset();
             network->run(input, output, shape);
         } else {
-            std::get<Network>(network_).run(input, output, shape,
-                                            scale.update(input, static_cast<std::size_t>(shape.frames)));
+            std::get<Unet>(network_).run(input, output, shape,
+                                         scale.update(input, static_cast<std::size_t>(shape.frames)));
         }
     }
 
   private:
-    using Either = std::variant<Network, CausalUnet>;
+    using Either = std::variant<Unet, CausalUnet>;
     static Either load(const std::string& path, const RunOptions& options) {
         const TensorFile file = read_weights(path);
         if (network_of(file) == causal_unet_kind)
             return CausalUnet(file, path, options);
-        return Network(file, path, options);
+        return Unet(file, path, options);
     }
 
     Either network_;
 };
 
-class MriUnet : public NetworkElement<Unet, UnetSettings> {
+class MriUnet : public NetworkElement<UnetOfEitherKind, UnetSettings> {
   public:
     static constexpr ElementInfo info{"mriunet", "GstMriUnet", "MRI U-Net", "Filter/Effect/MRI",
                                       "De-aliases MR images with a residual 3D U-Net over windows of frames"};
@@ -99,9 +100,11 @@ class MriUnet : public NetworkElement<Unet, UnetSettings> {
     static void properties(Properties<MriUnet>& p) { network_properties(p); }
 
   protected:
-    Unet load_network(const UnetSettings& s) const override { return {find_weights(s.weights), s.run()}; }
-    bool frame_by_frame(const Unet& network) const override { return network.causal(); }
-    ImageInfo output_info(const Unet&, const ImageInfo& input) const override {
+    UnetOfEitherKind load_network(const UnetSettings& s) const override {
+        return {find_weights(s.weights), s.run()};
+    }
+    bool frame_by_frame(const UnetOfEitherKind& network) const override { return network.causal(); }
+    ImageInfo output_info(const UnetOfEitherKind&, const ImageInfo& input) const override {
         ImageInfo out = input;
         out.format = SampleFormat::f32;
         out.channels = 1;
@@ -115,7 +118,7 @@ class MriUnet : public NetworkElement<Unet, UnetSettings> {
             input_.insert(input_.end(), frame.begin(), frame.end());
         }
     }
-    void compute(Unet& network, std::span<float> output) override {
+    void compute(UnetOfEitherKind& network, std::span<float> output) override {
         network.run(input_, output, shape(), fresh(), scale_);
     }
 

@@ -24,7 +24,8 @@
 #pragma once
 
 #include "models/common/overlap.hpp"
-#include "models/unet/unet.hpp"
+#include "models/common/run_options.hpp"
+#include "models/files/weights.hpp"
 #include "plugins/common/device_property.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/inference/start_images.hpp"

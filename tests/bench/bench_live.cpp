@@ -7,7 +7,7 @@
 // a thread of its own. A picture's latency runs from the push of its frame's last readout to its arrival at
 // the sink; it is late when the next frame is complete by then. The first frames, with all first-time work,
 // are not counted. --chain adds chains to those that are there.
-#include "models/unet/unet.hpp"
+#include "models/files/weights.hpp"
 #include "pipelines/launcher/table.hpp"
 #include "plugins/common/metas.hpp"
 #include "tests/bench/feed.hpp"

@@ -174,7 +174,7 @@ std::vector<Row> run_ours(const std::string& network, const Options& o, TensorFi
             v = std::abs(v);
         std::vector<float> output(w.count());
         for (const Precision p : precisions(o)) {
-            Network net(weights, "bench", {"cpu", p, o.threads});
+            Unet net(weights, "bench", {"cpu", p, o.threads});
             reset_peak();
             rows.push_back({network, "ours", name_of(p)});
             time_row(rows.back(), o.seconds, [&] { net.run(input, output, w, 1.0F); });

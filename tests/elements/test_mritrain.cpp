@@ -147,7 +147,7 @@ TEST_F(MriTrain, LearnsAndTellsOfIt) {
                        gst_structure_has_name(structure.get(), "mri-train");
     EXPECT_EQ(validations, 3);
 
-    const Network network = Network::load(weights(), {"cpu", Precision::float32, 1});
+    const Unet network = Unet::load(weights(), {"cpu", Precision::float32, 1});
     EXPECT_EQ(network.trained_frames(), window);
     EXPECT_EQ(network.metadata().at("training.windows"), "6");
     EXPECT_EQ(network.metadata().at("validation.windows"), "2");

@@ -39,7 +39,7 @@ class MriUnet : public testing::Test {
             input.insert(input.end(), pixels.begin(), pixels.end());
         }
         std::vector<float> output(input.size());
-        Network::load(weights_, {"cpu", Precision::float32, 1})
+        Unet::load(weights_, {"cpu", Precision::float32, 1})
             .run(input, output, {static_cast<int>(frames.size()), height, width});
         return output;
     }

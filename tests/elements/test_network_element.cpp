@@ -51,7 +51,7 @@ class NetworkElement : public testing::Test {
             input.insert(input.end(), frame.begin(), frame.end());
         }
         std::vector<float> output(input.size());
-        Network::load(weights, {"cpu", Precision::float32, 1})
+        Unet::load(weights, {"cpu", Precision::float32, 1})
             .run(input, output, {static_cast<int>(frames.size()), height, width});
         return output;
     }

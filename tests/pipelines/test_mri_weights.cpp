@@ -61,7 +61,7 @@ TEST_F(MriWeights, SetsMetadata) {
     ASSERT_EQ(
         run("convert --set leak=0.1 --set up-relu=true " + path("bare.safetensors") + " " + path("b.pth")), 0)
         << output_;
-    const UnetOptions options = Network::load(path("b.pth"), {"cpu", Precision::float32, 1}).unet();
+    const UnetOptions options = Unet::load(path("b.pth"), {"cpu", Precision::float32, 1}).unet();
     EXPECT_EQ(options.leak, 0.1F);
     EXPECT_TRUE(options.up_relu);
     EXPECT_EQ(run("convert --set leak " + path("bare.safetensors") + " " + path("c.pth")), 2);
@@ -95,7 +95,7 @@ TEST_F(MriWeights, TheTorchScriptModuleComputesTheSame) {
         }
         std::vector<float> a(input.size());
         std::vector<float> b(input.size());
-        Network::load(path("a.safetensors"), plain).run(input, a, {6, 11, 13}, 1.0F);
+        Unet::load(path("a.safetensors"), plain).run(input, a, {6, 11, 13}, 1.0F);
         module.run(input, b, {{6, 11, 13}, false});
         // The same sums of at most 27 x 12 products of values of order 1, in an order that may differ.
         for (std::size_t i = 0; i < a.size(); ++i)

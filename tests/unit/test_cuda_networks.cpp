@@ -94,7 +94,7 @@ TEST(CudaNetworks, Unet) {
     const std::vector<float> input = randoms(shape.count(), 0, 1, 1);
     expect_the_same([&](const RunOptions& run) {
         std::vector<float> out(input.size());
-        Network(weights, "random", run).run(input, out, shape, 1.0F);
+        Unet(weights, "random", run).run(input, out, shape, 1.0F);
         return out;
     });
 }

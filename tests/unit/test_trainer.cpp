@@ -113,7 +113,7 @@ TEST_F(TrainerTest, LearnsASmallProblem) {
         EXPECT_LT(result.validation->loss, result.input->loss) << static_cast<int>(loss);
 
         // The weights file is what the score says.
-        Network network = Network::load(o.weights, o.run);
+        Unet network = Unet::load(o.weights, o.run);
         EXPECT_EQ(network.unet(), o.network);
         EXPECT_EQ(network.trained_frames(), small.frames);
         std::vector<float> input;
@@ -237,7 +237,7 @@ TEST_F(TrainerTest, ACheckpointIsAWeightsFileToo) {
                 apart += std::abs(tensor.values[i] - last[i]);
         }
         EXPECT_EQ(apart > 0, average > 0);
-        Network network = Network::load(o.checkpoint, {"cpu", Precision::float32, 1});
+        Unet network = Unet::load(o.checkpoint, {"cpu", Precision::float32, 1});
         EXPECT_EQ(network.unet().filters, o.network.filters);
     }
 }

@@ -60,7 +60,7 @@ TEST_P(EveryUnet, AgreesWithTheReference) {
     for (const char* name : {"seed.safetensors", "figure.safetensors", "ucl.safetensors", "one.safetensors",
                              "three.safetensors", "four.safetensors"}) {
         const Case c = load(name);
-        Network network(c.weights, name, plain);
+        Unet network(c.weights, name, plain);
         std::vector<float> output(c.input.size());
         network.run(c.input, output, c.shape, 1.0F);
         // Values of order 1, float32 sums of at most 27 x 64 products in another order: 1e-5 at the very
@@ -102,7 +102,7 @@ TEST(Unet, HasThePublishedNumberOfParameters) {
 
 TEST_P(EveryUnet, Bfloat16StaysClose) {
     const Case c = load("seed.safetensors");
-    Network network(c.weights, "seed", {"cpu", Precision::bfloat16, 1});
+    Unet network(c.weights, "seed", {"cpu", Precision::bfloat16, 1});
     EXPECT_EQ(network.precision(), "bfloat16");
     std::vector<float> output(c.input.size());
     network.run(c.input, output, c.shape, 1.0F);
@@ -113,7 +113,7 @@ TEST_P(EveryUnet, Bfloat16StaysClose) {
 
 TEST(Unet, ScalesWithItsInput) {
     const Case c = load("figure.safetensors");
-    Network network(c.weights, "figure", plain);
+    Unet network(c.weights, "figure", plain);
     std::vector<float> output(c.input.size());
     std::vector<float> big(c.input.size());
     std::vector<float> input = c.input;
@@ -163,7 +163,7 @@ TEST(Unet, NamesWhatIsWrongInAFile) {
     file = good;
     file.tensors["conv2.weight"].values[5] = std::numeric_limits<float>::quiet_NaN();
     try {
-        const Network network(file, "w.safetensors", plain);
+        const Unet network(file, "w.safetensors", plain);
         ADD_FAILURE();
     } catch (const Error& e) {
         EXPECT_NE(std::string(e.what()).find("conv2.weight"), std::string::npos) << e.what();
@@ -172,7 +172,7 @@ TEST(Unet, NamesWhatIsWrongInAFile) {
 
 TEST(Unet, RefusesWindowsThatDoNotFit) {
     const Case c = load("seed.safetensors");
-    Network network(c.weights, "seed", plain);
+    Unet network(c.weights, "seed", plain);
     std::vector<float> output(c.input.size());
     EXPECT_THROW(network.run(c.input, output, {c.shape.frames, c.shape.height, c.shape.width + 1}), Error);
     EXPECT_THROW(network.run(c.input, std::span(output).first(5), c.shape), Error);
@@ -193,7 +193,7 @@ TEST(Unet, SaysWhichDeviceIsMissing) {
                                                                   {"cuda:", Errc::settings},
                                                                   {"cuda:99", Errc::no_device}}) {
         try {
-            const Network network(c.weights, "seed", {device, Precision::automatic, 1});
+            const Unet network(c.weights, "seed", {device, Precision::automatic, 1});
             ADD_FAILURE() << device;
         } catch (const Error& e) {
             EXPECT_EQ(e.code(), code) << device;
