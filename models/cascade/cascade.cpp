@@ -114,7 +114,7 @@ struct Cascade::State {
     std::optional<CascadeInference> own;
     std::optional<CascadeModule> module; // where there is none of our own
     std::shared_ptr<WindowOperator> data;
-    CascadeModule::Past past; // of stream()
+    CascadeMemory past; // of stream()
     std::pair<int, int> past_shape{0, 0};
 
     /// Throws Errc::format for a window that cannot be computed.
@@ -127,7 +127,7 @@ struct Cascade::State {
     }
     std::vector<WindowOperator::Residual> reconstruct(const SampledWindow& window,
                                                       std::span<std::complex<float>> output,
-                                                      const WindowShape& shape, CascadeModule::Past* history,
+                                                      const WindowShape& shape, CascadeMemory* history,
                                                       bool cycle);
 };
 
@@ -160,7 +160,7 @@ std::string Cascade::convolutions() const {
 std::vector<WindowOperator::Residual> Cascade::State::reconstruct(const SampledWindow& window,
                                                                   std::span<std::complex<float>> output,
                                                                   const WindowShape& shape,
-                                                                  CascadeModule::Past* history, bool cycle) {
+                                                                  CascadeMemory* history, bool cycle) {
     check(shape);
     data = take_samples(data, window, output.size(), shape, run.threads, device);
     return torch_call("the network", [&] {

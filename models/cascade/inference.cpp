@@ -11,17 +11,18 @@ namespace mri {
 
 CascadeInference::CascadeInference(const CascadeOptions& options, const TensorFile& file,
                                    std::unique_ptr<CascadeLayers> layers, int threads)
-    : options_(options), layers_(std::move(layers)), pool_(threads) {
+    : options_(options), layers_(std::move(layers)), pool_(threads), stream_(options.mean_frames) {
     for (int block = 0; block < options.blocks; ++block)
         steps_.push_back(file.tensors.at("blocks." + std::to_string(block) + ".eta").values.front());
 }
 
 void CascadeInference::reset() {
-    stream_.frames = 0;
-    stream_.mean_frames = 0;
+    stream_.count = 0;
+    stream_.mean.reset();
 }
 
-void CascadeInference::find_means(Past& past, std::span<const cfloat> start, const WindowShape& shape) {
+void CascadeInference::find_means(RunningMean& running, std::span<const cfloat> start,
+                                  const WindowShape& shape) {
     const std::size_t pixels = shape.pixels();
     const auto frames = static_cast<std::size_t>(shape.frames);
     if (!options_.causal) {
@@ -32,32 +33,25 @@ void CascadeInference::find_means(Past& past, std::span<const cfloat> start, con
         return;
     }
     means_.resize(frames * pixels);
-    past.mean.resize(pixels);
-    if (past.mean_frames == 0)
-        std::fill(past.mean.begin(), past.mean.end(), cfloat());
     for (std::size_t t = 0; t < frames; ++t) {
-        past.mean_frames = std::min(past.mean_frames + 1, options_.mean_frames);
-        // M + (start - M) / frames
-        const float share = 1.0F / static_cast<float>(past.mean_frames);
-        arrays::scale(past.mean.data(), 1.0F - share, pixels);
-        arrays::add_scaled(past.mean.data(), share, start.data() + t * pixels, pixels);
-        std::copy(past.mean.begin(), past.mean.end(),
-                  means_.begin() + static_cast<std::ptrdiff_t>(t * pixels));
+        const std::span<const float> mean =
+            running.update({arrays::floats(start.data() + t * pixels), 2 * pixels});
+        std::copy(mean.begin(), mean.end(), arrays::floats(means_.data() + t * pixels));
     }
 }
 
 std::vector<WindowOperator::Residual>
 CascadeInference::run(WindowOperator& data, std::span<const cfloat> start, std::span<cfloat> output,
                       const WindowShape& shape, bool goes_on, bool cycle) {
-    Past alone;
-    Past& past = goes_on ? stream_ : alone;
-    if (past.height != shape.height || past.width != shape.width) {
-        past = Past();
-        past.height = shape.height;
-        past.width = shape.width;
+    KnownFrames none(options_.mean_frames);
+    KnownFrames& known = goes_on ? stream_ : none;
+    if (known.height != shape.height || known.width != shape.width) {
+        known = KnownFrames(options_.mean_frames);
+        known.height = shape.height;
+        known.width = shape.width;
     }
-    layers_->prepare(goes_on, shape, past.frames);
-    find_means(past, start, shape);
+    layers_->prepare(goes_on, shape, known.count);
+    find_means(known.mean, start, shape);
     std::copy(start.begin(), start.end(), output.begin());
     const std::size_t pixels = shape.pixels();
     const auto width = static_cast<std::size_t>(shape.width);
@@ -80,7 +74,7 @@ CascadeInference::run(WindowOperator& data, std::span<const cfloat> start, std::
         layers_->convolve(pool_, block, output.data(), cycle);
         step_towards_data(steps_[static_cast<std::size_t>(block)], block + 1);
     }
-    past.frames += shape.frames;
+    known.count += shape.frames;
     std::vector<WindowOperator::Residual> residual(static_cast<std::size_t>(shape.frames));
     data.normal(output, [&](std::size_t t, std::span<const cfloat> normal) {
         residual[t] = data.residual(t, output.subspan(t * pixels, pixels), normal);

@@ -4,6 +4,7 @@
 
 #include "models/cascade/cascade.hpp"
 #include "models/cascade/layers.hpp"
+#include "models/common/running_mean.hpp"
 #include "plugins/math/base/threads.hpp"
 
 #include <cstdint>
@@ -32,21 +33,21 @@ class CascadeInference {
     const char* instruction_set() const { return layers_->instruction_set(); }
 
   private:
-    /// What is known of the frames of a stream before this call.
-    struct Past {
+    /// What is known of earlier frames: of those of a stream, or nothing.
+    struct KnownFrames {
+        explicit KnownFrames(int mean_frames) : mean(mean_frames) {}
         int height = 0, width = 0;
-        std::int64_t frames = 0;
-        std::vector<cfloat> mean; ///< running, [y][x]
-        int mean_frames = 0;
+        std::int64_t count = 0;
+        RunningMean mean; ///< of the start, [y][x][2]
     };
 
-    void find_means(Past& past, std::span<const cfloat> start, const WindowShape& shape);
+    void find_means(RunningMean& running, std::span<const cfloat> start, const WindowShape& shape);
 
     CascadeOptions options_;
     std::unique_ptr<CascadeLayers> layers_;
     std::vector<float> steps_; ///< eta of each block
     ThreadPool pool_;
-    Past stream_;
+    KnownFrames stream_;
     std::vector<cfloat> means_; ///< M: of each frame of a causal cascade, else one; [frame][y][x]
 };
 

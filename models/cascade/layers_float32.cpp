@@ -18,10 +18,10 @@ using winograd3d::Weights;
 constexpr int complex_channels = 2, input_channels = 6;
 
 /// Frames of features, [y][x][channel]: a ring.
-class Ring {
+class FrameRing {
   public:
-    Ring() = default;
-    Ring(int slots, std::size_t values) : frames_(static_cast<std::size_t>(slots)) {
+    FrameRing() = default;
+    FrameRing(int slots, std::size_t values) : frames_(static_cast<std::size_t>(slots)) {
         for (std::vector<float>& frame : frames_)
             frame.assign(values, 0.0F);
     }
@@ -29,7 +29,7 @@ class Ring {
     void grow(int slots, std::int64_t first, std::int64_t last) {
         if (static_cast<std::size_t>(slots) <= frames_.size())
             return;
-        Ring larger(slots, frames_.front().size());
+        FrameRing larger(slots, frames_.front().size());
         for (std::int64_t t = first; t <= last; ++t)
             std::copy_n(frame(t), frames_.front().size(), larger.frame(t));
         *this = std::move(larger);
@@ -58,8 +58,8 @@ class Float32Layers : public CascadeLayers {
     void prepare(bool stream, const WindowShape& shape, std::int64_t before) override {
         const auto channels = static_cast<std::size_t>(winograd3d::stored(options_.filters));
         features_.prepare(stream, shape, before, channels * sizeof(float), [&](bool first, int slots) {
-            return Ring(slots, shape.pixels() *
-                                   (first ? std::size_t{winograd3d::stored(input_channels)} : channels));
+            return FrameRing(slots, shape.pixels() *
+                                        (first ? std::size_t{winograd3d::stored(input_channels)} : channels));
         });
         if (stream && before == 0)
             pending_.assign(
@@ -117,7 +117,7 @@ class Float32Layers : public CascadeLayers {
     CascadeOptions options_;
     const winograd3d::Kernels& kernels_;
     std::vector<Weights> weights_; ///< [block][layer]
-    CascadeFeatures<Ring> features_;
+    CascadeFeatures<FrameRing> features_;
     /// Of a stream: what the last layer of each block has for frames to come.
     std::vector<std::vector<float>> pending_;
     winograd3d::Scratch scratch_;

@@ -33,7 +33,7 @@ CascadeModule::CascadeModule(const CascadeOptions& options, std::uint64_t seed) 
     }
 }
 
-at::Tensor CascadeModule::mean_of(const at::Tensor& start, Past* past) const {
+at::Tensor CascadeModule::mean_of(const at::Tensor& start, CascadeMemory* past) const {
     if (!options_.causal)
         return start.mean(0, true).expand_as(start);
     at::Tensor mean = past && past->frames > 0 ? past->mean : at::zeros_like(start[0]);
@@ -57,7 +57,8 @@ bool CascadeModule::use_own_convolutions(int threads) {
 }
 
 /// 3x3x3 over x, y and the frames around, or of a causal cascade the two before.
-at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, Past* past, bool cycle) const {
+at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, CascadeMemory* past,
+                                   bool cycle) const {
     const at::Tensor& parameter =
         parameters().at(name_of(block, "conv." + std::to_string(layer) + ".weight"));
     const bool relu = layer + 1 < options_.layers;
@@ -87,7 +88,7 @@ at::Tensor CascadeModule::convolve(const at::Tensor& f, int block, int layer, Pa
 }
 
 at::Tensor CascadeModule::reconstruct(const at::Tensor& start, const RadialConsistency& data,
-                                      at::ScalarType type, Past* past, bool cycle) const {
+                                      at::ScalarType type, CascadeMemory* past, bool cycle) const {
     if (own_ && past)
         throw Error(Errc::settings, "the convolutions of training know no stream");
     at::Tensor x = start;

@@ -4,10 +4,18 @@
 
 #include "models/cascade/cascade.hpp"
 #include "models/torch/data_consistency.hpp"
+#include "models/torch/trained_module.hpp"
 #include "models/torch/winograd3d_autograd.hpp"
-#include "models/unet/module.hpp"
 
 namespace mri {
+
+/// What a stream keeps of earlier frames: of each convolution the two inputs before, of the start its
+/// mean.
+struct CascadeMemory {
+    std::vector<at::Tensor> inputs; ///< [block * layers + layer]: [2, H, W, C]
+    at::Tensor mean;                ///< [H, W, 2]
+    int frames = 0;
+};
 
 class CascadeModule : public TrainedModule {
   public:
@@ -22,26 +30,18 @@ class CascadeModule : public TrainedModule {
     bool use_own_convolutions(int threads);
     bool own_convolutions() const { return own_ != nullptr; }
 
-    /// What a stream keeps of earlier frames: of each convolution the two inputs before, of the start its
-    /// mean.
-    struct Past {
-        std::vector<at::Tensor> inputs; ///< [block * layers + layer]: [2, H, W, C]
-        at::Tensor mean;                ///< [H, W, 2]
-        int frames = 0;
-    };
-
     /// `start` is [T, H, W, 2] in float32; convolutions are computed in `type`. Returns the images, likewise.
     /// With `past`, which a causal cascade alone can use, the frames follow those before. With `cycle`, which
     /// a causal one cannot use, the first frame follows upon the last.
     at::Tensor reconstruct(const at::Tensor& start, const RadialConsistency& data, at::ScalarType type,
-                           Past* past = nullptr, bool cycle = false) const;
+                           CascadeMemory* past = nullptr, bool cycle = false) const;
 
     const CascadeOptions& options() const { return options_; }
 
   private:
-    at::Tensor mean_of(const at::Tensor& start, Past* past) const;
+    at::Tensor mean_of(const at::Tensor& start, CascadeMemory* past) const;
     /// A layer and its ReLU: [T, H, W, C] to such, of the last layer the first two channels count.
-    at::Tensor convolve(const at::Tensor& f, int block, int layer, Past* past, bool cycle) const;
+    at::Tensor convolve(const at::Tensor& f, int block, int layer, CascadeMemory* past, bool cycle) const;
 
     CascadeOptions options_;
     std::shared_ptr<SeriesConvolution> own_; ///< null: LibTorch's

@@ -2,9 +2,10 @@
 #include "models/causal_unet/causal_unet.hpp"
 
 #include "models/causal_unet/module.hpp"
+#include "models/causal_unet/planes.hpp"
+#include "models/common/running_mean.hpp"
 #include "models/files/torch_state_dict.hpp"
 #include "models/torch/runtime.hpp"
-#include "models/unet/planes.hpp"
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
 
@@ -91,23 +92,6 @@ CausalUnetOptions causal_unet_options_of(const TensorFile& file, const std::stri
     return options;
 }
 
-RunningMean::RunningMean(int frames) : frames_(frames) {
-    if (frames < 1)
-        throw Error(Errc::settings, "a running mean needs at least one frame");
-}
-
-std::span<const float> RunningMean::update(std::span<const float> frame) {
-    if (frame.size() != mean_.size())
-        count_ = 0;
-    count_ = std::min(count_ + 1, frames_);
-    if (count_ == 1)
-        mean_.assign(frame.begin(), frame.end());
-    const float weight = 1.0F / static_cast<float>(count_);
-    for (std::size_t i = 0; i < mean_.size(); ++i)
-        mean_[i] += (frame[i] - mean_[i]) * weight;
-    return mean_;
-}
-
 struct CausalUnet::State {
     State(const TensorFile& file, const std::string& name, const RunOptions& r)
         : run(r),
@@ -163,7 +147,7 @@ struct CausalUnet::State {
     CausalUnetOptions unet;
     RunningMean mean;
     std::optional<CausalUnetModule> module; // where there are no planes
-    CausalMemory memory;
+    CausalUnetMemory memory;
     std::optional<PlaneCausalUnet> planes;
     int height = 0; // of the frames so far; 0: there were none
     int width = 0;

@@ -41,23 +41,6 @@ std::map<std::string, std::string> causal_unet_metadata(const CausalUnetOptions&
 /// The options of a weights file. Throws Errc::decode, naming each missing, extra or misshapen tensor.
 CausalUnetOptions causal_unet_options_of(const TensorFile& file, const std::string& name);
 
-/// The mean over the frames up to now: of all of them at first, and once there are more than `frames`, each
-/// new one counts 1 / frames and older ones fade. The network's input is a frame's difference from it, and
-/// it.
-class RunningMean {
-  public:
-    /// Throws Errc::settings unless `frames` is above 0.
-    explicit RunningMean(int frames);
-    /// Takes a frame; the mean with it. A frame of another size begins anew.
-    std::span<const float> update(std::span<const float> frame);
-    void reset() { count_ = 0; }
-
-  private:
-    int frames_;
-    int count_ = 0;
-    std::vector<float> mean_;
-};
-
 /// The network with its weights and with what it remembers of the frames so far.
 class CausalUnet {
   public:

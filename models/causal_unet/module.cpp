@@ -22,7 +22,7 @@ CausalUnetModule::CausalUnetModule(const CausalUnetOptions& options, std::uint64
 }
 
 at::Tensor CausalUnetModule::forward(const at::Tensor& input, at::ScalarType type,
-                                     CausalMemory* memory) const {
+                                     CausalUnetMemory* memory) const {
     const auto weight = [&](const char* layer) {
         return parameters().at(std::string(layer) + ".weight").to(type);
     };

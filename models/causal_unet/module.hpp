@@ -3,7 +3,7 @@
 #pragma once
 
 #include "models/causal_unet/causal_unet.hpp"
-#include "models/unet/module.hpp"
+#include "models/torch/trained_module.hpp"
 
 #include <ATen/ATen.h>
 #include <map>
@@ -15,7 +15,7 @@ inline constexpr std::int64_t causal_taps = 3; ///< frames that a layer over tim
 
 /// What the layers keep of the frames so far: the last `causal_taps` - 1 inputs of each layer over time,
 /// [frames, channels, H, W]. Empty before the first frame of a series.
-struct CausalMemory {
+struct CausalUnetMemory {
     std::map<std::string, at::Tensor> layers;
 };
 
@@ -30,7 +30,7 @@ class CausalUnetModule : public ImageModule {
     /// `type`. Returns ReLU(conv6 + magnitude) as float32, [1, 1, T, H, W]. `memory` holds the frames before
     /// and takes these; without one (and where it is empty) frame 0 is the first: to each layer it is as if
     /// that frame had always been there.
-    at::Tensor forward(const at::Tensor& input, at::ScalarType type, CausalMemory* memory) const;
+    at::Tensor forward(const at::Tensor& input, at::ScalarType type, CausalUnetMemory* memory) const;
     at::Tensor forward(const at::Tensor& input, at::ScalarType type) const override {
         return forward(input, type, nullptr);
     }

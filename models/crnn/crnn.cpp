@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/crnn/crnn.hpp"
+#include "models/torch/trained_module.hpp"
 
 #include "models/crnn/layout.hpp"
+#include "models/crnn/planes.hpp"
 #include "models/files/torch_state_dict.hpp"
 #include "models/torch/data_consistency.hpp"
 #include "models/torch/runtime.hpp"
-#include "models/unet/module.hpp"
-#include "models/unet/planes.hpp"
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
 
@@ -60,9 +60,9 @@ void check_shape(const WindowShape& shape, std::int64_t filters) {
 
 struct Crnn::State {
     /// What a causal network keeps of the frame before.
-    struct Past {
+    struct Memory {
         std::vector<at::Tensor> hidden; ///< the cell's [1, C, H, W], of each iteration; empty: 0
-        PlaneCrnn::Past planes;
+        PlaneCrnnMemory planes;
     };
 
     State(const TensorFile& file, const std::string& name, const CrnnOptions& o, const RunOptions& r)
@@ -167,7 +167,7 @@ struct Crnn::State {
     /// `image` is complex [T, H, W]; `consistent` makes its data step. Of a causal network it is one frame,
     /// and `past` is of the one before.
     template <typename Consistent>
-    at::Tensor forward(at::Tensor image, const Consistent& consistent, Past& past) {
+    at::Tensor forward(at::Tensor image, const Consistent& consistent, Memory& past) {
         if (planes) {
             const auto height = static_cast<int>(image.size(1));
             const auto width = static_cast<int>(image.size(2));
@@ -213,7 +213,7 @@ struct Crnn::State {
     /// forward() from memory to memory; returns the images where they were computed.
     template <typename Consistent>
     at::Tensor compute(std::span<const std::complex<float>> image, std::span<std::complex<float>> output,
-                       const WindowShape& shape, Past& past, const Consistent& data_step) {
+                       const WindowShape& shape, Memory& past, const Consistent& data_step) {
         const at::Tensor y = forward(complex_tensor(image, shape).to(device), data_step, past);
         const at::Tensor host = y.to(at::kCPU).contiguous();
         std::memcpy(static_cast<void*>(output.data()), host.data_ptr(), output.size_bytes());
@@ -236,9 +236,9 @@ struct Crnn::State {
 
     void reconstruct(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
                      std::span<const float> mask, std::span<std::complex<float>> output,
-                     const WindowShape& shape, Past& past);
+                     const WindowShape& shape, Memory& past);
     void reconstruct(const SampledWindow& window, std::span<std::complex<float>> output,
-                     const WindowShape& shape, Past& past);
+                     const WindowShape& shape, Memory& past);
 
     /// Calls compute(past) with what is kept of the stream's frames so far.
     template <typename Compute>
@@ -266,7 +266,7 @@ struct Crnn::State {
     Parameters parameters; // where there are no planes
     std::optional<PlaneCrnn> planes;
     std::shared_ptr<WindowOperator> data; // of samples that are on no grid
-    Past stream_past;
+    Memory stream_past;
     std::pair<int, int> stream_size{0, 0};
     std::vector<WindowOperator::Residual> residuals; // of the last frames
 };
@@ -320,7 +320,7 @@ std::string Crnn::precision() const {
 
 void Crnn::State::reconstruct(std::span<const std::complex<float>> image,
                               std::span<const std::complex<float>> kspace, std::span<const float> mask,
-                              std::span<std::complex<float>> output, const WindowShape& shape, Past& past) {
+                              std::span<std::complex<float>> output, const WindowShape& shape, Memory& past) {
     check_shape(shape, layout.filters);
     if (image.size() != shape.count() || kspace.size() != shape.count() || mask.size() != shape.count() ||
         output.size() != shape.count())
@@ -357,7 +357,7 @@ void Crnn::State::reconstruct(std::span<const std::complex<float>> image,
 }
 
 void Crnn::State::reconstruct(const SampledWindow& window, std::span<std::complex<float>> output,
-                              const WindowShape& shape, Past& past) {
+                              const WindowShape& shape, Memory& past) {
     check_shape(shape, layout.filters);
     check_window(window, output.size(), shape);
     if (options.causal && !(finite(window.start) && finite(window.maps)))
@@ -395,25 +395,25 @@ void Crnn::State::reconstruct(const SampledWindow& window, std::span<std::comple
 
 void Crnn::run(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
                std::span<const float> mask, std::span<std::complex<float>> output, const WindowShape& shape) {
-    State::Past past;
+    State::Memory past;
     state_->reconstruct(image, kspace, mask, output, shape, past);
 }
 
 void Crnn::run(const SampledWindow& window, std::span<std::complex<float>> output, const WindowShape& shape) {
-    State::Past past;
+    State::Memory past;
     state_->reconstruct(window, output, shape, past);
 }
 
 void Crnn::stream(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
                   std::span<const float> mask, std::span<std::complex<float>> output,
                   const WindowShape& shape) {
-    state_->stream(shape,
-                   [&](State::Past& past) { state_->reconstruct(image, kspace, mask, output, shape, past); });
+    state_->stream(
+        shape, [&](State::Memory& past) { state_->reconstruct(image, kspace, mask, output, shape, past); });
 }
 
 void Crnn::stream(const SampledWindow& frames, std::span<std::complex<float>> output,
                   const WindowShape& shape) {
-    state_->stream(shape, [&](State::Past& past) { state_->reconstruct(frames, output, shape, past); });
+    state_->stream(shape, [&](State::Memory& past) { state_->reconstruct(frames, output, shape, past); });
 }
 
 void Crnn::reset() {

@@ -3,6 +3,7 @@
 #include "models/causal_unet/module.hpp"
 #include "models/common/intensity.hpp"
 #include "models/training/task.hpp"
+#include "models/unet/module.hpp"
 #include "plugins/math/base/error.hpp"
 
 #include <algorithm>

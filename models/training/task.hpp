@@ -3,9 +3,9 @@
 // window is computed for validation. Only for sources of this folder: it includes LibTorch.
 #pragma once
 
+#include "models/torch/trained_module.hpp"
 #include "models/training/trainer.hpp"
 #include "models/training/window_cache.hpp"
-#include "models/unet/module.hpp"
 
 #include <ATen/ATen.h>
 #include <cstdint>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/training/window_cache.hpp"
 
-#include "models/causal_unet/causal_unet.hpp"
+#include "models/common/running_mean.hpp"
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
 

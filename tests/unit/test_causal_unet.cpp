@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/causal_unet/causal_unet.hpp"
+#include "models/common/running_mean.hpp"
 #include "plugins/math/base/error.hpp"
 #include "tests/support/convolutions.hpp"
 
