@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/causal_unet/module.hpp"
 
+#include "models/networks.hpp"
+#include "models/torch/script.hpp"
+#include "models/training/task.hpp"
+
 #include <random>
 
 namespace mri {
@@ -57,6 +61,73 @@ at::Tensor CausalUnetModule::forward(const at::Tensor& input, at::ScalarType typ
     // The residual is added in float32: the input's own digits survive a computation in bfloat16.
     const at::Tensor y = at::relu(frame("conv6", back1).to(at::kFloat) + x.sum(1, true).to(at::kFloat));
     return y.permute({1, 0, 2, 3}).unsqueeze(0);
+}
+
+namespace {
+
+/// The convolutions within a frame are 4-D tensors; a series is convolved with them as 1 x 3 x 3.
+std::string causal_code(const CausalUnetOptions& options) {
+    Script s("def forward(self, x)");
+    const auto frame = [&](const std::string& layer) {
+        return Script::call("conv3d", "x", Script::parameter(layer + ".weight") + ".unsqueeze(2)", "None",
+                            "[1, 1, 1], [0, 1, 1]");
+    };
+    const auto pair = [&](const std::string& first, const std::string& second) {
+        s.line("x = torch.relu(" + frame(first) + ")");
+        s.line("first = x[:, :, 0:1]"); // as if it had always been there
+        std::string joined = "torch.cat([";
+        for (std::int64_t tap = 1; tap < causal_taps; ++tap)
+            joined += "first, ";
+        s.line("x = " + joined + "x], 2)");
+        s.line("x = torch.relu(" +
+               Script::call("conv3d", "x", Script::parameter(second + ".weight"), "None",
+                            "[1, 1, 1], [0, 1, 1]") +
+               ")");
+    };
+    const auto up = [&](const std::string& layer, const std::string& skip) {
+        s.line("x = torch.cat([" +
+               Script::call("conv_transpose3d", "x", Script::parameter(layer + ".weight") + ".unsqueeze(2)",
+                            "None", "[1, 2, 2]") +
+               ", " + skip + "], 1)");
+    };
+    s.line("magnitude = x");
+    s.line("mean = x[:, :, 0]");
+    s.line("means = [mean]");
+    s.begin("for t in range(1, x.size(2))");
+    s.line("mean = mean + (x[:, :, t] - mean) / min(t + 1, " + std::to_string(options.mean_frames) + ")");
+    s.line("means.append(mean)");
+    s.end();
+    s.line("average = torch.stack(means, 2)");
+    s.line("x = torch.cat([x - average, average], 1)");
+    s.pad(false);
+    pair("conv1", "conv1_1");
+    s.line("level1 = x");
+    s.line("x = torch.max_pool3d(x, [1, 2, 2])");
+    pair("conv2", "conv2_2");
+    s.line("level2 = x");
+    s.line("x = torch.max_pool3d(x, [1, 2, 2])");
+    pair("conv3", "conv3_3");
+    up("convT1", "level2");
+    pair("conv4", "conv4_4");
+    up("convT2", "level1");
+    pair("conv5", "conv5_5");
+    s.line("return torch.relu(" + Script::crop(frame("conv6")) + " + magnitude)");
+    return s.text();
+}
+
+} // namespace
+
+NetworkScript causal_unet_script(const TensorFile& weights, const std::string& name) {
+    return {"CausalUNet", causal_code(causal_unet_options_of(weights, name)),
+            ScriptImages{"gst-mri-causal-unet", std::nullopt, false}};
+}
+
+std::unique_ptr<TrainingTask> make_causal_unet_task(const TrainOptions& options,
+                                                    const ComputeTarget& target) {
+    constexpr int settling_frames = 4; // whose running mean is of too few
+    return make_image_task(options, target,
+                           {std::make_unique<CausalUnetModule>(options.causal, options.seed), true,
+                            options.causal.mean_frames, settling_frames});
 }
 
 } // namespace mri

@@ -10,6 +10,8 @@
 
 namespace mri {
 
+inline constexpr const char* crnn_kind = "crnn"; ///< `network` in a weights file's metadata
+
 struct CrnnLayout {
     CrnnPreset preset = CrnnPreset::reference;
     std::int64_t filters = 0;

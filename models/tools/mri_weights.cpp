@@ -2,6 +2,7 @@
 // mri-weights: what a weights file holds, and the same weights in another format.
 #include "models/files/torch_state_dict.hpp"
 #include "models/files/weights.hpp"
+#include "models/networks.hpp"
 #include "models/tools/torchscript_export.hpp"
 #include "plugins/math/base/error.hpp"
 
@@ -51,6 +52,15 @@ int convert(const std::string& from, const std::string& to, const std::vector<st
     return 0;
 }
 
+/// The networks that cannot be TorchScript modules, for the help: ", not of a NAME".
+std::string not_scripts() {
+    std::string out;
+    for (const NetworkRow& network : networks)
+        if (!network.script)
+            out += std::string(", not of a ") + network.nick;
+    return out;
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -65,8 +75,10 @@ int main(int argc, char** argv) {
     list->add_option("FILE", from, "Weights file, or the name of an installed one")->required();
     auto* conversion =
         app.add_subcommand("convert", "Write the weights as .safetensors, .pth (state dict) or .pt "
-                                      "(TorchScript module, not of a cascade; with "
-                                      "a description for mritorch beside it where that runs the module)");
+                                      "(TorchScript module" +
+                                          not_scripts() +
+                                          "; with "
+                                          "a description for mritorch beside it where that runs the module)");
     conversion->add_option("FROM", from, "Weights file, or the name of an installed one")->required();
     std::vector<std::string> entries;
     conversion

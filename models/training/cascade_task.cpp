@@ -96,9 +96,12 @@ at::Tensor seen_by_spokes(const WindowShape& shape) {
 
 class CascadeTask : public TrainingTask {
   public:
-    CascadeTask(const TrainOptions& options, const at::Device& device, at::ScalarType type)
-        : options_(options), device_(device), type_(type), module_(options.cascade, options.seed) {
-        if (device.is_cpu() && type == at::kFloat)
+    CascadeTask(const TrainOptions& options, const ComputeTarget& target)
+        : options_(options),
+          device_(target.device),
+          type_(target.type),
+          module_(options.cascade, options.seed) {
+        if (device_.is_cpu() && type_ == at::kFloat)
             module_.use_own_convolutions(options.run.threads);
     }
 
@@ -188,10 +191,6 @@ class CascadeTask : public TrainingTask {
                 step = 1; // the whole block's step comes after its last part
         }
         return out;
-    }
-
-    std::map<std::string, std::string> metadata() const override {
-        return cascade_metadata(options_.cascade);
     }
 
   private:
@@ -396,9 +395,8 @@ class CascadeTask : public TrainingTask {
 
 } // namespace
 
-std::unique_ptr<TrainingTask> make_cascade_task(const TrainOptions& options, const at::Device& device,
-                                                at::ScalarType type) {
-    return std::make_unique<CascadeTask>(options, device, type);
+std::unique_ptr<TrainingTask> make_cascade_task(const TrainOptions& options, const ComputeTarget& target) {
+    return std::make_unique<CascadeTask>(options, target);
 }
 
 } // namespace mri

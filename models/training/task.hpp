@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the trainer's loop trains: a module, how a sample of a window is drawn and judged, and how a whole
-// window is computed for validation. Only for sources of this folder: it includes LibTorch.
+// window is computed for validation. Only for sources of models/: it includes LibTorch.
 #pragma once
 
 #include "models/torch/trained_module.hpp"
@@ -15,6 +15,12 @@
 #include <vector>
 
 namespace mri {
+
+/// Where a module computes, and in which type.
+struct ComputeTarget {
+    at::Device device;
+    at::ScalarType type;
+};
 
 class TrainingTask {
   public:
@@ -40,17 +46,19 @@ class TrainingTask {
     /// network.
     virtual std::map<std::string, NamedTensor> initial(const TensorFile& file,
                                                        const std::string& name) const = 0;
-    /// What names the network in a weights file, and how its input is scaled.
-    virtual std::map<std::string, std::string> metadata() const = 0;
 };
 
 /// loss_of(): both are [1, 1, T, H, W].
 at::Tensor loss_of(Loss kind, const at::Tensor& output, const at::Tensor& truth);
 
-/// The task that the options describe.
-std::unique_ptr<TrainingTask> make_image_task(const TrainOptions& options, const at::Device& device,
-                                              at::ScalarType type);
-std::unique_ptr<TrainingTask> make_cascade_task(const TrainOptions& options, const at::Device& device,
-                                                at::ScalarType type);
+/// A network from images to images, as make_image_task() trains it.
+struct ImageNetwork {
+    std::unique_ptr<ImageModule> module;
+    bool mean_input = false; ///< as in SampleOptions
+    int running_mean = 0;    ///< likewise
+    int settling_frames = 0; ///< the first frames of a series, which are not judged
+};
+std::unique_ptr<TrainingTask> make_image_task(const TrainOptions& options, const ComputeTarget& target,
+                                              ImageNetwork network);
 
 } // namespace mri

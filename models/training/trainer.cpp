@@ -83,10 +83,9 @@ class Adam {
     std::map<std::string, at::Tensor> second_;
 };
 
-std::unique_ptr<TrainingTask> make_task(const TrainOptions& options, const at::Device& device,
-                                        at::ScalarType type) {
-    return options.kind == NetworkKind::cascade ? make_cascade_task(options, device, type)
-                                                : make_image_task(options, device, type);
+ComputeTarget target_of(const RunOptions& run) {
+    const at::Device device = open_device(run.device);
+    return {device, compute_type(run.precision, device)};
 }
 
 constexpr const char* first_prefix = "adam-m/";
@@ -97,8 +96,8 @@ constexpr const char* second_prefix = "adam-v/";
 struct Trainer::State {
     explicit State(const TrainOptions& o)
         : options(o),
-          device(open_device(o.run.device)),
-          type(compute_type(o.run.precision, device)),
+          network(training_of(o.kind)),
+          target(target_of(o.run)),
           training(o.cache_bytes, o.spill_bytes, o.spill_folder),
           validating(o.cache_bytes, o.spill_bytes, o.spill_folder) {}
 
@@ -121,8 +120,8 @@ struct Trainer::State {
 
   public:
     const TrainOptions options;
-    const at::Device device;
-    const at::ScalarType type;
+    const NetworkTraining& network;
+    const ComputeTarget target;
     WindowCache training;
     WindowCache validating;
     std::map<std::string, NamedTensor> initial; ///< parameters to begin with; empty: random ones
@@ -268,7 +267,7 @@ std::optional<ValidationScore> Trainer::State::validate(bool inputs_only) {
 void Trainer::State::save_weights() {
     TensorFile file;
     file.tensors = task_->module().tensors();
-    file.metadata = task_->metadata();
+    file.metadata = network.metadata(options);
     file.metadata["format"] = "gst-mri weights 1";
 #ifdef GST_MRI_VERSION
     file.metadata["version"] = GST_MRI_VERSION;
@@ -309,7 +308,7 @@ void Trainer::State::save_checkpoint() {
     put(first_prefix, adam_->first());
     put(second_prefix, adam_->second());
     put(checkpoint::average, average_);
-    file.metadata = task_->metadata();
+    file.metadata = network.metadata(options);
     file.metadata["network"] += checkpoint::suffix;
     file.metadata["step"] = std::to_string(step_);
     file.metadata["seconds"] = number_text(elapsed_before_ + seconds_since(start_));
@@ -332,7 +331,7 @@ void Trainer::State::load_checkpoint() {
     const auto bad = [&](const std::string& why) -> Error {
         return {Errc::decode, "cannot resume from the checkpoint '" + options.checkpoint + "': " + why};
     };
-    std::map<std::string, std::string> wanted = task_->metadata();
+    std::map<std::string, std::string> wanted = network.metadata(options);
     wanted["network"] += checkpoint::suffix;
     for (const auto& [key, value] : wanted) {
         const auto it = file.metadata.find(key);
@@ -373,8 +372,8 @@ void Trainer::State::load_checkpoint() {
 TrainResult Trainer::State::run(const Callback& callback) {
     check(training.size() > 0, "there are no training windows");
     set_torch_threads(options.run.threads);
-    task_ = make_task(options, device, type);
-    task_->module().to(device, at::kFloat);
+    task_ = network.task(options, target);
+    task_->module().to(target.device, at::kFloat);
     average_.clear();
     for (auto& [name, parameter] : task_->module().parameters()) {
         if (options.average > 0)
@@ -466,17 +465,14 @@ TrainResult Trainer::State::run(const Callback& callback) {
 }
 
 Trainer::Trainer(const TrainOptions& options) {
-    if (options.kind == NetworkKind::cascade) {
-        check_cascade_options(options.cascade);
+    const NetworkTraining& network = training_of(options.kind);
+    network.check(options);
+    if (network.scans_truth) {
         check(options.loss != Loss::ssim, "SSIM is of magnitudes, and a cascade's images are complex");
         check(options.scan.spokes_min >= 1 && options.scan.spokes_max >= options.scan.spokes_min &&
                   options.scan.spokes_max <= 4096,
               "the spokes of a frame must be a range from 1 to 4096");
         check(options.scan.coils >= 1 && options.scan.coils <= 64, "the coils must be 1 to 64");
-    } else if (options.kind == NetworkKind::causal_unet) {
-        check_causal_unet_options(options.causal);
-    } else {
-        check_unet_options(options.network);
     }
     check(options.patch_frames == 0 || options.patch_frames >= 4,
           "the patch must be at least 4 frames, or 0 for whole windows");
@@ -492,8 +488,8 @@ Trainer::Trainer(const TrainOptions& options) {
     state_ = torch_call("training", [&] {
         auto state = std::make_unique<State>(options);
         if (!options.initial.empty()) // refused now, not when all data have come
-            state->initial = make_task(options, state->device, state->type)
-                                 ->initial(read_weights(options.initial), options.initial);
+            state->initial =
+                network.task(options, state->target)->initial(read_weights(options.initial), options.initial);
         return state;
     });
 }
@@ -502,7 +498,7 @@ Trainer::~Trainer() = default;
 
 void Trainer::add(std::span<const float> input, std::span<const float> truth, const WindowShape& shape,
                   bool validation) {
-    const bool truth_alone = state_->options.kind == NetworkKind::cascade;
+    const bool truth_alone = state_->network.scans_truth;
     if (shape.frames < 4 || shape.height < 8 || shape.width < 8 ||
         (truth_alone ? !input.empty() : input.size() != shape.count()) || truth.size() != shape.count())
         throw Error(Errc::format,

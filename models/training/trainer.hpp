@@ -2,9 +2,8 @@
 // Trains a network on cached windows. Plain C++: whoever includes this needs no LibTorch.
 #pragma once
 
-#include "models/cascade/cascade.hpp"
-#include "models/causal_unet/causal_unet.hpp"
-#include "models/unet/unet.hpp"
+#include "models/common/run_options.hpp"
+#include "models/networks.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -27,14 +26,7 @@ enum class Loss {
 };
 enum class Schedule { constant, cosine };
 
-/// What is trained.
-enum class NetworkKind {
-    unet,        ///< UnetOptions; windows of images beside their truth
-    causal_unet, ///< CausalUnetOptions; likewise
-    cascade      ///< CascadeOptions; windows of truth alone, scanned anew for each sample
-};
-
-/// How the truth is scanned for each sample of a cascade's training (see simulate.hpp). What is not here
+/// How the truth is scanned for each sample of a network that is trained on it alone (see simulate.hpp). What is not here
 /// varies by itself: the first spoke, phase, noise, readout oversampling of 1 and 2, motion while a frame is
 /// acquired.
 struct ScanOptions {
@@ -45,11 +37,8 @@ struct ScanOptions {
     std::vector<int> validation_spokes{13, 9, 7}; ///< each validation window is scanned with each
 };
 
-struct TrainOptions {
+struct TrainOptions : NetworkOptions {
     NetworkKind kind = NetworkKind::unet;
-    UnetOptions network;
-    CausalUnetOptions causal;
-    CascadeOptions cascade;
     ScanOptions scan;
     std::string initial; ///< weights file of the same network to begin with; empty: random weights
     /// A cascade's: which of its blocks to begin with, in order; one named several times in a row is split.

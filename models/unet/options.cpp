@@ -8,7 +8,6 @@ namespace mri {
 
 namespace {
 
-constexpr const char* network_kind = "unet3d";
 constexpr int most_convolutions = 4;
 
 } // namespace
@@ -68,7 +67,7 @@ TensorShapes unet_tensors(const UnetOptions& options) {
 }
 
 std::map<std::string, std::string> unet_metadata(const UnetOptions& options) {
-    return {{"network", network_kind},
+    return {{"network", unet_kind},
             {"filters", std::to_string(options.filters)},
             {"middle", std::to_string(options.middle_filters())},
             {"bottleneck", std::to_string(options.bottleneck_filters())},
@@ -80,9 +79,9 @@ std::map<std::string, std::string> unet_metadata(const UnetOptions& options) {
 
 UnetOptions unet_options_of(const TensorFile& file, const std::string& name) {
     const std::string kind = network_of(file);
-    if (!kind.empty() && kind != network_kind)
+    if (!kind.empty() && kind != unet_kind)
         throw Error(Errc::decode, "the weights file '" + name + "' holds the network '" + kind +
-                                      "', not a 3D U-Net ('" + network_kind + "')");
+                                      "', not a 3D U-Net ('" + unet_kind + "')");
     const auto shape_of = [&](const char* tensor) -> const std::vector<std::int64_t>& {
         const auto it = file.tensors.find(tensor);
         if (it == file.tensors.end() || it->second.shape.size() != 5)

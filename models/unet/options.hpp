@@ -31,6 +31,8 @@ struct UnetOptions {
     bool operator==(const UnetOptions&) const = default;
 };
 
+inline constexpr const char* unet_kind = "unet3d"; ///< `network` in a weights file's metadata
+
 /// The convolutions of level 1 to 5 in order, 4 and 5 on the way back: conv1, conv1_1 as in the seed's names,
 /// then conv1_1_3, conv1_1_4.
 std::vector<std::string> unet_level(const UnetOptions& options, int level);

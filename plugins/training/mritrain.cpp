@@ -21,6 +21,7 @@
 // gst-launch-1.0 mriphantomsrc num-buffers=40 ! mrisim ! mriframer ! mrirecon ! mricrop width=64 height=64 !
 // mritrain weights=/tmp/mri-train-example.safetensors filters=4 patch=32 steps=4 validation=0.5
 // ]|
+#include "models/networks.hpp"
 #include "models/training/trainer.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/common/image_buffers.hpp"
@@ -35,6 +36,7 @@
 #include <mutex>
 #include <stop_token>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace {
@@ -43,49 +45,25 @@ using namespace mri;
 
 enum class NetworkInput { magnitude, difference_mean };
 
-struct TrainSettings {
-    NetworkKind network = NetworkKind::unet;
-    std::string initial_weights;
-    std::string initial_blocks;
-    std::string weights = "unet.safetensors";
-    std::string checkpoint;
-    bool resume = false;
-    guint64 steps = 0;
-    double epochs = 100;
-    double time_limit = 0;
-    int batch = 1;
-    int patch = 64;
-    int patch_frames = 0;
-    double learning_rate = 1e-3;
-    Schedule schedule = Schedule::cosine;
-    Loss loss = Loss::mse;
-    double clip = 1.0;
-    double average = 0.0;
-    bool augment = true;
+/// The options of training, whose defaults are those of TrainOptions, and what the element does with the stream.
+struct TrainSettings : TrainOptions {
+    TrainSettings() { weights = "unet.safetensors"; }
+
+    std::string kept_blocks; ///< initial_blocks as text
     double validation = 0.1;
     guint64 validation_windows = 0;
     std::string validation_series;
-    guint64 validation_interval = 0;
-    guint64 cache_size = guint64{2} << 30;
-    std::string spill_folder = "/tmp";
-    std::string device = "cpu";
-    Precision precision = Precision::automatic;
-    int threads = 0;
     int window = 20;
-    int filters = 32;
-    int convolutions = 2;
-    int middle = 0;
-    int bottleneck = 0;
-    double leak = 0;
-    bool up_relu = false;
+    std::string spokes = std::to_string(scan.spokes_min) + "-" + std::to_string(scan.spokes_max);
+    std::string device = run.device;
+    Precision precision = run.precision;
+    int threads = run.threads;
+    int filters = network.filters; ///< of the network that is trained, whichever it is
+    double leak = network.leak;
     NetworkInput input = NetworkInput::difference_mean;
-    int blocks = CascadeOptions{}.blocks;
-    int layers = CascadeOptions{}.layers;
-    bool causal = false;
-    std::string spokes = "6-15";
-    int coils = 1;
-    guint64 seed = 1;
-    std::string description;
+
+    /// With all that text and choices say. Throws Errc::settings.
+    TrainOptions options() const;
 };
 
 constexpr int most_blocks = 100;
@@ -114,6 +92,29 @@ std::vector<Range> parse_ranges(const char* property, const std::string& text) {
         begin = end + 1;
     }
     return ranges;
+}
+
+TrainOptions TrainSettings::options() const {
+    TrainOptions o = *this;
+    training_of(o.kind).filters(o) = filters;
+    o.network.leak = static_cast<float>(leak);
+    o.network.mean_input = input == NetworkInput::difference_mean;
+    o.run = {device, precision, threads};
+    const std::vector<Range> range = parse_ranges("spokes", spokes);
+    if (range.size() != 1)
+        throw Error(Errc::settings, "spokes must be one range such as '6-15', not '" + spokes + "'");
+    o.scan.spokes_min = range.front().first;
+    o.scan.spokes_max = range.front().last;
+    if (!kept_blocks.empty() && (o.kind != NetworkKind::cascade || o.initial.empty()))
+        throw Error(Errc::settings, "initial-blocks are those of a cascade's initial-weights");
+    for (const Range& blocks : parse_ranges("initial-blocks", kept_blocks)) {
+        if (blocks.last >= most_blocks)
+            throw Error(Errc::settings, "initial-blocks are numbers below " + std::to_string(most_blocks) +
+                                            ", not '" + kept_blocks + "'");
+        for (int block = blocks.first; block <= blocks.last; ++block)
+            o.initial_blocks.push_back(block);
+    }
+    return o;
 }
 
 class MriTrain : public Configured<Sink, TrainSettings> {
@@ -179,28 +180,66 @@ class MriTrain : public Configured<Sink, TrainSettings> {
     std::stop_source stop_;               // of the worker that there is
 };
 
+/// Rows for values that lie deeper in the settings than its members: `reach` makes a reference to the value.
+class DeepRows {
+  public:
+    explicit DeepRows(Properties<MriTrain>& p) : p_(p) {}
+
+    void integer(const char* name, const char* blurb, int low, int high, int& (*reach)(TrainSettings&)) {
+        TrainSettings preset;
+        add(g_param_spec_int(name, nullptr, blurb, low, high, reach(preset), flags()), reach, g_value_get_int,
+            g_value_set_int);
+    }
+    void boolean(const char* name, const char* blurb, bool& (*reach)(TrainSettings&)) {
+        TrainSettings preset;
+        add(g_param_spec_boolean(name, nullptr, blurb, reach(preset), flags()), reach, g_value_get_boolean,
+            g_value_set_boolean);
+    }
+    /// The networks of the table that can be trained.
+    void network(const char* name, const char* blurb, NetworkKind& (*reach)(TrainSettings&)) {
+        std::vector<GEnumValue> values;
+        for (const NetworkRow& row : networks)
+            if (row.training)
+                values.push_back({static_cast<gint>(row.training->kind), row.training->blurb, row.nick});
+        const GType type = detail::register_enum(MriTrain::info.type_name + detail::camel_case(name), values);
+        TrainSettings preset;
+        add(g_param_spec_enum(name, nullptr, blurb, type, static_cast<gint>(reach(preset)), flags()), reach,
+            g_value_get_enum, g_value_set_enum);
+    }
+
+  private:
+    static GParamFlags flags() { return Properties<MriTrain>::flags(Mutable::ready); }
+    template <class T, class Get, class Set>
+    void add(GParamSpec* spec, T& (*reach)(TrainSettings&), Get get, Set set) {
+        p_.custom(
+            spec,
+            [reach, get](MriTrain& self, const GValue* v) {
+                self.change_settings([&](TrainSettings& s) { reach(s) = static_cast<T>(get(v)); });
+            },
+            [reach, set](MriTrain& self, GValue* v) {
+                TrainSettings s = self.settings();
+                set(v, static_cast<std::invoke_result_t<Get, const GValue*>>(reach(s)));
+            });
+    }
+    Properties<MriTrain>& p_;
+};
+
 void MriTrain::properties(Properties<MriTrain>& p) {
     using S = TrainSettings;
-    p.choice(
-        "network", "What is trained", &S::network,
-        {{NetworkKind::unet, "unet", "A residual 3D U-Net, on images beside their truth"},
-         {NetworkKind::causal_unet, "causal-unet",
-          "A U-Net that looks back alone, for live work, likewise; of the options of the network it has "
-          "filters"},
-         {NetworkKind::cascade, "cascade",
-          "An unrolled cascade with data consistency, on the truth alone: each sample is scanned anew"}});
+    DeepRows deep(p);
+    deep.network("network", "Network to train", [](S& s) -> NetworkKind& { return s.kind; });
     p.string(
         "initial-weights",
         "Weights file of the same network to begin with, unless training is resumed; a cascade may begin "
         "with those of one of fewer blocks, which are split, a causal one with those of a windowed one; "
         "empty: random weights",
-        &S::initial_weights);
+        &S::initial);
     p.string(
         "initial-blocks",
         "network=cascade: which blocks of initial-weights to begin with, counted from 0, as '0-4,4,6-9': "
         "one that is named again at once is split, one that is not named is left out; empty: all, evenly "
         "split where there are fewer than `blocks`",
-        &S::initial_blocks);
+        &S::kept_blocks);
     p.string("weights", "File that receives the trained weights", &S::weights);
     p.string("checkpoint", "File that receives weights, optimiser state and step; empty: none",
              &S::checkpoint);
@@ -227,7 +266,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
              {{Schedule::cosine, "cosine", "Falls to 0 along half a cosine"},
               {Schedule::constant, "constant", "Stays"}});
     p.choice(
-        "loss", "What is made small", &S::loss,
+        "loss", "Loss function to minimise", &S::loss,
         {{Loss::mse, "mse", "Mean squared error"},
          {Loss::l1, "l1", "Mean absolute error"},
          {Loss::mixed, "mixed", "Mean absolute error and ten times the mean squared one"},
@@ -252,7 +291,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
     p.unsigned_64("cache-size",
                   "Memory for training windows in bytes, and as much again at most for those of validation; "
                   "what is beyond it goes to a file",
-                  0, G_MAXINT64, &S::cache_size);
+                  0, G_MAXINT64, &S::cache_bytes);
     p.string("spill-folder", "Folder of that file", &S::spill_folder);
     p.string("device", "cpu, cuda, cuda:N, or auto: cuda where there is a device", &S::device);
     p.choice("precision", "Arithmetic of the convolutions; weights stay float32", &S::precision,
@@ -261,82 +300,41 @@ void MriTrain::properties(Properties<MriTrain>& p) {
               {Precision::bfloat16, "bfloat16", "bfloat16"}});
     p.integer("threads", "Threads; 0: one per core", 0, 1024, &S::threads);
     p.integer("window", "Frames that the network sees together", 4, 1000, &S::window);
-    p.integer("blocks", "network=cascade: blocks, each with its own weights", 1, most_blocks, &S::blocks);
-    p.integer("layers", "network=cascade: convolutions of a block", 2, 100, &S::layers);
-    p.boolean("causal", "network=cascade: sees past frames only, for mricascade frame by frame", &S::causal);
+    deep.integer("blocks", "network=cascade: blocks, each with its own weights", 1, most_blocks,
+                 [](S& s) -> int& { return s.cascade.blocks; });
+    deep.integer("layers", "network=cascade: convolutions of a block", 2, 100,
+                 [](S& s) -> int& { return s.cascade.layers; });
+    deep.boolean("causal", "network=cascade: sees past frames only, for mricascade frame by frame",
+                 [](S& s) -> bool& { return s.cascade.causal; });
     p.string("spokes",
              "network=cascade: spokes of a frame that samples are scanned with, as '6-15', over the whole "
              "width; patches "
              "have proportionally fewer",
              &S::spokes);
-    p.integer("coils", "network=cascade: above 1, a fifth of the samples is scanned with so many coils", 1,
-              64, &S::coils);
+    deep.integer("coils", "network=cascade: above 1, a fifth of the samples is scanned with so many coils", 1,
+                 64, [](S& s) -> int& { return s.scan.coils; });
     p.integer("filters", "Filters of the network's first level", 1, 1024, &S::filters);
-    p.integer("convolutions", "network=unet: convolutions of each of its levels", 1, 4, &S::convolutions);
-    p.integer("middle", "Filters of its second level; 0: twice `filters`", 0, 8192, &S::middle);
-    p.integer("bottleneck", "Filters of its deepest level; 0: four times `filters`", 0, 8192, &S::bottleneck);
+    deep.integer("convolutions", "network=unet: convolutions of each of its levels", 1, 4,
+                 [](S& s) -> int& { return s.network.convolutions; });
+    deep.integer("middle", "Filters of its second level; 0: twice `filters`", 0, 8192,
+                 [](S& s) -> int& { return s.network.middle; });
+    deep.integer("bottleneck", "Filters of its deepest level; 0: four times `filters`", 0, 8192,
+                 [](S& s) -> int& { return s.network.bottleneck; });
     p.real("leak", "Slope of the activation below 0; 0 is ReLU", 0, 1, &S::leak);
-    p.boolean("up-relu", "Activation after the transposed convolutions too", &S::up_relu);
+    deep.boolean("up-relu", "Activation after the transposed convolutions too",
+                 [](S& s) -> bool& { return s.network.up_relu; });
     p.choice("input", "What the network is given", &S::input,
              {{NetworkInput::difference_mean, "difference-mean",
                "The difference from the window's mean over time, and that mean"},
               {NetworkInput::magnitude, "magnitude", "The magnitude alone"}});
-    p.unsigned_64("seed", "Of all that is random", 0, G_MAXUINT64, &S::seed);
-    p.string("description", "Of the training data, for the weights' metadata", &S::description);
+    p.unsigned_64("seed", "Seed of every random choice", 0, G_MAXUINT64, &S::seed);
+    p.string("description", "Description of the training data, stored in the weights file", &S::description);
 }
 
 bool MriTrain::start() {
     s_ = settings();
     validation_ranges_ = parse_ranges("validation-series", s_.validation_series);
-    TrainOptions o;
-    o.kind = s_.network;
-    o.causal.filters = s_.filters;
-    o.cascade.blocks = s_.blocks;
-    o.cascade.filters = s_.filters;
-    o.cascade.layers = s_.layers;
-    o.cascade.causal = s_.causal;
-    const std::vector<Range> spokes = parse_ranges("spokes", s_.spokes);
-    if (spokes.size() != 1)
-        throw Error(Errc::settings, "spokes must be one range such as '6-15', not '" + s_.spokes + "'");
-    o.scan.spokes_min = spokes.front().first;
-    o.scan.spokes_max = spokes.front().last;
-    o.scan.coils = s_.coils;
-    o.network = {s_.filters,     s_.middle,
-                 s_.bottleneck,  static_cast<float>(s_.leak),
-                 s_.up_relu,     s_.input == NetworkInput::difference_mean,
-                 s_.convolutions};
-    o.initial = s_.initial_weights;
-    if (!s_.initial_blocks.empty() && (s_.network != NetworkKind::cascade || s_.initial_weights.empty()))
-        throw Error(Errc::settings, "initial-blocks are those of a cascade's initial-weights");
-    for (const Range& range : parse_ranges("initial-blocks", s_.initial_blocks)) {
-        if (range.last >= most_blocks)
-            throw Error(Errc::settings, "initial-blocks are numbers below " + std::to_string(most_blocks) +
-                                            ", not '" + s_.initial_blocks + "'");
-        for (int block = range.first; block <= range.last; ++block)
-            o.initial_blocks.push_back(block);
-    }
-    o.weights = s_.weights;
-    o.checkpoint = s_.checkpoint;
-    o.resume = s_.resume;
-    o.steps = s_.steps;
-    o.epochs = s_.epochs;
-    o.time_limit = s_.time_limit;
-    o.batch = s_.batch;
-    o.patch = s_.patch;
-    o.patch_frames = s_.patch_frames;
-    o.augment = s_.augment;
-    o.learning_rate = s_.learning_rate;
-    o.schedule = s_.schedule;
-    o.loss = s_.loss;
-    o.clip = s_.clip;
-    o.average = s_.average;
-    o.seed = s_.seed;
-    o.validation_interval = s_.validation_interval;
-    o.run = {s_.device, s_.precision, s_.threads};
-    o.cache_bytes = s_.cache_size;
-    o.spill_folder = s_.spill_folder;
-    o.description = s_.description;
-    trainer_ = std::make_unique<Trainer>(o);
+    trainer_ = std::make_unique<Trainer>(s_.options());
     windows_ = 0;
     short_ = 0;
     stop_asked_ = false;
@@ -366,7 +364,7 @@ void MriTrain::set_caps(const GstCaps* caps) {
 
 /// Images as they come are truth where nothing else is wanted.
 GstFlowReturn MriTrain::render(GstBuffer* buffer) {
-    const bool truth_alone = s_.network == NetworkKind::cascade;
+    const bool truth_alone = training_of(s_.kind).scans_truth;
     GstSample* side = side_of(buffer, Role::truth);
     if (!side && !truth_alone)
         throw Error(Errc::format,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/files/torch_state_dict.hpp"
+#include "models/networks.hpp"
 #include "models/training/trainer.hpp"
 #include "models/training/window_cache.hpp"
+#include "models/unet/unet.hpp"
 #include "plugins/math/base/error.hpp"
 
 #include <algorithm>
@@ -12,6 +14,7 @@
 #include <limits>
 #include <numeric>
 #include <random>
+#include <set>
 #include <thread>
 #include <unistd.h>
 
@@ -569,6 +572,43 @@ TEST_F(TrainerTest, SamplesAreCutAndVariedTogether) {
     std::sort(order.begin(), order.end());
     for (std::size_t i = 0; i < order.size(); ++i)
         EXPECT_EQ(order[i], i);
+}
+
+/// Each shipped file is of one network of the table, which reads its options as they were written.
+TEST(Networks, TheTableReadsTheShippedWeights) {
+    std::set<std::string> shipped;
+    for (const auto& entry : std::filesystem::directory_iterator(
+             std::filesystem::path(find_weights("unet.safetensors")).parent_path()))
+        if (entry.path().extension() == ".safetensors")
+            shipped.insert(entry.path());
+    ASSERT_FALSE(shipped.empty());
+    for (const std::string& path : shipped) {
+        const TensorFile file = read_weights(path);
+        const NetworkRow& row = network_in(file);
+        for (const NetworkRow& other : networks)
+            EXPECT_EQ(other.holds(file), &other == &row) << path << ": " << other.nick;
+        ASSERT_TRUE(row.training) << path;
+        const NetworkTraining& training = training_of(row.training->kind);
+        const NetworkOptions options = training.options_of(file, path);
+        EXPECT_NO_THROW(training.check(options)) << path;
+        const auto metadata = training.metadata(options);
+        EXPECT_EQ(metadata.at("network"), file.metadata.at("network")) << path;
+        for (const auto& [key, value] : metadata)
+            if (file.metadata.contains(key)) { // a file may be older than an option
+                EXPECT_EQ(value, file.metadata.at(key)) << path << ": " << key;
+            }
+    }
+}
+
+/// State dicts from elsewhere name no network: what is no U-Net is taken for a CRNN.
+TEST(Networks, TheTableKnowsStateDictsFromElsewhere) {
+    TensorFile file;
+    EXPECT_STREQ(network_in(file).nick, "crnn");
+    file.tensors["conv1.weight"] = {{1}, {0.0F}};
+    EXPECT_STREQ(network_in(file).nick, "unet");
+    file.metadata["network"] = "someone else's";
+    EXPECT_STREQ(network_in(file).nick, "unet") << "whose reader refuses it";
+    EXPECT_THROW(network_in(file).script(file, "file"), Error);
 }
 
 } // namespace
