@@ -104,12 +104,18 @@ struct Trainer::State {
     TrainResult run(const Callback& callback);
 
   private:
+    /// Makes the module and the optimiser, out of the checkpoint or the initial weights where there are any.
+    void begin();
     std::uint64_t total_steps() const;
     double fraction() const;
     double learning_rate() const;
     /// One optimiser step; false when it was stopped before its end and nothing changed.
     bool train_step();
+    /// Whether a validation is due after the step that is done.
+    bool validation_due();
     std::optional<ValidationScore> validate(bool inputs_only);
+    /// Validates the weights that count, and writes them where they are the best so far.
+    void validate_and_keep(TrainProgress& progress);
     void save_weights();
     void save_checkpoint();
     void load_checkpoint();
@@ -138,6 +144,8 @@ struct Trainer::State {
     double loss_ = 0;
     double best_loss_ = 0;
     bool have_best_ = false;
+    bool saved_ = false;         // the weights, in this run
+    double next_validation_ = 0; // in twentieths of the training, when a time limit rules
     std::optional<ValidationScore> best_;
     std::vector<std::size_t> order_;
     std::uint64_t order_epoch_ = 0;
@@ -369,7 +377,7 @@ void Trainer::State::load_checkpoint() {
         best_loss_ = number("best-loss", 0.0);
 }
 
-TrainResult Trainer::State::run(const Callback& callback) {
+void Trainer::State::begin() {
     check(training.size() > 0, "there are no training windows");
     set_torch_threads(options.run.threads);
     task_ = network.task(options, target);
@@ -389,17 +397,44 @@ TrainResult Trainer::State::run(const Callback& callback) {
         load_checkpoint();
     else if (!initial.empty())
         take_initial();
+    saved_ = false;
+    next_validation_ = std::floor(fraction() * 20.0) + 1.0;
+}
 
-    TrainResult result;
-    result.input = validate(true);
+bool Trainer::State::validation_due() {
+    if (options.validation_interval == 0 && options.time_limit > 0) {
+        const double twentieths = fraction() * 20.0;
+        if (twentieths < next_validation_)
+            return false;
+        next_validation_ = std::floor(twentieths) + 1.0;
+        return true;
+    }
     const std::uint64_t interval = options.validation_interval > 0 ? options.validation_interval
                                                                    : std::max<std::uint64_t>(1, steps_ / 20);
-    double next_validation = std::floor(fraction() * 20.0) + 1.0; // twentieths, when a time limit rules
+    return step_ % interval == 0;
+}
+
+void Trainer::State::validate_and_keep(TrainProgress& progress) {
+    swap_average();
+    progress.validation = validate(false);
+    if (progress.validation && (!have_best_ || progress.validation->loss < best_loss_)) {
+        have_best_ = true;
+        best_loss_ = progress.validation->loss;
+        best_ = progress.validation;
+        save_weights();
+        saved_ = progress.saved = true;
+    }
+    swap_average();
+}
+
+TrainResult Trainer::State::run(const Callback& callback) {
+    begin();
+    TrainResult result;
+    result.input = validate(true);
     Clock::time_point last_report = Clock::now();
     Clock::time_point last_checkpoint = last_report;
     std::uint64_t reported_step = step_;
     double loss_sum = 0;
-    bool saved = false;
     bool done = step_ >= steps_;
 
     while (!done && !stop.stop_requested()) {
@@ -407,15 +442,7 @@ TrainResult Trainer::State::run(const Callback& callback) {
             break;
         loss_sum += loss_;
         done = fraction() >= 1.0;
-        bool due = done;
-        if (options.validation_interval == 0 && options.time_limit > 0) {
-            if (fraction() * 20.0 >= next_validation) {
-                due = true;
-                next_validation = std::floor(fraction() * 20.0) + 1.0;
-            }
-        } else {
-            due = due || step_ % interval == 0;
-        }
+        const bool due = validation_due() || done;
         const double since_report = seconds_since(last_report);
         if (!due && since_report < 1.0)
             continue;
@@ -426,18 +453,8 @@ TrainResult Trainer::State::run(const Callback& callback) {
         progress.loss = loss_sum / static_cast<double>(step_ - reported_step);
         progress.learning_rate = learning_rate();
         progress.seconds_per_step = since_report / static_cast<double>(step_ - reported_step);
-        if (due) {
-            swap_average();
-            progress.validation = validate(false);
-            if (progress.validation && (!have_best_ || progress.validation->loss < best_loss_)) {
-                have_best_ = true;
-                best_loss_ = progress.validation->loss;
-                best_ = progress.validation;
-                save_weights();
-                saved = progress.saved = true;
-            }
-            swap_average();
-        }
+        if (due)
+            validate_and_keep(progress);
         if (seconds_since(last_checkpoint) >= options.checkpoint_interval) {
             save_checkpoint();
             last_checkpoint = Clock::now();
@@ -451,11 +468,10 @@ TrainResult Trainer::State::run(const Callback& callback) {
     save_checkpoint();
     // Without a validation the last weights are the best known; after an early stop something is better than
     // nothing.
-    if (validating.size() == 0 || (!saved && !have_best_)) {
+    if (validating.size() == 0 || (!saved_ && !have_best_)) {
         swap_average();
         save_weights();
         swap_average();
-        saved = true;
     }
     result.step = step_;
     result.finished = done;
