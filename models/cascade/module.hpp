@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The cascade's arithmetic. Only for sources of this folder: it includes LibTorch.
+// The cascade's arithmetic. Only for sources of models/: it includes LibTorch.
 #pragma once
 
 #include "models/cascade/cascade.hpp"

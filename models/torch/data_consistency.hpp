@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Data consistency with non-Cartesian samples as differentiable operations. Only for sources of this folder:
+// Data consistency with non-Cartesian samples as differentiable operations. Only for sources of models/:
 // it includes LibTorch.
 #pragma once
 

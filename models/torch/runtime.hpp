@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Devices, precision, threads and errors of LibTorch. Only for sources of this folder: it includes LibTorch.
+// Devices, precision, threads and errors of LibTorch. Only for sources of models/: it includes LibTorch.
 #pragma once
 
 #include "models/common/run_options.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// winograd3d.hpp on tensors, with its gradients. Only for sources of this folder: it includes LibTorch.
+// winograd3d.hpp on tensors, with its gradients. Only for sources of models/: it includes LibTorch.
 #pragma once
 
 #include "models/kernels/winograd3d/winograd3d.hpp"
