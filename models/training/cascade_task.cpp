@@ -6,8 +6,7 @@
 #include "models/torch/runtime.hpp"
 #include "models/training/task.hpp"
 #include "plugins/math/base/error.hpp"
-#include "plugins/math/recon/reconstruct.hpp"
-#include "plugins/math/recon/running_background.hpp"
+#include "plugins/math/recon/network_start.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -26,6 +25,16 @@ struct Scan {
     std::vector<cfloat> maps;
     std::vector<cfloat> truth; ///< likewise, with the phase that the scanner saw
     float scale = 1;           ///< all images were divided by it
+
+    /// The frames with their areas, where there are some.
+    std::vector<SampledFrame> frames() const {
+        std::vector<SampledFrame> out;
+        for (std::size_t t = 0; t < data.size(); ++t)
+            out.emplace_back(data[t].trajectory, data[t].data,
+                             areas.empty() ? std::span<const float>() : std::span<const float>(areas[t]),
+                             data[t].readouts);
+        return out;
+    }
 };
 
 /// Uniform numbers that are the same everywhere.
@@ -306,26 +315,18 @@ class CascadeTask : public TrainingTask {
         space.height = shape.height;
         space.aspect = static_cast<double>(shape.height) / shape.width;
         space.coils = settings.coils;
-        std::vector<FrameView> views;
-        for (const SimulatedFrame& frame : out.data)
-            views.push_back({frame.data, frame.trajectory, {}, frame.readouts, frame.samples});
-        space.strip_limit = options_.cascade.strip_limit;
-        for (const FrameView& view : views)
-            out.areas.push_back(sample_areas(space, {&view, 1}, Density::clipped));
-        space.strip_limit = start_strip_limit;
+        const auto views = out.frames();
+        out.areas = network_areas(space, views, options_.cascade.strip_limit);
         out.start.resize(shape.count());
-        if (options_.cascade.causal) {
-            RunningBackground start(space, Combine::adaptive, options_.cascade.mean_frames);
+        StartRecipe recipe;
+        recipe.background_frames = options_.cascade.mean_frames;
+        NetworkStart start(space, options_.cascade.causal ? StartKind::running : StartKind::windows, recipe);
+        if (options_.cascade.causal)
             for (std::size_t t = 0; t < views.size(); ++t)
-                start.reconstruct(views[t], out.start.data() + t * pixels);
-            out.maps.assign(start.sensitivities().begin(), start.sensitivities().end());
-        } else {
-            WindowReconstruction start(space, Density::clipped, Combine::adaptive, {});
-            start.solve(views);
-            for (std::size_t t = 0; t < views.size(); ++t)
-                start.reconstruct(t, out.start.data() + t * pixels);
-            out.maps.assign(start.sensitivities().begin(), start.sensitivities().end());
-        }
+                start.next(views[t], std::span(out.start).subspan(t * pixels, pixels));
+        else
+            start.window(views, out.start);
+        out.maps.assign(start.sensitivities().begin(), start.sensitivities().end());
         // The network needs no scale; the loss does.
         std::vector<float> magnitude(out.start.size());
         std::transform(out.start.begin(), out.start.end(), magnitude.begin(),
@@ -352,9 +353,7 @@ class CascadeTask : public TrainingTask {
                             std::vector<cfloat>* images) {
         at::Tensor x = series(data.start, shape);
         if (images || at::GradMode::is_enabled()) {
-            std::vector<SampledFrame> frames;
-            for (std::size_t t = 0; t < data.data.size(); ++t)
-                frames.push_back({data.data[t].trajectory, data.data[t].data, data.areas[t]});
+            const auto frames = data.frames();
             const auto window = window_operator(nullptr, shape, options_.run.threads, device_);
             window->set_window(frames, coils, data.maps);
             x = module_.reconstruct(x, RadialConsistency(window, device_), type_, nullptr, cycle);
@@ -383,9 +382,6 @@ class CascadeTask : public TrainingTask {
     std::int64_t cold_frames(const WindowShape& shape) const {
         return options_.cascade.causal ? std::min(shape.frames / 2, 8) : 0;
     }
-
-    /// mrirecon's default: what the start comes from in a pipeline.
-    static constexpr double start_strip_limit = 2;
 
     const TrainOptions options_;
     const at::Device device_;

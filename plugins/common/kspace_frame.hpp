@@ -50,8 +50,8 @@ inline ImageInfo image_of(const KspaceInfo& info, Combine combine) {
     return image;
 }
 
-/// A frame buffer, mapped, with its trajectory. Throws Errc::format when it has none or its size does not fit
-/// it.
+/// A frame buffer, mapped, with its trajectory. Throws Errc::format when it has none, when its size does not fit it, and
+/// when a value is not finite.
 class KspaceFrame {
   public:
     KspaceFrame(GstBuffer* buffer, const KspaceInfo& info)
@@ -67,17 +67,18 @@ class KspaceFrame {
                                           std::to_string(per_readout_) + " samples has a trajectory of " +
                                           std::to_string(trajectory_->readouts) + " x " +
                                           std::to_string(trajectory_->samples));
+        view_.emplace(trajectory_->kxy, samples_.span(), trajectory_->density, readouts_);
     }
 
-    FrameView view() const {
-        return {samples_.span(), trajectory_->kxy, trajectory_->density, readouts_, per_readout_};
-    }
+    /// Valid as long as this lives, wherever it is moved to.
+    const SampledFrame& view() const { return *view_; }
 
   private:
     Mapped<const cfloat> samples_;
     std::shared_ptr<const TrajectoryData> trajectory_;
     int readouts_;
     int per_readout_;
+    std::optional<SampledFrame> view_;
 };
 
 /// Where the imaged plane lies and how it is turned, whatever its number says: what was found out about its

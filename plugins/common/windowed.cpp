@@ -11,11 +11,6 @@ void Windowed::set_window(std::size_t window, std::size_t hop, Emit emit) {
     wait_ = windows_->wait();
 }
 
-void Windowed::set_wait_before(std::size_t frames) {
-    const std::lock_guard lock(timing_mutex_);
-    wait_before_ = frames;
-}
-
 void Windowed::set_timing(GstClockTime frame, GstClockTime compute) {
     {
         const std::lock_guard lock(timing_mutex_);
@@ -29,7 +24,7 @@ std::optional<GstClockTime> Windowed::latency() {
     const std::lock_guard lock(timing_mutex_);
     if (!GST_CLOCK_TIME_IS_VALID(frame_))
         return std::nullopt;
-    return (wait_before_ + wait_) * frame_ + compute_;
+    return wait_ * frame_ + compute_;
 }
 
 GstFlowReturn Windowed::chain(GstPtr<GstBuffer> buffer) {

@@ -25,8 +25,6 @@ class Windowed : public Regroup {
     using Frames = Windows<GstPtr<GstBuffer>>;
     /// Called in start() or set_caps(): the schedule of what follows. Throws Errc::settings.
     void set_window(std::size_t window, std::size_t hop, Emit emit = Emit::central);
-    /// Frames that a frame waits for at worst before the window, where something else groups them first.
-    void set_wait_before(std::size_t frames);
     /// Frame duration for the latency (GST_CLOCK_TIME_NONE: not known) and measured time of a window.
     void set_timing(GstClockTime frame, GstClockTime compute);
     /// Computes frames first..first+count-1 of the window: one output buffer each, in order, made with
@@ -60,11 +58,10 @@ class Windowed : public Regroup {
     guint64 emitted_ = 0;           // frames; streaming thread
     bool after_skip_ = false;       // streaming thread
     std::optional<Frames> windows_; // streaming thread
-    std::mutex timing_mutex_;       // guards the four below; nothing is called under it
+    std::mutex timing_mutex_;       // guards the three below; nothing is called under it
     GstClockTime frame_ = GST_CLOCK_TIME_NONE;
     GstClockTime compute_ = 0;
     std::size_t wait_ = 0;
-    std::size_t wait_before_ = 0;
 };
 
 } // namespace mri

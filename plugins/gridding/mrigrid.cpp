@@ -38,7 +38,7 @@
  * ]|
  */
 #include "plugins/common/device_property.hpp"
-#include "plugins/common/frame_images.hpp"
+#include "plugins/gridding/frame_images.hpp"
 
 #include <optional>
 

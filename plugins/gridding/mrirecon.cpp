@@ -49,7 +49,7 @@
  * ]|
  */
 #include "plugins/common/device_property.hpp"
-#include "plugins/common/window_images.hpp"
+#include "plugins/gridding/window_images.hpp"
 
 #include <algorithm>
 #include <deque>

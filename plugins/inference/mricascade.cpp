@@ -83,7 +83,13 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     }
     bool frame_by_frame(const Cascade& network) const override { return network.options().causal; }
     void check_frame(GstBuffer* buffer) override { WindowSamples::check(buffer); }
-    void prepare(const Frames::Job& job) override;
+    StartRecipe start_recipe(const Cascade& network) const override {
+        StartRecipe recipe;
+        if (network.options().causal)
+            recipe.background_frames = network.options().mean_frames;
+        return recipe;
+    }
+    void prepare(const Frames::Job& job, const WindowStart* start) override;
     void compute(Cascade& network, std::span<float> output) override;
     std::span<const WindowOperator::Residual> residuals() const override { return residuals_; }
 
@@ -93,8 +99,11 @@ class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
     std::vector<WindowOperator::Residual> residuals_;
 };
 
-void MriCascade::prepare(const Frames::Job& job) {
-    samples_.read(job.items, image(), s().threads);
+void MriCascade::prepare(const Frames::Job& job, const WindowStart* start) {
+    if (start)
+        samples_.read(*start);
+    else
+        samples_.read(job.items, image(), s().threads);
 }
 
 void MriCascade::compute(Cascade& network, std::span<float> output) {

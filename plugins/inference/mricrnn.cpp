@@ -107,12 +107,12 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     bool starts_gridded(const KspaceInfo& kspace) const override {
         return kspace.trajectory == Trajectory::cartesian;
     }
-    void prepare(const Frames::Job& job) override;
+    void prepare(const Frames::Job& job, const WindowStart* start) override;
     void compute(Crnn& network, std::span<float> output) override;
     std::span<const WindowOperator::Residual> residuals() const override { return residuals_; }
 
   private:
-    void measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask);
+    void measured_data(const SampledFrame& frame, std::span<cfloat> grid, std::span<float> mask);
 
     bool on_grid_ = true;
     int density_ = 1;       // samples for one on the grid
@@ -126,32 +126,23 @@ class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
     std::vector<WindowOperator::Residual> residuals_;
 };
 
-void MriCrnn::measured_data(GstBuffer* buffer, std::span<cfloat> grid, std::span<float> mask) {
-    GstSample* side = side_of(buffer, Role::kspace);
-    const KspaceInfo kspace = KspaceInfo::from_caps(gst_sample_get_caps(side));
-    GstBuffer* frame = gst_sample_get_buffer(side);
-    if (kspace.coils != 1 || kspace.width != image().width || kspace.height != image().height)
-        throw Error(Errc::format, "Data consistency on the grid needs k-space of one coil for an image of " +
-                                      std::to_string(image().width) + " x " + std::to_string(image().height) +
-                                      ", not of " + std::to_string(kspace.coils) + " coils for " +
-                                      std::to_string(kspace.width) + " x " + std::to_string(kspace.height));
-    const auto trajectory = trajectory_of(frame);
-    if (!trajectory)
-        throw Error(Errc::format,
-                    "A k-space frame came without the positions of its samples (trajectory meta)");
-    const Mapped<const cfloat> mapped(frame);
+void MriCrnn::measured_data(const SampledFrame& frame, std::span<cfloat> grid, std::span<float> mask) {
     const auto reduced =
-        without_oversampling(mapped.span(), trajectory->kxy, trajectory->samples, image().width);
+        without_oversampling(frame.samples, frame.kxy, frame.samples_per_readout(), image().width);
     density_ = reduced ? reduced->density : 1;
-    place_on_grid(reduced ? std::span<const cfloat>(reduced->samples) : mapped.span(),
-                  reduced ? reduced->kxy : trajectory->kxy, image().width, image().height, grid, mask);
+    place_on_grid(reduced ? std::span<const cfloat>(reduced->samples) : frame.samples,
+                  reduced ? std::span<const float>(reduced->kxy) : frame.kxy, image().width, image().height,
+                  grid, mask);
 }
 
-void MriCrnn::prepare(const Frames::Job& job) {
-    const KspaceInfo kspace = WindowSamples::kspace_of(job.items.front().get());
+void MriCrnn::prepare(const Frames::Job& job, const WindowStart* start) {
+    const KspaceInfo kspace = start ? start->kspace() : WindowSamples::kspace_of(job.items.front().get());
+    if (start)
+        samples_.read(*start);
+    else
+        samples_.read(job.items, image(), s().threads);
     on_grid_ = kspace.trajectory == Trajectory::cartesian && kspace.coils == 1;
     if (!on_grid_) {
-        samples_.read(job.items, image(), s().threads);
         std::vector<float> magnitude(samples_.start().size());
         std::transform(samples_.start().begin(), samples_.start().end(), magnitude.begin(),
                        [](cfloat v) { return std::abs(v); });
@@ -159,15 +150,12 @@ void MriCrnn::prepare(const Frames::Job& job) {
         return;
     }
     const std::size_t pixels = shape().pixels();
-    images_.clear();
+    images_.assign(samples_.start().begin(), samples_.start().end());
     grid_.resize(shape().count());
     mask_.resize(shape().count());
-    for (std::size_t i = 0; i < job.items.size(); ++i) {
-        const Mapped<const cfloat> frame(job.items[i].get());
-        images_.insert(images_.end(), frame.span().begin(), frame.span().end());
-        measured_data(job.items[i].get(), std::span(grid_).subspan(i * pixels, pixels),
+    for (std::size_t i = 0; i < job.items.size(); ++i)
+        measured_data(samples_.frames()[i], std::span(grid_).subspan(i * pixels, pixels),
                       std::span(mask_).subspan(i * pixels, pixels));
-    }
     std::vector<float> magnitude(images_.size());
     std::transform(images_.begin(), images_.end(), magnitude.begin(), [](cfloat v) { return std::abs(v); });
     factor_ = scale_.update(magnitude, static_cast<std::size_t>(shape().frames));

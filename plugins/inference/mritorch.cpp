@@ -91,7 +91,7 @@ class MriTorch : public NetworkElement<TorchModule, TorchSettings> {
         return out;
     }
     void new_series() override { scale_.reset(); }
-    void prepare(const Frames::Job& job) override {
+    void prepare(const Frames::Job& job, const WindowStart*) override {
         input_.clear();
         for (const auto& item : job.items) {
             const Mapped<const float> frame(item.get());

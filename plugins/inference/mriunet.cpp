@@ -111,7 +111,7 @@ class MriUnet : public NetworkElement<UnetOfEitherKind, UnetSettings> {
         return out;
     }
     void new_series() override { scale_.reset(); }
-    void prepare(const Frames::Job& job) override {
+    void prepare(const Frames::Job& job, const WindowStart*) override {
         input_.clear();
         for (const auto& item : job.items) {
             const std::vector<float> frame = magnitude_of(item.get(), image());

@@ -28,8 +28,8 @@
 #include "models/files/weights.hpp"
 #include "plugins/common/device_property.hpp"
 #include "plugins/common/element.hpp"
-#include "plugins/inference/start_images.hpp"
 #include "plugins/inference/window_samples.hpp"
+#include "plugins/inference/window_start.hpp"
 #include "plugins/math/recon/window_operator.hpp"
 
 #include <algorithm>
@@ -103,6 +103,8 @@ class NetworkElement : public Configured<Windowed, S> {
     /// Whether k-space frames of this kind begin as mrigrid makes each by itself; the others begin with a
     /// background, as mrirecon or mrigrid makes it.
     virtual bool starts_gridded(const KspaceInfo&) const { return false; }
+    /// The recipe that the network was trained with.
+    virtual StartRecipe start_recipe(const Net&) const { return {}; }
     /// Of an element that takes k-space (first in its template), what is wrong with other k-space gets a
     /// sentence of set_caps().
     bool explains(const GstCaps* caps) override {
@@ -114,8 +116,9 @@ class NetworkElement : public Configured<Windowed, S> {
     virtual void check_frame(GstBuffer*) {}
     /// New caps: what is kept along a series is forgotten.
     virtual void new_series() {}
-    /// Reads the window's buffers into members.
-    virtual void prepare(const Frames::Job& job) = 0;
+    /// Reads the window into members: from its images, or, where k-space frames come in, from the start that was made of
+    /// them.
+    virtual void prepare(const Frames::Job& job, const WindowStart* start) = 0;
     /// Computes the window: `output` is [frames] of the output's pixels, complex ones as two numbers.
     virtual void compute(Net& network, std::span<float> output) = 0;
     /// With ConsistencySettings: what each frame of the window last computed leaves of its samples, rms in
@@ -135,8 +138,6 @@ class NetworkElement : public Configured<Windowed, S> {
     void start() final;
     void stop() final;
     void set_caps(const GstCaps* caps) final;
-    GstFlowReturn chain(GstPtr<GstBuffer> buffer) final;
-    GstFlowReturn drain() final;
     void flush() final;
 
   protected:
@@ -193,10 +194,14 @@ class NetworkElement : public Configured<Windowed, S> {
         if (frame_by_frame(network) != by_frame_)
             throw Error(Errc::settings, "a network for windows and one for single frames cannot take each "
                                         "other's place while playing");
+        if (start_recipe(network).background_frames != recipe_.background_frames)
+            throw Error(Errc::settings,
+                        "its start averages another number of frames than that of the network at work");
         return output_info(network, input);
     }
-    StartImages::Options start_options(const KspaceInfo& in);
-    GstFlowReturn begin(const Frames::Job& job);
+    StartKind start_kind(const KspaceInfo& in) const {
+        return starts_gridded(in) ? StartKind::gridded : by_frame_ ? StartKind::running : StartKind::windows;
+    }
     void time_frames(GstBuffer* buffer);
     void tell_timing() { this->set_timing(frame_time_, compute_time()); }
     GstClockTime compute_time() const {
@@ -216,7 +221,8 @@ class NetworkElement : public Configured<Windowed, S> {
     void take_over(const ImageInfo& input, const ImageInfo* output);
     StructurePtr statistics();
 
-    // State of the streaming thread, from start() to stop().
+    // State of the streaming thread, from start() to stop(); by_frame_ and recipe_ do not change in between, and the
+    // loader reads them.
     S s_;
     Loaded current_;
     std::atomic<bool> by_frame_{false}; // the network of start(); the loader asks too
@@ -230,10 +236,11 @@ class NetworkElement : public Configured<Windowed, S> {
     WindowShape shape_;
     std::vector<float> window_output_;
     GstClockTime frame_time_ = GST_CLOCK_TIME_NONE;
-    std::optional<StartImages> start_; // where k-space comes in
+    std::optional<WindowStart> start_; // where k-space comes in
+    StartRecipe recipe_;               // of it
     bool started_ = false;             // start_ has had a frame
     double start_seconds_ = 0;         // that it takes, of a live stream
-    double last_start_ = 0;            // what it took, until the next window of the network
+    double last_start_ = 0;            // of frames taken since the last window of the network
     bool measure_ = false;             // the next window's time is the latency's: the network is new
 
     // The other threads' share. Nothing is called under either lock, and neither is taken under the other.
@@ -324,6 +331,7 @@ void NetworkElement<Net, S>::start() {
     s_ = this->settings();
     current_ = load(s_);
     by_frame_ = frame_by_frame(*current_.network);
+    recipe_ = start_recipe(*current_.network);
     shape_ = {by_frame_ ? 1 : window_of(*current_.network, s_), 0, 0};
     if (shape_.frames == 1)
         s_.hop = 1; // whatever windows of more would have
@@ -367,7 +375,6 @@ void NetworkElement<Net, S>::stop() {
     start_.reset();
     start_seconds_ = last_start_ = 0;
     frame_time_ = GST_CLOCK_TIME_NONE;
-    this->set_wait_before(0);
     this->set_timing(GST_CLOCK_TIME_NONE, 0);
 }
 
@@ -378,14 +385,16 @@ void NetworkElement<Net, S>::set_caps(const GstCaps* caps) {
     start_seconds_ = last_start_ = 0;
     if (is_kspace(caps)) {
         const KspaceInfo in = KspaceInfo::from_caps(caps);
-        start_.emplace(in, start_options(in));
+        // LibTorch may have a GPU that the gridding has not.
+        const ComputeDevice device = s_.device == "cpu" ? ComputeDevice{} : device_for(*this, "auto");
+        start_.emplace(in, start_kind(in), recipe_, static_cast<std::size_t>(shape_.frames), s_.threads,
+                       device);
         image_ = start_->image();
         in_caps_ = image_.to_caps();
     } else {
         image_ = ImageInfo::from_caps(caps);
         in_caps_ = adopt(gst_caps_copy(caps));
     }
-    this->set_wait_before(start_ ? start_->wait() : 0);
     take_over(image_, nullptr);
     output_ = made_by(*current_.network, image_);
     shape_.height = image_.height;
@@ -416,76 +425,10 @@ void NetworkElement<Net, S>::set_caps(const GstCaps* caps) {
 }
 
 template <class Net, class S>
-StartImages::Options NetworkElement<Net, S>::start_options(const KspaceInfo& in) {
-    StartImages::Options out;
-    out.start = starts_gridded(in) ? Start::gridded : by_frame_ ? Start::running : Start::windows;
-    out.window = static_cast<std::size_t>(shape_.frames);
-    out.hop = s_.hop > 0 ? static_cast<std::size_t>(s_.hop) : out.window;
-    out.threads = s_.threads;
-    // LibTorch may have a GPU that the gridding has not.
-    if (s_.device != "cpu")
-        out.device = device_for(*this, "auto");
-    return out;
-}
-
-template <class Net, class S>
-GstFlowReturn NetworkElement<Net, S>::chain(GstPtr<GstBuffer> buffer) {
-    if (!start_)
-        return this->Windowed::chain(std::move(buffer));
-    start_->check(buffer.get());
-    if (!std::exchange(started_, true) && this->live()) {
-        start_seconds_ = start_->measure(buffer.get());
-        tell_timing();
-    }
-    time_frames(buffer.get());
-    const auto job = start_->push(std::move(buffer));
-    return job ? begin(*job) : GST_FLOW_OK;
-}
-
-template <class Net, class S>
-GstFlowReturn NetworkElement<Net, S>::drain() {
-    if (start_)
-        if (const auto job = start_->drain())
-            if (const auto flow = begin(*job); flow != GST_FLOW_OK) {
-                this->Windowed::flush(); // what follows is another series
-                return flow;
-            }
-    return this->Windowed::drain();
-}
-
-template <class Net, class S>
 void NetworkElement<Net, S>::flush() {
     if (start_)
         start_->flush();
     this->Windowed::flush();
-}
-
-/// Makes the images of k-space frames and takes them as if they had come in.
-template <class Net, class S>
-GstFlowReturn NetworkElement<Net, S>::begin(const Frames::Job& job) {
-    // What goes on from frame to frame needs each of them; a window may be left out like one of the network.
-    if (!start_->by_frame() && this->all_late(job)) {
-        const auto flow = this->Windowed::drain();
-        this->skip(job);
-        return flow;
-    }
-    std::vector<GstPtr<GstBuffer>> images;
-    const auto since = Clock::now();
-    try {
-        images = start_->make(job);
-    } catch (...) {
-        flush(); // the end of the stream would ask for the same frames once more
-        throw;
-    }
-    last_start_ = seconds_since(since);
-    {
-        const std::lock_guard lock(statistics_mutex_);
-        statistics_.total[prepare_stage] += last_start_;
-    }
-    for (auto& image : images)
-        if (const auto flow = this->Windowed::chain(std::move(image)); flow != GST_FLOW_OK)
-            return flow;
-    return GST_FLOW_OK;
 }
 
 /// Takes the time of a frame from its buffer where the caps do not say it.
@@ -499,9 +442,19 @@ void NetworkElement<Net, S>::time_frames(GstBuffer* buffer) {
 
 template <class Net, class S>
 void NetworkElement<Net, S>::check(GstBuffer* buffer) {
-    image_.check_size(gst_buffer_get_size(buffer));
-    check_frame(buffer);
     time_frames(buffer);
+    if (!start_) {
+        image_.check_size(gst_buffer_get_size(buffer));
+        check_frame(buffer);
+        return;
+    }
+    if (!std::exchange(started_, true) && this->live()) {
+        start_seconds_ = start_->measure(buffer);
+        tell_timing();
+    }
+    const auto since = Clock::now();
+    start_->take(buffer);
+    last_start_ += seconds_since(since);
 }
 
 template <class Net, class S>
@@ -522,8 +475,11 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
             rests_->reset();
         }
         computed_.reset();
-        prepare(job);
+        if (start_)
+            start_->make(job.items);
+        prepare(job, start_ ? &*start_ : nullptr);
         lap(prepare_stage);
+        times[prepare_stage] += std::exchange(last_start_, 0);
         compute(*current_.network, window_output_);
         lap(network_stage);
         overlap_->add(window_output_, job.start);
@@ -538,6 +494,8 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
     std::vector<GstPtr<GstBuffer>> out;
     for (std::size_t i = job.first; i < job.first + job.count; ++i) {
         auto buffer = this->new_output(job, i, output_.bytes());
+        if (start_)
+            start_->attach(buffer.get(), job.items[i].get());
         overlap_->frame(i, Mapped<float>(buffer.get()).span());
         if constexpr (keeps_to_samples) {
             // Of blended windows the mean of theirs, which the image's own is at most (triangle inequality).
@@ -545,8 +503,10 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
             rests_->frame(i, rest);
             add_consistency(buffer.get(), over_noise({rest[0], rest[1]}, noise_of(buffer.get())));
         }
-        if (s_.attach_input)
-            add_side(buffer.get(), Role::input, job.items[i].get(), in_caps_.get());
+        if (s_.attach_input) {
+            const auto input = start_ ? start_->image_buffer(i, job.items[i].get()) : job.items[i];
+            add_side(buffer.get(), Role::input, input.get(), in_caps_.get());
+        }
         out.push_back(std::move(buffer));
     }
     lap(output_stage);
@@ -554,7 +514,7 @@ std::vector<GstPtr<GstBuffer>> NetworkElement<Net, S>::process(const Frames::Job
         const std::lock_guard lock(statistics_mutex_);
         statistics_.frames += job.count;
         statistics_.windows += fresh ? 1 : 0;
-        double sum = std::exchange(last_start_, 0);
+        double sum = 0;
         for (std::size_t i = 0; i < stages; ++i) {
             statistics_.total[i] += times[i];
             sum += times[i];

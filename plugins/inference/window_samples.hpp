@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the elements with data consistency read from a window of images: the images, the k-space frames that
-// ride on them, and the sensitivities of their coils.
+// What the elements with data consistency read of a window: images, k-space frames and the sensitivities of their coils;
+// as side data of images, or as WindowStart made them.
 #pragma once
 
 #include "models/common/sampled_window.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/common/kspace_frame.hpp"
-#include "plugins/math/recon/window_operator.hpp"
+#include "plugins/inference/window_start.hpp"
+#include "plugins/math/recon/network_start.hpp"
 
 #include <complex>
 #include <optional>
@@ -34,7 +35,7 @@ class WindowSamples {
         clear();
         std::optional<int> coils;
         for (const auto& item : images) {
-            const Mapped<const std::complex<float>> image(item.get());
+            const Mapped<const cfloat> image(item.get());
             start_.insert(start_.end(), image.span().begin(), image.span().end());
             const KspaceInfo kspace = kspace_of(item.get());
             if (kspace.width != info.width || kspace.height != info.height ||
@@ -45,31 +46,36 @@ class WindowSamples {
                                               std::to_string(kspace.width) + " x " +
                                               std::to_string(kspace.height));
             coils = kspace.coils;
-            space_ = space_of(kspace, 5e-4, threads);
+            space_ = space_of(kspace, ReconstructionSpace().tolerance, threads);
             held_.push_back(retain(gst_sample_get_buffer(side_of(item.get(), Role::kspace))));
-            kspace_.emplace_back(held_.back().get(), kspace);
+            frames_.push_back(mapped_.emplace_back(held_.back().get(), kspace).view());
         }
         // Those of the window's last frame are the best known.
         read_maps(images.back().get(), info, *coils);
     }
 
-    /// What was read, all images and samples divided by `scale`. Valid until the next call here.
+    /// Takes the window that the start has made, whose frames stay there until its next one.
+    void read(const WindowStart& start) {
+        clear();
+        start_.assign(start.images().begin(), start.images().end());
+        frames_.assign(start.frames().begin(), start.frames().end());
+        maps_.assign(start.sensitivities().begin(), start.sensitivities().end());
+        space_ = start.space();
+    }
+
+    /// What was read, all images and samples divided by `scale`, samples weighed by the ramp clipped at strips of
+    /// `strip_limit` cycles. Once for each window that was read; valid until the next call here.
     SampledWindow window(double strip_limit, float scale = 1) {
-        space_.strip_limit = strip_limit;
-        areas_.clear();
-        frames_.clear();
-        scaled_.assign(scale == 1 ? 0 : kspace_.size(), {});
-        for (std::size_t i = 0; i < kspace_.size(); ++i) {
-            const FrameView view = kspace_[i].view();
-            areas_.push_back(sample_areas(space_, {&view, 1}, Density::clipped));
-            std::span<const cfloat> samples = view.samples;
-            if (scale != 1) {
-                scaled_[i].assign(samples.begin(), samples.end());
-                for (cfloat& value : scaled_[i])
-                    value /= scale;
-                samples = scaled_[i];
-            }
-            frames_.push_back({view.kxy, samples, areas_.back()});
+        areas_ = network_areas(space_, frames_, strip_limit);
+        scaled_.assign(scale == 1 ? 0 : frames_.size(), {});
+        for (std::size_t t = 0; t < frames_.size(); ++t) {
+            frames_[t] = frames_[t].with(areas_[t]);
+            if (scale == 1)
+                continue;
+            scaled_[t].assign(frames_[t].samples.begin(), frames_[t].samples.end());
+            for (cfloat& value : scaled_[t])
+                value /= scale;
+            frames_[t].samples = scaled_[t];
         }
         if (scale != 1)
             for (cfloat& value : start_)
@@ -77,11 +83,13 @@ class WindowSamples {
         return {start_, frames_, space_.coils, maps_};
     }
 
-    std::span<const std::complex<float>> start() const { return start_; }
+    std::span<const SampledFrame> frames() const { return frames_; }
+    std::span<const cfloat> start() const { return start_; }
 
     /// Lets go of the buffers.
     void clear() {
-        kspace_.clear();
+        frames_.clear();
+        mapped_.clear();
         held_.clear();
         start_.clear();
         maps_.clear();
@@ -106,17 +114,17 @@ class WindowSamples {
                                           std::to_string(info.width) + " x " + std::to_string(info.height));
         GstBuffer* buffer = gst_sample_get_buffer(side);
         maps.check_size(gst_buffer_get_size(buffer));
-        const Mapped<const std::complex<float>> mapped(buffer);
+        const Mapped<const cfloat> mapped(buffer);
         maps_.assign(mapped.span().begin(), mapped.span().end());
     }
 
     ReconstructionSpace space_;
-    std::vector<GstPtr<GstBuffer>> held_; // whose memory kspace_ maps
-    std::vector<KspaceFrame> kspace_;
-    std::vector<std::complex<float>> start_, maps_;
-    std::vector<std::vector<float>> areas_;
-    std::vector<std::vector<std::complex<float>>> scaled_;
+    std::vector<GstPtr<GstBuffer>> held_; // whose memory mapped_ maps
+    std::vector<KspaceFrame> mapped_;
     std::vector<SampledFrame> frames_;
+    std::vector<cfloat> start_, maps_;
+    std::vector<std::vector<float>> areas_;
+    std::vector<std::vector<cfloat>> scaled_;
 };
 
 } // namespace mri

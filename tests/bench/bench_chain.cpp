@@ -283,7 +283,7 @@ Share measure_share(const Options& o, int coils, int oversampling) {
                             &samples[(c * spokes + r) * per_readout]);
             std::copy(readout.kxy.begin(), readout.kxy.end(), &kxy[r * per_readout * 2]);
         }
-        reconstruction.reconstruct({samples, kxy, {}, spokes, info.samples}, image.data());
+        reconstruction.reconstruct({kxy, samples, {}, spokes}, image.data());
         std::transform(image.begin(), image.end(), library_image.begin(),
                        [](const cfloat& value) { return value.real(); });
     };

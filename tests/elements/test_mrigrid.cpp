@@ -375,7 +375,7 @@ TEST(MriGrid, ARunningBackgroundBeginsAnewWithASeriesAfterAGapAndAfterAFlush) {
         const auto kxy = spokes_of(number, spokes, samples, n);
         const auto data = random_values(2 * kxy.size() / 2, 10 + number);
         std::vector<cfloat> image(n * n);
-        running.reconstruct({data, kxy, {}, spokes, samples}, image.data());
+        running.reconstruct({kxy, data, {}, spokes}, image.data());
         std::vector<float> real;
         for (const cfloat& value : image)
             real.push_back(value.real());

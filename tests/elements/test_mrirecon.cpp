@@ -440,9 +440,9 @@ TEST(MriRecon, ASlidingWindowGivesAFrameForEachFrame) {
             data.push_back(exact_forward(discs(n, radius(f)), n, n, kxy.back()));
         }
         const auto slide_to = [&](int end, int fresh) {
-            std::vector<FrameView> views;
+            std::vector<SampledFrame> views;
             for (int f = std::max(end - window, 0); f < end; ++f)
-                views.push_back({data[f], kxy[f], {}, spokes, samples});
+                views.emplace_back(kxy[f], data[f], std::span<const float>(), spokes);
             library.slide(views, static_cast<std::size_t>(fresh));
         };
         const auto expect = [&](int frame, int end) {

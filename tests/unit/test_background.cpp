@@ -162,6 +162,6 @@ TEST(Background, BadInputIsOneError) {
     EXPECT_THROW(solver.solve(w.frames_, w.window_weights, 2), Error);
     EXPECT_THROW(solver.solve(w.frames_, std::span(w.window_weights).first(10), 1), Error);
     w.samples[4][17] = {NAN, 0};
-    EXPECT_THROW(solver.solve(w.frames_, w.window_weights, 1), Error);
+    EXPECT_THROW(SampledFrame(w.kxy[4], w.samples[4], w.weights[4]), Error);
     EXPECT_THROW(StaticBackground({.width = 0, .height = 4}), Error);
 }

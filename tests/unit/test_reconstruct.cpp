@@ -52,7 +52,7 @@ struct Frame {
         nufft.set_points(kxy);
         nufft.forward_sense(object.data(), maps.data(), data.data(), coils);
     }
-    FrameView view() const { return {data, kxy, {}, spokes, samples}; }
+    SampledFrame view() const { return {kxy, data, {}, spokes}; }
 };
 
 double relative_error(const std::vector<cfloat>& found, const std::vector<cfloat>& expected) {

@@ -36,7 +36,7 @@ std::vector<cfloat> scene(int frame, double motion) {
 struct Frame {
     std::vector<float> kxy;
     std::vector<cfloat> samples_; ///< coil c sees c + 1 times the scene
-    FrameView view() const { return {samples_, kxy, {}, spokes, samples}; }
+    SampledFrame view() const { return {kxy, samples_, {}, spokes}; }
 };
 
 Frame acquire(int frame, double motion, int coils = 1) {

@@ -76,10 +76,10 @@ struct Window {
             list.push_back({kxy[f], samples_of[f], weights[f]});
         return list;
     }
-    std::vector<FrameView> views() const {
-        std::vector<FrameView> list;
+    std::vector<SampledFrame> views() const {
+        std::vector<SampledFrame> list;
         for (int f = 0; f < frames; ++f)
-            list.push_back({samples_of[f], kxy[f], {}, spokes, samples});
+            list.emplace_back(kxy[f], samples_of[f], std::span<const float>(), spokes);
         return list;
     }
     std::size_t pixels() const { return static_cast<std::size_t>(size) * size; }

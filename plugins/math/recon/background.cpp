@@ -136,12 +136,6 @@ void StaticBackground::solve(std::span<const SampledFrame> frames, std::span<con
         for (std::size_t c = 0; c < static_cast<std::size_t>(coils); ++c)
             std::copy_n(frames[f].samples.data() + c * points, points, s.rest.data() + c * s.points + first);
     }
-    for (const cfloat& sample : s.rest)
-        if (!std::isfinite(sample.real()) || !std::isfinite(sample.imag()))
-            throw Error(Errc::format, "a k-space frame has samples that are not finite");
-    for (const float k : s.kxy)
-        if (!std::isfinite(k))
-            throw Error(Errc::format, "a trajectory has positions that are not finite");
 
     s.window_nufft.set_points(s.kxy);
     s.background.resize(s.pixels * static_cast<std::size_t>(coils));

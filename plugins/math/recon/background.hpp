@@ -2,6 +2,7 @@
 // A window of undersampled frames as a static background plus what each frame adds to it.
 #pragma once
 
+#include "plugins/math/recon/sampled_frame.hpp"
 #include "plugins/math/transform/cuda/device.hpp"
 
 #include <complex>
@@ -11,14 +12,6 @@
 #include <vector>
 
 namespace mri {
-
-/// One frame of k-space as the caller holds it; nothing is copied.
-struct SampledFrame {
-    std::span<const float> kxy;      ///< interleaved (kx, ky) of [readout][sample], cycles per field of view
-    std::span<const cfloat> samples; ///< [coil][readout][sample]
-    std::span<const float>
-        weights{}; ///< areas of the samples in (cycles per field of view)^2; see density.hpp
-};
 
 /// The reconstruction of a window of frames whose trajectory rotates, so that together they sample k-space
 /// fully:
@@ -46,8 +39,7 @@ class StaticBackground {
     /// Solves M for a window; `window_weights`, one a sample in the order of the frames, are the areas when
     /// all frames are taken together. Afterwards background() and residual() are valid until the next
     /// solve(); the frames are not needed any more, except for their trajectories and weights in residual().
-    /// Throws Errc::format when sizes do not fit each other, when the window holds no sample, or when a
-    /// sample is not finite.
+    /// Throws Errc::format when sizes do not fit each other or when the window holds no sample.
     void solve(std::span<const SampledFrame> frames, std::span<const float> window_weights, int coils);
 
     /// M: [coils][height][width].

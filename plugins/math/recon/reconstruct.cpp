@@ -23,24 +23,20 @@ namespace {
 /// 2^28 complex pixels or samples are 2 GiB: more is a mistake.
 constexpr std::size_t most_values = std::size_t{1} << 28;
 
-std::size_t points_of(const FrameView& frame) {
-    return static_cast<std::size_t>(frame.readouts) * static_cast<std::size_t>(frame.samples_per_readout);
-}
-
 /// A Cartesian sample's area is one cell, shared by the samples on the same line; readouts are alike.
-void cartesian_areas(const ReconstructionSpace& space, std::span<const FrameView> frames,
+void cartesian_areas(const ReconstructionSpace& space, std::span<const SampledFrame> frames,
                      std::vector<float>& areas) {
     std::map<long, int> count;
-    const auto line = [&space](const FrameView& frame, int readout) {
-        const std::size_t first = static_cast<std::size_t>(readout) * frame.samples_per_readout;
+    const auto line = [&space](const SampledFrame& frame, int readout) {
+        const std::size_t first = static_cast<std::size_t>(readout) * frame.samples_per_readout();
         return std::lround(frame.kxy[2 * first + 1] * space.over_y);
     };
-    for (const FrameView& frame : frames)
+    for (const SampledFrame& frame : frames)
         for (int r = 0; r < frame.readouts; ++r)
             ++count[line(frame, r)];
-    for (const FrameView& frame : frames)
+    for (const SampledFrame& frame : frames)
         for (int r = 0; r < frame.readouts; ++r)
-            areas.insert(areas.end(), static_cast<std::size_t>(frame.samples_per_readout),
+            areas.insert(areas.end(), static_cast<std::size_t>(frame.samples_per_readout()),
                          static_cast<float>(1 / (space.over_x * space.over_y * count[line(frame, r)])));
 }
 
@@ -56,8 +52,8 @@ class CartesianGrid {
           count_(grid_.size()) {}
 
     /// [coil][height][width]; `scaled` averages repeated samples and divides by the grid's size.
-    void reconstruct(const FrameView& frame, bool scaled, cfloat* images) {
-        const std::size_t points = points_of(frame);
+    void reconstruct(const SampledFrame& frame, bool scaled, cfloat* images) {
+        const std::size_t points = frame.points();
         index_.resize(points);
         std::fill(count_.begin(), count_.end(), 0.0f);
         for (std::size_t i = 0; i < points; ++i) {
@@ -179,46 +175,26 @@ void check_space(const ReconstructionSpace& space) {
                     most_values, "a set of coil images");
 }
 
-void check_frame(const ReconstructionSpace& space, const FrameView& frame) {
-    const std::size_t points = points_of(frame);
-    if (points == 0)
-        throw Error(Errc::format, "a k-space frame holds no sample");
-    if (frame.kxy.size() != 2 * points)
-        throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.readouts) + " readouts of " +
-                                      std::to_string(frame.samples_per_readout) +
-                                      " samples has a trajectory of " + std::to_string(frame.kxy.size() / 2) +
-                                      " points");
-    if (frame.samples.size() != points * static_cast<std::size_t>(space.coils))
+void check_frame(const ReconstructionSpace& space, const SampledFrame& frame) {
+    if (frame.coils() != static_cast<std::size_t>(space.coils))
         throw Error(Errc::format, "a k-space frame of " + std::to_string(frame.samples.size()) +
                                       " samples does not fit " + std::to_string(space.coils) + " coils of " +
-                                      std::to_string(points) + " points");
-    if (!frame.density.empty() && frame.density.size() != points)
-        throw Error(Errc::format, "a k-space frame of " + std::to_string(points) + " points has " +
-                                      std::to_string(frame.density.size()) + " density weights");
-    for (const float k : frame.kxy)
-        if (!std::isfinite(k))
-            throw Error(Errc::format, "a k-space frame has sampling positions that are not finite");
-    for (const cfloat& sample : frame.samples)
-        if (!std::isfinite(sample.real()) || !std::isfinite(sample.imag()))
-            throw Error(Errc::format, "a k-space frame has samples that are not finite");
-    for (const float weight : frame.density)
-        if (!std::isfinite(weight) || weight < 0)
-            throw Error(Errc::format, "a k-space frame has density weights that are negative or not finite");
+                                      std::to_string(frame.points()) + " points");
 }
 
 int combined_channels(Combine combine, int coils) noexcept {
     return combine == Combine::none ? coils : 1;
 }
 
-std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<const FrameView> frames,
+std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<const SampledFrame> frames,
                                 Density density, PipeWeights* pipe) {
     std::size_t points = 0;
     int readouts = 0;
     bool even = true;
-    for (const FrameView& frame : frames) {
-        points += points_of(frame);
+    for (const SampledFrame& frame : frames) {
+        points += frame.points();
         readouts += frame.readouts;
-        even = even && frame.samples_per_readout == frames.front().samples_per_readout;
+        even = even && frame.samples_per_readout() == frames.front().samples_per_readout();
     }
     std::vector<float> areas;
     areas.reserve(points);
@@ -227,11 +203,11 @@ std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<cons
         return areas;
     }
     if (density == Density::file) {
-        for (const FrameView& frame : frames) {
-            if (frame.density.empty())
+        for (const SampledFrame& frame : frames) {
+            if (frame.weights.empty())
                 throw Error(Errc::format,
                             "the data bring no density weights of their own: set density to ramp");
-            areas.insert(areas.end(), frame.density.begin(), frame.density.end());
+            areas.insert(areas.end(), frame.weights.begin(), frame.weights.end());
         }
         return areas;
     }
@@ -245,13 +221,13 @@ std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<cons
         kxy = frames.front().kxy;
     } else {
         joined.reserve(2 * points);
-        for (const FrameView& frame : frames)
+        for (const SampledFrame& frame : frames)
             joined.insert(joined.end(), frame.kxy.begin(), frame.kxy.end());
         kxy = joined;
     }
     if (space.sampling == KspaceSampling::radial && even && points > 0) {
         areas.resize(points);
-        const int samples = frames.front().samples_per_readout;
+        const int samples = frames.front().samples_per_readout();
         if (density == Density::ramp)
             ramp_weights(kxy, samples, readouts, areas.data(), space.aspect);
         else
@@ -301,7 +277,7 @@ struct FrameReconstruction::State {
     std::vector<float> areas;
     std::vector<cfloat> images; ///< of the coils
 
-    void coil_images(const FrameView& frame, cfloat* out) {
+    void coil_images(const SampledFrame& frame, cfloat* out) {
         if (cartesian) {
             cartesian->reconstruct(frame, density != Density::none, out);
             return;
@@ -310,12 +286,12 @@ struct FrameReconstruction::State {
         nufft->adjoint(frame.samples.data(), weights(), out, space.coils);
     }
 
-    void rss_image(const FrameView& frame, cfloat* out) {
+    void rss_image(const SampledFrame& frame, cfloat* out) {
         plan(frame);
         nufft->adjoint_rss(frame.samples.data(), weights(), out, space.coils);
     }
 
-    void sense_image(const FrameView& frame, cfloat* out) {
+    void sense_image(const SampledFrame& frame, cfloat* out) {
         plan(frame);
         if (set_version != sensitivities->version())
             nufft->set_sensitivities(sensitivities->maps().data(), space.coils);
@@ -323,7 +299,7 @@ struct FrameReconstruction::State {
         nufft->adjoint_sense(frame.samples.data(), weights(), out);
     }
 
-    void plan(const FrameView& frame) {
+    void plan(const SampledFrame& frame) {
         nufft->set_points(frame.kxy);
         const bool same = std::equal(frame.kxy.begin(), frame.kxy.end(), kxy.begin(), kxy.end());
         if (same && density != Density::file)
@@ -349,7 +325,7 @@ FrameReconstruction::~FrameReconstruction() = default;
 FrameReconstruction::FrameReconstruction(FrameReconstruction&&) noexcept = default;
 FrameReconstruction& FrameReconstruction::operator=(FrameReconstruction&&) noexcept = default;
 
-void FrameReconstruction::reconstruct(const FrameView& frame, cfloat* images) {
+void FrameReconstruction::reconstruct(const SampledFrame& frame, cfloat* images) {
     State& s = *state_;
     check_frame(s.space, frame);
     if (s.combine == Combine::none) {
@@ -429,7 +405,7 @@ struct WindowReconstruction::State {
     std::unique_ptr<Sense> sense;
     std::unique_ptr<AveragedCoils> average; ///< of the backgrounds, for `sense`
     std::unique_ptr<FrameReconstruction> plain;
-    std::vector<FrameView> frames;
+    std::vector<SampledFrame> frames;
     std::vector<std::vector<float>> areas;
     std::vector<cfloat> images;
     std::vector<cfloat> maps;
@@ -468,7 +444,7 @@ struct WindowReconstruction::State {
         since_solved = 0;
     }
 
-    SampledFrame sampled(std::size_t i) const { return {frames[i].kxy, frames[i].samples, areas[i]}; }
+    SampledFrame sampled(std::size_t i) const { return frames[i].with(areas[i]); }
 
     std::span<const cfloat> sensitivities() const { return average ? average->maps() : maps; }
 
@@ -532,9 +508,9 @@ WindowReconstruction::~WindowReconstruction() = default;
 WindowReconstruction::WindowReconstruction(WindowReconstruction&&) noexcept = default;
 WindowReconstruction& WindowReconstruction::operator=(WindowReconstruction&&) noexcept = default;
 
-void WindowReconstruction::solve(std::span<const FrameView> frames) {
+void WindowReconstruction::solve(std::span<const SampledFrame> frames) {
     State& s = *state_;
-    for (const FrameView& frame : frames)
+    for (const SampledFrame& frame : frames)
         check_frame(s.space, frame);
     s.frames.assign(frames.begin(), frames.end());
     s.areas.resize(frames.size());
@@ -547,7 +523,7 @@ void WindowReconstruction::solve(std::span<const FrameView> frames) {
         s.variation->solve(s.all_sampled(), s.space.coils, s.maps, s.lambda);
 }
 
-void WindowReconstruction::slide(std::span<const FrameView> frames, std::size_t fresh) {
+void WindowReconstruction::slide(std::span<const SampledFrame> frames, std::size_t fresh) {
     State& s = *state_;
     if (!s.variation)
         throw Error(Errc::settings, "only the temporal variation goes on from window to window");
@@ -559,7 +535,7 @@ void WindowReconstruction::slide(std::span<const FrameView> frames, std::size_t 
         solve(frames);
         return;
     }
-    for (const FrameView& frame : frames.subspan(kept))
+    for (const SampledFrame& frame : frames.subspan(kept))
         check_frame(s.space, frame);
     s.frames.assign(frames.begin(), frames.end());
     s.areas.erase(s.areas.begin(), s.areas.end() - static_cast<std::ptrdiff_t>(kept));

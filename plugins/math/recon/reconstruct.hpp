@@ -2,6 +2,7 @@
 // From k-space frames to images: what mrigrid and mrirecon call.
 #pragma once
 
+#include "plugins/math/recon/sampled_frame.hpp"
 #include "plugins/math/sampling/density.hpp"
 #include "plugins/math/transform/cuda/device.hpp"
 
@@ -12,8 +13,6 @@
 #include <vector>
 
 namespace mri {
-
-using cfloat = std::complex<float>;
 
 enum class KspaceSampling { radial, cartesian, other };
 
@@ -50,28 +49,18 @@ struct ReconstructionSpace {
     ComputeDevice device{};
 };
 
-/// One frame as the caller holds it; nothing is copied.
-struct FrameView {
-    std::span<const cfloat> samples; ///< [coil][readout][sample]
-    std::span<const float> kxy;      ///< [readout][sample][2], cycles per reconstructed field of view
-    std::span<const float> density;  ///< [readout][sample], areas of the file (Density::file), else empty
-    int readouts = 0;
-    int samples_per_readout = 0;
-};
-
 /// Number of images that come out: the coils without a combination, else 1.
 int combined_channels(Combine combine, int coils) noexcept;
 
-/// Throw Errc::format for a space that cannot be computed in, and for a frame that does not fit it or holds
-/// values that are not finite.
+/// Throw Errc::format for a space that cannot be computed in, and for a frame of another number of coils.
 void check_space(const ReconstructionSpace& space);
-void check_frame(const ReconstructionSpace& space, const FrameView& frame);
+void check_frame(const ReconstructionSpace& space, const SampledFrame& frame);
 
 /// Areas of the samples in (cycles per field of view)^2, one for each of `frames` taken together in their
 /// order. For Density::none all 1. Throws Errc::format when a frame has no density of its own and
 /// Density::file asks for it. `pipe` remembers the areas of trajectories that are neither radial nor
 /// Cartesian.
-std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<const FrameView> frames,
+std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<const SampledFrame> frames,
                                 Density density, PipeWeights* pipe = nullptr);
 
 /// Frame by frame: density compensation, adjoint transform, combination of the coils. Radial and other
@@ -86,9 +75,9 @@ class FrameReconstruction {
     FrameReconstruction(FrameReconstruction&&) noexcept;
     FrameReconstruction& operator=(FrameReconstruction&&) noexcept;
 
-    /// Writes [channel][height][width] with combined_channels() channels. Throws Errc::format when the frame
-    /// does not fit the space or holds values that are not finite.
-    void reconstruct(const FrameView& frame, cfloat* images);
+    /// Writes [channel][height][width] with combined_channels() channels. Throws Errc::format when the frame does not
+    /// fit the space.
+    void reconstruct(const SampledFrame& frame, cfloat* images);
     /// Adaptive combination starts anew, as when the imaged plane has moved. Until then sensitivities come
     /// from the average over the first 32 frames and then a running one of each fourth; they are made again
     /// after 1, 2, 4, 8, 16 frames and then after each 16.
@@ -139,12 +128,12 @@ class WindowReconstruction {
 
     /// Takes the frames of a window, which must stay until the last image is out; throws as reconstruct()
     /// does.
-    void solve(std::span<const FrameView> frames);
+    void solve(std::span<const SampledFrame> frames);
     /// Temporal variation alone: goes on from the last window with a few steps. `frames` is the window now,
     /// of which the last `fresh` frames are new; the others are the newest of the last window. The
     /// background, and with it sensitivities and brightness, is solved anew whenever the window has doubled,
     /// and then after as many frames as it holds. Throws Errc::settings for another method.
-    void slide(std::span<const FrameView> frames, std::size_t fresh);
+    void slide(std::span<const SampledFrame> frames, std::size_t fresh);
     /// What earlier windows showed holds no longer: the next slide() starts from nothing, and the
     /// sensitivities of WindowMethod::sense are averaged anew.
     void forget();

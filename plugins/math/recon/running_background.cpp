@@ -64,7 +64,7 @@ struct RunningBackground::State {
     }
 
     /// Areas of the clipped ramp, times `share`, for adjoints of the image's scale.
-    std::vector<float> areas(const FrameView& frame, double strip_limit, double share) const {
+    std::vector<float> areas(const SampledFrame& frame, double strip_limit, double share) const {
         ReconstructionSpace clipped = space;
         clipped.strip_limit = strip_limit;
         auto out = sample_areas(clipped, std::span(&frame, 1), Density::clipped);
@@ -74,7 +74,7 @@ struct RunningBackground::State {
     }
 
     /// rest = y - A x.
-    void find_rest(const FrameView& frame, const std::vector<cfloat>& x) {
+    void find_rest(const SampledFrame& frame, const std::vector<cfloat>& x) {
         rest.resize(frame.samples.size());
         nufft.forward(x.data(), rest.data(), space.coils);
         for (std::size_t i = 0; i < rest.size(); ++i)
@@ -82,7 +82,7 @@ struct RunningBackground::State {
     }
 
     /// x += A^H areas (y - A x).
-    void add_misfit(const FrameView& frame, std::vector<cfloat>& x, std::span<const float> areas) {
+    void add_misfit(const SampledFrame& frame, std::vector<cfloat>& x, std::span<const float> areas) {
         find_rest(frame, x);
         nufft.adjoint(rest.data(), areas, step.data(), space.coils);
         arrays::add_scaled(x.data(), 1, step.data(), x.size());
@@ -117,9 +117,8 @@ std::size_t RunningBackground::sensitivities_version() const {
     return state_->version;
 }
 
-void RunningBackground::reconstruct(const FrameView& frame, cfloat* images) {
+void RunningBackground::reconstruct(const SampledFrame& frame, cfloat* images) {
     State& s = *state_;
-    // One value that is not a number would stay in the background for good.
     check_frame(s.space, frame);
 
     s.nufft.set_points(frame.kxy);

@@ -28,8 +28,8 @@ class RunningBackground {
     RunningBackground& operator=(RunningBackground&&) noexcept;
 
     /// Takes the next frame and writes its image, [channel][height][width] with combined_channels() channels.
-    /// Throws Errc::format when the frame does not fit the space or holds values that are not finite.
-    void reconstruct(const FrameView& frame, cfloat* images);
+    /// Throws Errc::format when the frame does not fit the space.
+    void reconstruct(const SampledFrame& frame, cfloat* images);
     /// The next frame is the first.
     void forget();
     /// Combine::adaptive of several coils: what the last image was combined with, [coil][height][width], root

@@ -67,18 +67,12 @@ void WindowOperator::set_window(std::span<const SampledFrame> frames, int coils,
     checked_product({n, pixels_}, most_values, "the images of the coils");
     for (std::size_t t = 0; t < frames.size(); ++t) {
         const std::size_t points = frames[t].kxy.size() / 2;
-        const auto finite = [](const cfloat& v) {
-            return std::isfinite(v.real()) && std::isfinite(v.imag());
-        };
         if (points == 0 || frames[t].weights.size() != points || frames[t].samples.size() != n * points)
             throw Error(Errc::format, "frame " + std::to_string(t) + " of a window has " +
                                           std::to_string(points) + " points, " +
                                           std::to_string(frames[t].weights.size()) + " weights and " +
                                           std::to_string(frames[t].samples.size()) + " samples of " +
                                           std::to_string(coils) + " coils");
-        if (!std::all_of(frames[t].samples.begin(), frames[t].samples.end(), finite))
-            throw Error(Errc::format,
-                        "frame " + std::to_string(t) + " of a window has samples that are not finite");
     }
     coils_ = coils;
     maps_.assign(maps.begin(), maps.end());

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "plugins/math/base/threads.hpp"
-#include "plugins/math/recon/background.hpp"
+#include "plugins/math/recon/sampled_frame.hpp"
 #include "plugins/math/transform/cuda/device.hpp"
 
 #include <complex>
@@ -41,8 +41,7 @@ class WindowOperator {
 
     /// Takes a window: trajectories and weights are copied, right() is computed from the samples. `maps` are
     /// the sensitivities [coil][y][x], copied; empty for one coil of sensitivity 1. Throws Errc::format when
-    /// sizes do not fit, when a frame is empty, or when a sample is not finite; the window before is then
-    /// lost.
+    /// sizes do not fit; the window before is then lost.
     void set_window(std::span<const SampledFrame> frames, int coils, std::span<const cfloat> maps);
 
     std::size_t frames() const noexcept { return weights_.size(); }

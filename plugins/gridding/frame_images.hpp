@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What mrigrid does, for whoever begins with its images: each k-space frame to an image by itself, or onto a
-// running background.
+// What mrigrid does: each k-space frame to an image by itself, or onto a running background.
 #pragma once
 
 #include "plugins/common/kspace_frame.hpp"
-#include "plugins/math/recon/running_background.hpp"
+#include "plugins/math/recon/network_start.hpp"
 
 #include <optional>
 #include <vector>
@@ -29,8 +28,10 @@ class FrameImages {
         ReconstructionSpace space = space_of(in, options.tolerance, options.threads);
         space.device = device;
         if (options.background > 0) {
-            space.strip_limit = background_strip_limit;
-            background_.emplace(space, options.combine, options.background);
+            StartRecipe recipe;
+            recipe.combine = options.combine;
+            recipe.background_frames = options.background;
+            background_ = running_start(space, recipe);
         } else {
             reconstruction_.emplace(space, options.density, options.combine);
         }
@@ -72,9 +73,6 @@ class FrameImages {
     }
 
   private:
-    /// Of the residual, in cycles: what suits mrirecon.
-    static constexpr double background_strip_limit = 2;
-
     void attach_sensitivities(GstBuffer* image, const auto& from) {
         const std::size_t version = from.sensitivities_version();
         if (!sensitivities_ || version != version_)

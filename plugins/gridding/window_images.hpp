@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What mrirecon does, for whoever begins with its images: windows of k-space frames to images.
+// What mrirecon does: windows of k-space frames to images.
 #pragma once
 
 #include "plugins/common/kspace_frame.hpp"
+#include "plugins/math/recon/network_start.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -15,10 +16,7 @@ class WindowImages {
   public:
     using Job = Windows<GstPtr<GstBuffer>>::Job;
 
-    struct Options : WindowOptions {
-        Combine combine = Combine::adaptive;
-        Density density = Density::clipped;
-        double strip_limit = 2;
+    struct Options : StartRecipe {
         double tolerance = 5e-4;
         int threads = 1;
         bool attach_gridded = false;
@@ -33,7 +31,7 @@ class WindowImages {
           image_(image_of(in, options.combine)),
           in_caps_(in.to_caps()),
           image_caps_(image_.to_caps()),
-          reconstruction_(space(in, options, device), options.density, options.combine, options),
+          reconstruction_(window_start(space(in, options, device), options)),
           images_(image_.pixels() * static_cast<std::size_t>(image_.channels)) {}
 
     const ImageInfo& image() const noexcept { return image_; }
@@ -90,7 +88,7 @@ class WindowImages {
     /// Time that a window takes which emits so many frames, on as many copies of one frame: nothing in it
     /// depends on the values. Sliding, the dearest is a frame that has the background solved anew.
     GstClockTime measure(const KspaceFrame& frame, int window, int emitted, bool sliding = false) {
-        const std::vector<FrameView> frames(static_cast<std::size_t>(window), frame.view());
+        const std::vector<SampledFrame> frames(static_cast<std::size_t>(window), frame.view());
         if (sliding)
             reconstruction_.solve(std::span(frames).first(std::max<std::size_t>(frames.size() / 2, 1)));
         const auto begin = std::chrono::steady_clock::now();
@@ -112,15 +110,14 @@ class WindowImages {
     static ReconstructionSpace space(const KspaceInfo& in, const Options& options, ComputeDevice device) {
         ReconstructionSpace out = space_of(in, options.tolerance, options.threads);
         out.device = device;
-        out.strip_limit = options.strip_limit;
         return out;
     }
 
     template <class Buffers>
-    std::vector<FrameView> map(const Buffers& buffers) {
+    std::vector<SampledFrame> map(const Buffers& buffers) {
         let_go();
         held_.assign(buffers.begin(), buffers.end());
-        std::vector<FrameView> views;
+        std::vector<SampledFrame> views;
         for (const auto& buffer : held_)
             views.push_back(frames_.emplace_back(buffer.get(), in_).view());
         return views;
