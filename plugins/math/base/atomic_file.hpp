@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Files that appear under their names only when they are complete.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace mri {
+
+/// A file that is written under a name of its own in the target's folder and then renamed: after a crash the
+/// target is the whole new file or the old one. Destroyed before commit(), it leaves nothing behind.
+///
+/// A target that is a symbolic link is replaced itself, not the file that it points to. Errors throw
+/// Errc::open_write and Errc::write; the sentence is the caller's, the system's reason follows it.
+class AtomicFile {
+  public:
+    /// Creates the temporary file, empty, with the rights of any new file. `failed` is the sentence of the
+    /// error when that is not possible: "'path' cannot be created".
+    AtomicFile(const std::filesystem::path& target, const std::string& failed);
+    ~AtomicFile();
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+
+    /// Path of the temporary file, for libraries that open files by name. Such a library must have closed it
+    /// before commit().
+    const std::filesystem::path& temporary() const noexcept { return temporary_; }
+
+    /// Appends bytes. `failed` is the sentence of the error.
+    void write(std::span<const std::byte> bytes, const std::string& failed);
+
+    /// Puts the file on the disk and gives it its name; nothing more can be written. `failed` is the sentence
+    /// of the error.
+    void commit(const std::string& failed);
+
+    /// Removes the temporary file.
+    void discard() noexcept;
+
+  private:
+    std::filesystem::path target_, temporary_;
+    int descriptor_ = -1;
+};
+
+} // namespace mri
