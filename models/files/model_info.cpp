@@ -3,9 +3,9 @@
 
 #include "models/common/intensity.hpp"
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/text.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -77,12 +77,10 @@ class Parser {
         std::istringstream dims(value("dims", ""));
         for (std::string item; std::getline(dims, item, ',');) {
             item = trimmed(item);
-            std::int64_t extent = 0;
-            const auto result = std::from_chars(item.data(), item.data() + item.size(), extent);
-            if (result.ec != std::errc() || result.ptr != item.data() + item.size() || extent < -1 ||
-                extent == 0 || extent > 1 << 20)
+            const auto extent = parse_number<std::int64_t>(item);
+            if (!extent || *extent < -1 || *extent == 0 || *extent > 1 << 20)
                 fail("tensor '" + title + "' has '" + item + "' among its dims");
-            out.dims.push_back(extent);
+            out.dims.push_back(*extent);
         }
         static const std::map<std::size_t, std::string> usual = {
             {2, "HW"}, {3, "CHW"}, {4, "NCHW"}, {5, "NCTHW"}};

@@ -2,6 +2,7 @@
 #include "models/files/safetensors.hpp"
 
 #include "models/files/float_types.hpp"
+#include "plugins/math/base/atomic_file.hpp"
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
 
@@ -316,18 +317,6 @@ std::string quoted(const std::string& text) {
     return out + '"';
 }
 
-void write_all(int fd, std::span<const std::byte> bytes, const std::string& path) {
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-        const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            throw Error(Errc::write, "writing '" + path + "' broke off", errno_text());
-        done += static_cast<std::size_t>(n);
-    }
-}
-
 } // namespace
 
 std::size_t NamedTensor::count() const {
@@ -494,25 +483,9 @@ void write_safetensors(const std::string& path, const TensorFile& file) {
 }
 
 void write_weights_bytes(const std::string& path, std::span<const std::byte> bytes) {
-    const std::string temporary = path + ".part-" + std::to_string(::getpid());
-    Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
-    if (fd.get() < 0)
-        throw Error(Errc::open_write, "cannot create a file beside '" + path + "': " + errno_text());
-    try {
-        write_all(fd.get(), bytes, path);
-        if (::fsync(fd.get()) != 0 || ::close(fd.release()) != 0 ||
-            ::rename(temporary.c_str(), path.c_str()) != 0)
-            throw Error(Errc::write, "cannot finish writing '" + path + "': " + errno_text());
-    } catch (...) {
-        ::unlink(temporary.c_str());
-        throw;
-    }
-    // The rename itself must reach the disk too.
-    std::string folder = std::filesystem::path(path).parent_path().string();
-    const Descriptor directory(
-        ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (directory.get() >= 0)
-        ::fsync(directory.get());
+    AtomicFile file(path, "cannot create a file beside '" + path + "'");
+    file.write(bytes, "writing '" + path + "' broke off");
+    file.commit("cannot finish writing '" + path + "'");
 }
 
 } // namespace mri

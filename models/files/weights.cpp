@@ -2,7 +2,6 @@
 #include "models/files/weights.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -21,25 +20,6 @@ bool Metadata::choice(const char* key, const char* no, const char* yes) const {
 
 void Metadata::fail(const std::string& key, const std::string& value) const {
     throw Error(Errc::decode, "the weights file '" + name_ + "' has '" + value + "' as " + key);
-}
-
-namespace {
-
-template <class Number>
-std::string shortest(Number value) {
-    char buffer[40]; // 17 digits, their signs, point and exponent need 24
-    const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
-    return {buffer, result.ptr};
-}
-
-} // namespace
-
-std::string number_text(float value) {
-    return shortest(value);
-}
-
-std::string number_text(double value) {
-    return shortest(value);
 }
 
 std::string network_of(const TensorFile& file) {

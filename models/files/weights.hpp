@@ -5,8 +5,8 @@
 
 #include "models/files/safetensors.hpp"
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/text.hpp"
 
-#include <charconv>
 #include <map>
 #include <optional>
 #include <string>
@@ -30,12 +30,10 @@ class Metadata {
         const auto it = map_.find(key);
         if (it == map_.end())
             return otherwise;
-        T value{};
-        const char* end = it->second.data() + it->second.size();
-        const auto result = std::from_chars(it->second.data(), end, value);
-        if (result.ec != std::errc() || result.ptr != end)
+        const auto value = parse_number<T>(it->second);
+        if (!value)
             fail(key, it->second);
-        return value;
+        return *value;
     }
 
     /// Whether the text under `key` is `yes`; false for `no` and where there is none. Throws Errc::decode for
@@ -48,10 +46,6 @@ class Metadata {
     const std::map<std::string, std::string>& map_;
     const std::string& name_;
 };
-
-/// The shortest text that reads back as the same number.
-std::string number_text(float value);
-std::string number_text(double value);
 
 /// What a checkpoint of training adds to the name of its network, and the tensors' names in it begin with.
 namespace checkpoint {
