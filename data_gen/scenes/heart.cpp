@@ -6,6 +6,7 @@
 
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
+#include "plugins/math/base/statistics.hpp"
 
 #include <algorithm>
 #include <array>
@@ -429,10 +430,8 @@ HeartScene::Model::Model(const HeartOptions& settings, Random random)
     constexpr int side = 96;
     std::vector<float> preview(static_cast<std::size_t>(side) * side);
     paint(0.0, side, side, fov, fov, preview.data());
-    const auto rank =
-        preview.begin() + static_cast<std::ptrdiff_t>(0.999 * static_cast<double>(preview.size()));
-    std::nth_element(preview.begin(), rank, preview.end());
-    gain = 1.0f / std::max(*rank, 1e-3f);
+    const auto rank = static_cast<std::size_t>(0.999 * static_cast<double>(preview.size()));
+    gain = 1.0f / std::max(order_statistic(preview, rank), 1e-3f);
 }
 
 void HeartScene::Model::paint_torso(Canvas& canvas, const Moment& now) const {

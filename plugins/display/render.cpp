@@ -2,6 +2,7 @@
 #include "plugins/display/render.hpp"
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/statistics.hpp"
 #include "plugins/math/image/score.hpp"
 
 #include <opencv2/core.hpp>

@@ -32,6 +32,7 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
+#include "plugins/math/base/statistics.hpp"
 #include "plugins/source/ismrmrd/reader.hpp"
 #include "plugins/source/ismrmrd/trajectory.hpp"
 
@@ -114,9 +115,7 @@ std::optional<double> tr_from(const std::vector<std::uint32_t>& stamps, double t
     for (std::size_t i = 1; i < stamps.size(); ++i)
         steps.push_back(stamps[i] - stamps[i - 1]);
     std::vector<std::uint32_t> sorted = steps;
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2),
-                     sorted.end());
-    const std::uint32_t pause = 3 * sorted[sorted.size() / 2] + 2;
+    const std::uint32_t pause = 3 * median(sorted) + 2;
     double sum = 0;
     std::size_t count = 0;
     for (const std::uint32_t step : steps)

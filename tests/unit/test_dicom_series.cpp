@@ -399,15 +399,6 @@ TEST(ResampleFrames, InterpolatesACycleAndALine) {
     EXPECT_THROW(mri::resample_frames(cine, 3, 1, 2, true), mri::Error);
 }
 
-TEST(Quantile, InterpolatesBetweenOrderStatistics) {
-    std::vector<float> values{4, 1, 3, 2, 5};
-    EXPECT_EQ(mri::quantile(values, 0.0), 1.0f);
-    EXPECT_EQ(mri::quantile(values, 1.0), 5.0f);
-    EXPECT_EQ(mri::quantile(values, 0.5), 3.0f);
-    EXPECT_FLOAT_EQ(mri::quantile(values, 0.9), 4.6f);
-    EXPECT_THROW(mri::quantile(values, 1.5), mri::Error);
-}
-
 TEST(RealCine, SunnybrookValidationPatient) {
     const char* data = std::getenv("GST_MRI_DATA");
     if (data == nullptr)

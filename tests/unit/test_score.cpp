@@ -186,13 +186,4 @@ TEST(Score, RefusesWhatCannotBeScored) {
     EXPECT_THROW(scorer.add(wrong, right), mri::Error);
 }
 
-TEST(Score, PercentileInterpolatesLinearly) {
-    std::vector<float> v{4, 1, 3, 2, 5};
-    EXPECT_DOUBLE_EQ(mri::percentile(v, 0), 1);
-    EXPECT_DOUBLE_EQ(mri::percentile(v, 50), 3);
-    EXPECT_DOUBLE_EQ(mri::percentile(v, 90), 4.6);
-    EXPECT_DOUBLE_EQ(mri::percentile(v, 100), 5);
-    EXPECT_TRUE(std::isnan(mri::percentile({}, 50)));
-}
-
 } // namespace

@@ -3,6 +3,7 @@
 
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
+#include "plugins/math/base/statistics.hpp"
 #include "plugins/math/image/score.hpp"
 
 #include <algorithm>

@@ -2,6 +2,7 @@
 #include "plugins/math/image/score.hpp"
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/statistics.hpp"
 
 #include <algorithm>
 #include <array>
@@ -124,20 +125,6 @@ Result evaluate(std::span<const float> images, std::span<const float> truths, in
 }
 
 } // namespace
-
-double percentile(std::span<float> values, double q) {
-    if (values.empty())
-        return std::numeric_limits<double>::quiet_NaN();
-    const double position = std::clamp(q, 0.0, 100.0) / 100 * static_cast<double>(values.size() - 1);
-    const auto below = static_cast<std::size_t>(position);
-    const auto nth = values.begin() + static_cast<std::ptrdiff_t>(below);
-    std::nth_element(values.begin(), nth, values.end());
-    const double low = *nth;
-    if (below + 1 == values.size())
-        return low;
-    const double high = *std::min_element(nth + 1, values.end());
-    return low + (high - low) * (position - static_cast<double>(below));
-}
 
 double ssim(std::span<const float> image, std::span<const float> truth, int width, int height) {
     if (width < ssim_window || height < ssim_window)

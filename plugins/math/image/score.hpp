@@ -72,8 +72,4 @@ class Scorer {
 /// Errc::settings when an edge is shorter than 7.
 double ssim(std::span<const float> image, std::span<const float> truth, int width, int height);
 
-/// The q-th percentile (0..100) with linear interpolation between the neighbours, NaN of an empty range.
-/// Rearranges `values`.
-double percentile(std::span<float> values, double q);
-
 } // namespace mri

@@ -3,6 +3,7 @@
 
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
+#include "plugins/math/base/statistics.hpp"
 
 #include <dcmtk/config/osconfig.h>
 
@@ -303,11 +304,8 @@ double find_frame_duration(const std::vector<Header>& group, bool by_trigger) {
             if (step > 0.0)
                 steps.push_back(step);
         }
-        if (!steps.empty()) {
-            std::nth_element(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(steps.size() / 2),
-                             steps.end());
-            return steps[steps.size() / 2] * 1e-3;
-        }
+        if (!steps.empty())
+            return median(steps) * 1e-3;
     }
     const auto interval = group.front().nominal_interval;
     return interval && *interval > 0.0 ? *interval * 1e-3 / static_cast<double>(group.size()) : 0.0;
@@ -488,19 +486,6 @@ DicomScan scan_dicom(std::span<const std::string> folders, bool recursive, std::
     return scan;
 }
 
-float quantile(std::span<float> values, double q) {
-    if (values.empty() || !(q >= 0.0 && q <= 1.0))
-        throw Error(Errc::settings, "A quantile needs values and a fraction between 0 and 1");
-    const double position = q * static_cast<double>(values.size() - 1);
-    const auto low = static_cast<std::size_t>(position);
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(low);
-    std::nth_element(values.begin(), middle, values.end());
-    if (low + 1 == values.size())
-        return *middle;
-    const float next = *std::min_element(middle + 1, values.end());
-    return *middle + static_cast<float>(position - static_cast<double>(low)) * (next - *middle);
-}
-
 std::vector<float> resample_frames(std::span<const float> cine, int frames, std::size_t pixels,
                                    int frames_out, bool cycle) {
     if (frames < 1 || frames_out < 1 || cine.size() != static_cast<std::size_t>(frames) * pixels)
@@ -577,7 +562,7 @@ CineSeries load_dicom_series(const DicomSeries& series, const DicomLoadOptions& 
 
     if (options.scale) {
         std::vector<float> sorted = pixels;
-        const float peak = quantile(sorted, 0.999);
+        const auto peak = static_cast<float>(percentile(sorted, 99.9));
         // A series of zeros stays one.
         const float factor = peak > 0.0f ? 1.0f / peak : 1.0f;
         for (float& value : pixels)

@@ -85,10 +85,6 @@ struct CineSeries {
 /// corrupt, Errc::no_memory for absurd sizes, Errc::settings for options that cannot work.
 CineSeries load_dicom_series(const DicomSeries& series, const DicomLoadOptions& options);
 
-/// The q-th quantile, 0 <= q <= 1, of values by linear interpolation between order statistics. Reorders
-/// `values`.
-float quantile(std::span<float> values, double q);
-
 /// Resamples a cine [frames][pixels] to `frames_out` frames by linear interpolation.
 ///
 /// `cycle`: frame i lies at i * frames / frames_out, and the frame after the last is the first; otherwise the
