@@ -3,12 +3,10 @@
 #pragma once
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/text.hpp"
 
-#include <charconv>
-#include <limits>
+#include <algorithm>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 namespace mri {
@@ -18,44 +16,21 @@ class SliceSelection {
   public:
     /// Throws Errc::settings, naming the text, for anything else.
     explicit SliceSelection(const std::string& text) {
-        constexpr int last = std::numeric_limits<int>::max();
-        const auto fail = [&] {
-            return Error(Errc::settings, "'" + text + "' is no selection of slices such as 1,3-5,8-");
-        };
-        const auto number = [&](std::string_view part, int otherwise) {
-            if (part.empty())
-                return otherwise;
-            int value = 0;
-            const auto [end, code] = std::from_chars(part.data(), part.data() + part.size(), value);
-            if (code != std::errc{} || end != part.data() + part.size() || value < 1)
-                throw fail();
-            return value;
-        };
-        std::string_view rest = text;
-        while (!rest.empty()) {
-            const std::size_t comma = rest.find(',');
-            const std::string_view part = rest.substr(0, comma);
-            const std::size_t dash = part.find('-');
-            if (part.empty() || part == "-" || comma == rest.size() - 1)
-                throw fail();
-            const int from = number(part.substr(0, dash), 1);
-            const int to = dash == std::string_view::npos ? from : number(part.substr(dash + 1), last);
-            if (to < from)
-                throw fail();
-            ranges_.emplace_back(from, to);
-            rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
-        }
+        const auto ranges = parse_ranges(text, OpenRanges::allowed);
+        if (!ranges ||
+            std::any_of(ranges->begin(), ranges->end(), [](const NumberRange& r) { return r.first < 1; }))
+            throw Error(Errc::settings, "'" + text + "' is no selection of slices such as 1,3-5,8-");
+        ranges_ = *ranges;
     }
 
     bool contains(int slice) const {
-        for (const auto& [from, to] : ranges_)
-            if (slice >= from && slice <= to)
-                return true;
-        return ranges_.empty();
+        return ranges_.empty() || std::any_of(ranges_.begin(), ranges_.end(), [slice](const NumberRange& r) {
+                   return slice >= r.first && slice <= r.last;
+               });
     }
 
   private:
-    std::vector<std::pair<int, int>> ranges_;
+    std::vector<NumberRange> ranges_;
 };
 
 } // namespace mri
