@@ -4,13 +4,8 @@
 #include "plugins/math/base/error.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <gif_lib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <utility>
 
 namespace mri {
 namespace {
@@ -162,45 +157,30 @@ GifWriter::GifWriter(const std::string& location, int width, int height, int loo
                                         std::to_string(height) + " pixels: 65535 an edge are the most");
     if (location.empty())
         throw Error(Errc::settings, "A GIF needs a location to be written to");
-    temporary_ = location + ".XXXXXX";
-    const int descriptor = mkstemp(temporary_.data());
-    if (descriptor < 0) {
-        temporary_.clear();
-        throw Error(Errc::open_write, "The GIF '" + location + "' cannot be written", std::strerror(errno));
-    }
+    const std::string failed = "The GIF '" + location + "' cannot be written";
+    target_ = std::make_unique<AtomicFile>(location, failed);
     int code = 0;
-    file_->gif = EGifOpenFileHandle(descriptor, &code);
+    file_->gif = EGifOpenFileName(target_->temporary().c_str(), false, &code);
     if (!file_->gif) {
-        close(descriptor);
-        unlink(temporary_.c_str());
         const char* text = GifErrorString(code);
-        throw Error(Errc::open_write, "The GIF '" + location + "' cannot be written", text ? text : "");
+        throw Error(Errc::open_write, failed, text ? text : "");
     }
-    try {
-        EGifSetGifVersion(file_->gif, true);
-        file_->check(EGifPutScreenDesc(file_->gif, width, height, 8, 0, nullptr), location_);
-        // The extension counts how often it is repeated after the first time; without it the animation plays
-        // once.
-        if (loops != 1) {
-            const int repeats = loops == 0 ? 0 : loops - 1;
-            const unsigned char block[3] = {1, static_cast<unsigned char>(repeats & 255),
-                                            static_cast<unsigned char>(repeats >> 8)};
-            file_->check(EGifPutExtensionLeader(file_->gif, APPLICATION_EXT_FUNC_CODE), location_);
-            file_->check(EGifPutExtensionBlock(file_->gif, 11, "NETSCAPE2.0"), location_);
-            file_->check(EGifPutExtensionBlock(file_->gif, 3, block), location_);
-            file_->check(EGifPutExtensionTrailer(file_->gif), location_);
-        }
-    } catch (...) {
-        unlink(temporary_.c_str());
-        throw;
+    EGifSetGifVersion(file_->gif, true);
+    file_->check(EGifPutScreenDesc(file_->gif, width, height, 8, 0, nullptr), location_);
+    // The extension counts how often it is repeated after the first time; without it the animation plays
+    // once.
+    if (loops != 1) {
+        const int repeats = loops == 0 ? 0 : loops - 1;
+        const unsigned char block[3] = {1, static_cast<unsigned char>(repeats & 255),
+                                        static_cast<unsigned char>(repeats >> 8)};
+        file_->check(EGifPutExtensionLeader(file_->gif, APPLICATION_EXT_FUNC_CODE), location_);
+        file_->check(EGifPutExtensionBlock(file_->gif, 11, "NETSCAPE2.0"), location_);
+        file_->check(EGifPutExtensionBlock(file_->gif, 3, block), location_);
+        file_->check(EGifPutExtensionTrailer(file_->gif), location_);
     }
 }
 
-GifWriter::~GifWriter() {
-    file_.reset();
-    if (!temporary_.empty())
-        unlink(temporary_.c_str());
-}
+GifWriter::~GifWriter() = default;
 
 void GifWriter::add(const IndexedPicture& picture, int delay) {
     if (!file_ || !file_->gif)
@@ -246,14 +226,7 @@ void GifWriter::finish() {
         const char* text = GifErrorString(code);
         throw Error(Errc::write, "The GIF '" + location_ + "' could not be written", text ? text : "");
     }
-    // mkstemp() makes files that nobody else may read; a picture gets the rights of any new file.
-    const mode_t mask = umask(0);
-    umask(mask);
-    if (chmod(temporary_.c_str(), 0666 & ~mask) != 0 ||
-        std::rename(temporary_.c_str(), location_.c_str()) != 0)
-        throw Error(Errc::write, "The GIF '" + location_ + "' could not be put in its place",
-                    std::strerror(errno));
-    temporary_.clear();
+    target_->commit("The GIF '" + location_ + "' could not be put in its place");
 }
 
 } // namespace mri

@@ -2,6 +2,8 @@
 // Animated GIF files (GIF89a, www.w3.org/Graphics/GIF/spec-gif89a.txt). giflib inside, no GStreamer.
 #pragma once
 
+#include "plugins/math/base/atomic_file.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -57,9 +59,10 @@ class GifWriter {
 
   private:
     struct File;
-    std::string location_, temporary_;
+    std::string location_;
     int width_, height_;
     std::size_t frames_ = 0;
+    std::unique_ptr<AtomicFile> target_; // outlives file_, which writes into it
     std::unique_ptr<File> file_;
 };
 

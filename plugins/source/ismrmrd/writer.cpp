@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/source/ismrmrd/writer.hpp"
 
+#include "plugins/math/base/atomic_file.hpp"
 #include "plugins/math/base/sizes.hpp"
 #include "plugins/source/ismrmrd/hdf5.hpp"
 
 #include <array>
-#include <atomic>
-#include <cerrno>
 #include <cstdint>
-#include <cstring>
-#include <fcntl.h>
 #include <filesystem>
 #include <map>
-#include <unistd.h>
+#include <optional>
 
 namespace mri {
 
@@ -41,7 +38,8 @@ std::string shape_text(const std::array<hsize_t, 4>& shape, std::uint16_t data_t
 
 struct IsmrmrdWriter::Impl {
     Options options;
-    fs::path target, partial;
+    fs::path target;
+    std::optional<AtomicFile> whole; ///< what is written, until it takes the target's place
     Hdf5Id file, group;
     Hdf5Id header_type, complex_type, string_type;
     std::map<int, Series> series;
@@ -50,7 +48,6 @@ struct IsmrmrdWriter::Impl {
 
     std::string name() const { return "'" + options.path + "'"; }
     void open();
-    void claim_partial();
     void open_group();
     Series& series_of(const ISMRMRD::ISMRMRD_ImageHeader& head);
     hid_t pixel_type(std::uint16_t data_type) const {
@@ -88,7 +85,8 @@ void IsmrmrdWriter::Impl::open() {
                             "' and is not overwritten: choose another location, or set append to add the "
                             "images to it");
     }
-    claim_partial();
+    whole.emplace(target, name() + " cannot be created");
+    const fs::path& partial = whole->temporary();
     try {
         if (exists && options.append) {
             fs::copy_file(target, partial, fs::copy_options::overwrite_existing, code);
@@ -110,24 +108,6 @@ void IsmrmrdWriter::Impl::open() {
     }
 }
 
-void IsmrmrdWriter::Impl::claim_partial() {
-    static std::atomic<unsigned> counter{0};
-    for (int attempt = 0; attempt < 100; ++attempt) {
-        partial = target;
-        partial += ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
-        const int descriptor = ::open(partial.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
-        if (descriptor >= 0) {
-            ::close(descriptor);
-            return;
-        }
-        if (errno != EEXIST)
-            break;
-    }
-    const std::string reason = std::strerror(errno);
-    partial.clear();
-    throw Error(Errc::open_write, name() + " cannot be created: " + reason);
-}
-
 void IsmrmrdWriter::Impl::open_group() {
     const std::string path = "/" + options.group;
     group = H5Lexists(file.get(), path.c_str(), H5P_DEFAULT) > 0
@@ -141,9 +121,7 @@ void IsmrmrdWriter::Impl::discard() noexcept {
     series.clear();
     group.close();
     file.close();
-    if (!partial.empty())
-        ::unlink(partial.c_str());
-    partial.clear();
+    whole.reset();
 }
 
 /// The series' datasets, made or found on first use.
@@ -300,17 +278,8 @@ void IsmrmrdWriter::finish() {
         if (!impl.file.close())
             throw hdf5_error(Errc::write, failed);
     }
-    // Onto the disk before it takes the name: after a crash the name means a whole file or the old one.
-    const int descriptor = ::open(impl.partial.c_str(), O_RDONLY | O_CLOEXEC);
-    const bool synced = descriptor >= 0 && ::fsync(descriptor) == 0;
-    const std::string reason = synced ? "" : std::strerror(errno);
-    if (descriptor >= 0)
-        ::close(descriptor);
-    if (!synced)
-        throw Error(Errc::write, failed, reason);
-    if (::rename(impl.partial.c_str(), impl.target.c_str()) != 0)
-        throw Error(Errc::write, failed, std::strerror(errno));
-    impl.partial.clear();
+    impl.whole->commit(failed);
+    impl.whole.reset();
     impl.finished = true;
 }
 
