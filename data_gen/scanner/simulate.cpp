@@ -46,10 +46,10 @@ void check(const SimulateSettings& s, int width, int height) {
         fail("An image of " + std::to_string(width) + " x " + std::to_string(height) + " cannot be scanned.");
     if (s.readouts < 0 || (s.readouts == 0 && !(s.acceleration >= 1)))
         fail("A scan needs a number of readouts, or an acceleration of at least 1.");
-    if (s.sampling == Sampling::cartesian && s.readouts > height)
+    if (kind_of(s.trajectory).grid && s.readouts > height)
         fail("A Cartesian frame has " + std::to_string(height) + " lines; " + std::to_string(s.readouts) +
              " were asked for.");
-    if (s.sampling != Sampling::radial && (s.delay_x != 0 || s.delay_y != 0 || s.delay_xy != 0))
+    if (!kind_of(s.trajectory).spokes && (s.delay_x != 0 || s.delay_y != 0 || s.delay_xy != 0))
         fail("Gradient delays are simulated for radial readouts alone.");
     if (s.oversampling < 1 || s.coils < 1 || s.tiny_golden < 1 || s.centre_lines < 0)
         fail("Oversampling, coils and the number of the tiny golden angle begin at 1, centre lines at 0.");
@@ -61,35 +61,69 @@ std::array<double, 4> cubic(double t) {
             (0.5 * t - 0.5) * t * t};
 }
 
-Spiral spiral_of(const SimulateSettings& s, int width, int height) {
-    return {s.interleaves, s.spiral_exponent, static_cast<double>(std::max(width, height))};
+Spiral spiral_of(const SimulateSettings& s, int longer) {
+    return {s.interleaves, s.spiral_exponent, static_cast<double>(longer)};
+}
+
+/// How a trajectory is simulated.
+struct Scan {
+    Trajectory trajectory;
+    int (*full_set)(const SimulateSettings& settings, int width, int height);
+    int (*samples)(const SimulateSettings& settings, int width, int height);
+    /// Writes a readout along `angle`, on a square of the longer side; null for lines of a grid, which are
+    /// drawn for a frame together.
+    void (*readout)(const SimulateSettings& settings, int longer, double angle, int samples, float* kxy);
+};
+
+/// One row a trajectory that can be simulated.
+constexpr Scan scans[] = {
+    {Trajectory::radial,
+     [](const SimulateSettings&, int width, int height) {
+         return static_cast<int>(std::lround(0.3 * std::numbers::pi * std::max(width, height)));
+     },
+     [](const SimulateSettings& s, int width, int height) {
+         return s.oversampling * std::max(width, height);
+     },
+     [](const SimulateSettings&, int longer, double angle, int samples, float* kxy) {
+         radial_spoke(angle, samples, longer, kxy);
+     }},
+    {Trajectory::spiral, [](const SimulateSettings& s, int, int) { return s.interleaves; },
+     [](const SimulateSettings& s, int width, int height) {
+         return spiral_samples(spiral_of(s, std::max(width, height)), 1.0 / s.oversampling);
+     },
+     [](const SimulateSettings& s, int longer, double angle, int samples, float* kxy) {
+         // A spoke looks alike after a half turn, an interleave after a whole one.
+         spiral_interleave(spiral_of(s, longer), 2 * angle, samples, kxy);
+     }},
+    {Trajectory::cartesian, [](const SimulateSettings&, int, int height) { return height; },
+     [](const SimulateSettings& s, int width, int) { return s.oversampling * width; }, nullptr},
+};
+
+const Scan& scan_of(Trajectory trajectory) {
+    for (const Scan& scan : scans)
+        if (scan.trajectory == trajectory)
+            return scan;
+    throw Error(Errc::settings,
+                std::string("No scan is simulated along the trajectory ") + to_string(trajectory) + ".");
 }
 
 } // namespace
 
 int full_set(const SimulateSettings& settings, int width, int height) {
-    if (settings.sampling == Sampling::cartesian)
-        return height;
-    if (settings.sampling == Sampling::spiral)
-        return settings.interleaves;
-    return static_cast<int>(std::lround(0.3 * std::numbers::pi * std::max(width, height)));
+    return scan_of(settings.trajectory).full_set(settings, width, height);
 }
 
 int readouts_per_frame(const SimulateSettings& settings, int width, int height) {
     check(settings, width, height);
     if (settings.readouts > 0)
         return settings.readouts;
-    const int least =
-        settings.sampling == Sampling::cartesian ? std::clamp(settings.centre_lines, 1, height) : 1;
+    const int least = kind_of(settings.trajectory).grid ? std::clamp(settings.centre_lines, 1, height) : 1;
     return std::max(least, static_cast<int>(full_set(settings, width, height) / settings.acceleration));
 }
 
 int samples_per_readout(const SimulateSettings& settings, int width, int height) {
     check(settings, width, height);
-    if (settings.sampling == Sampling::spiral)
-        return spiral_samples(spiral_of(settings, width, height), 1.0 / settings.oversampling);
-    return settings.oversampling *
-           (settings.sampling == Sampling::cartesian ? width : std::max(width, height));
+    return scan_of(settings.trajectory).samples(settings, width, height);
 }
 
 std::vector<float> background_phase(int width, int height, double peak, std::uint64_t seed) {
@@ -202,7 +236,8 @@ void Simulator::trajectory(SimulatedFrame& frame) {
                                                            : mix(series_seed_, salt_start) % 10007;
     const std::uint64_t first = start + (settings_.rotating ? frame_ * readouts : 0);
 
-    if (settings_.sampling == Sampling::cartesian) {
+    const Scan& scan = scan_of(settings_.trajectory);
+    if (!scan.readout) {
         const std::uint64_t mask = settings_.rotating ? frame_ : 0;
         const auto lines = cartesian_lines(height_, readouts_, settings_.centre_lines,
                                            settings_.density_power, mix(mix(series_seed_, salt_mask), mask));
@@ -225,11 +260,7 @@ void Simulator::trajectory(SimulatedFrame& frame) {
         float* k = frame.trajectory.data() + 2 * r * samples;
         const double angle = spoke_angle(settings_.angles, settings_.tiny_golden, frame.angle[r], readouts_,
                                          settings_.negative);
-        if (settings_.sampling == Sampling::spiral)
-            // A spoke looks alike after a half turn, an interleave after a whole one.
-            spiral_interleave(spiral_of(settings_, width_, height_), 2 * angle, samples_, k);
-        else
-            radial_spoke(angle, samples_, longer, k);
+        scan.readout(settings_, longer, angle, samples_, k);
         if (width_ != height_)
             for (std::size_t i = 0; i < samples; ++i) {
                 k[2 * i] *= stretch_x;

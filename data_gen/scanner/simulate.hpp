@@ -13,19 +13,12 @@
 
 namespace mri {
 
-/// How k-space is walked through.
-enum class Sampling {
-    radial,   ///< spokes through the centre
-    spiral,   ///< interleaves from the centre outwards
-    cartesian ///< lines along x, a random choice of them, denser towards the centre
-};
-
 /// The signal-to-noise ratio of a scan without noise.
 inline constexpr double no_noise = std::numeric_limits<double>::infinity();
 
 /// What a Simulator does. Everything random follows from `seed` and the number of the series.
 struct SimulateSettings {
-    Sampling sampling = Sampling::radial;
+    Trajectory trajectory = Trajectory::radial;
     AngleScheme angles = AngleScheme::tiny_golden;
     int tiny_golden = 7;   ///< N of the tiny golden angle pi / ((sqrt(5) + 1) / 2 + N - 1)
     bool negative = false; ///< the angle runs backwards, as on the scanner of the first data

@@ -66,20 +66,6 @@ Fraction framerate_of(const GstStructure* structure) {
 
 } // namespace
 
-const char* to_string(Trajectory trajectory) noexcept {
-    switch (trajectory) {
-    case Trajectory::radial:
-        return "radial";
-    case Trajectory::spiral:
-        return "spiral";
-    case Trajectory::cartesian:
-        return "cartesian";
-    case Trajectory::arbitrary:
-        return "arbitrary";
-    }
-    return "arbitrary";
-}
-
 KspaceInfo KspaceInfo::from_caps(const GstCaps* caps) {
     const GstStructure* s = structure_of(caps, kspace_name);
     KspaceInfo info;
@@ -96,15 +82,10 @@ KspaceInfo KspaceInfo::from_caps(const GstCaps* caps) {
     info.fov_x = optional_mm(s, "fov-x");
     info.fov_y = optional_mm(s, "fov-y");
     const auto trajectory = string_field(s, "trajectory");
-    bool known = false;
-    for (const auto t :
-         {Trajectory::radial, Trajectory::spiral, Trajectory::cartesian, Trajectory::arbitrary})
-        if (trajectory == to_string(t)) {
-            info.trajectory = t;
-            known = true;
-        }
+    const auto known = trajectory_from(trajectory);
     if (!known)
         throw Error(Errc::format, "Unknown trajectory " + trajectory);
+    info.trajectory = *known;
     info.framerate = framerate_of(s);
     info.series = optional_int(s, "series", 0, G_MAXINT, 0);
     info.encoded_width = optional_int(s, "encoded-width", 1, max_samples, 0);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "plugins/common/gst_ptr.hpp"
+#include "plugins/math/sampling/trajectory_kind.hpp"
 
 #include <complex>
 #include <cstddef>
@@ -19,7 +20,7 @@ inline constexpr int max_coils = 1024;
 
 #define MRI_KSPACE_CAPS_COMMON                                                                               \
     "coils=(int)[1,1024], samples=(int)[1,65535], width=(int)[1,8192], height=(int)[1,8192], "               \
-    "trajectory=(string){radial,spiral,cartesian,arbitrary}, framerate=(fraction)[0/1,2147483647/1], "       \
+    "trajectory=(string){" MRI_TRAJECTORY_NAMES "}, framerate=(fraction)[0/1,2147483647/1], "                \
     "series=(int)[0,2147483647]"
 /// Template caps: k-space readout by readout, as whole frames, or either.
 #define MRI_KSPACE_READOUT_CAPS                                                                              \
@@ -38,11 +39,8 @@ inline constexpr int max_coils = 1024;
 #define MRI_IMAGE_C64_CAPS "application/x-mri-image, format=(string)C64LE, " MRI_IMAGE_CAPS_COMMON
 #define MRI_IMAGE_F32_CAPS "application/x-mri-image, format=(string)F32LE, " MRI_IMAGE_CAPS_COMMON
 
-enum class Trajectory { radial, spiral, cartesian, arbitrary };
 enum class Alignment { readout, frame };
 enum class SampleFormat { c64, f32 };
-
-const char* to_string(Trajectory trajectory) noexcept;
 
 struct Fraction {
     int num = 0;

@@ -29,9 +29,7 @@ inline ReconstructionSpace space_of(const KspaceInfo& info, double tolerance, in
                         info.encoded_width > 0 ? info.encoded_width : info.samples, info.width);
     space.over_y = over(info.encoded_fov_y, info.fov_y, info.encoded_height, info.height);
     space.coils = info.coils;
-    space.sampling = info.trajectory == Trajectory::radial      ? KspaceSampling::radial
-                     : info.trajectory == Trajectory::cartesian ? KspaceSampling::cartesian
-                                                                : KspaceSampling::other;
+    space.trajectory = info.trajectory;
     space.tolerance = tolerance;
     space.threads = threads;
     return space;

@@ -136,7 +136,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         delays_.reset();
         in_ = out_ = KspaceInfo::from_caps(caps);
         if (settings_.gradient_delay != Delay::none) {
-            if (in_.trajectory != Trajectory::radial || in_.alignment == Alignment::frame)
+            if (!kind_of(in_.trajectory).spokes || in_.alignment == Alignment::frame)
                 throw Error(Errc::format, "gradient-delay needs readouts of a radial trajectory");
             aspect_ = in_.fov_x > 0 && in_.fov_y > 0 ? in_.fov_y / in_.fov_x
                                                      : static_cast<double>(in_.height) / in_.width;

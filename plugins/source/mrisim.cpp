@@ -40,6 +40,7 @@
 #include "plugins/math/base/plain_numbers.hpp"
 
 #include <cmath>
+#include <utility>
 
 namespace mri {
 namespace {
@@ -63,10 +64,7 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
 
     static void properties(Properties<MriSim>& p) {
         using S = MriSimSettings;
-        p.choice("trajectory", "How k-space is sampled", &S::sampling,
-                 {{Sampling::radial, "radial", "Spokes through the centre"},
-                  {Sampling::spiral, "spiral", "Interleaves from the centre outwards, at twice the angles"},
-                  {Sampling::cartesian, "cartesian", "Lines along x, random, denser towards the centre"}});
+        choose_trajectory(p, std::make_index_sequence<simulated_trajectories>());
         p.choice("angles", "Radial: angle from spoke to spoke", &S::angles,
                  {{AngleScheme::tiny_golden, "tiny-golden", "Tiny golden angle, see tiny-golden"},
                   {AngleScheme::golden, "golden", "Golden angle, 111.25 degrees"},
@@ -151,15 +149,13 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         kspace_.height = image_.height;
         kspace_.fov_x = image_.fov_x;
         kspace_.fov_y = image_.fov_y;
-        kspace_.trajectory = s.sampling == Sampling::cartesian ? Trajectory::cartesian
-                             : s.sampling == Sampling::spiral  ? Trajectory::spiral
-                                                               : Trajectory::radial;
+        kspace_.trajectory = s.trajectory;
         kspace_.series = image_.series;
         kspace_.encoded_width = s.oversampling * image_.width;
         kspace_.encoded_height = image_.height;
         kspace_.encoded_fov_x = s.oversampling * image_.fov_x;
         kspace_.encoded_fov_y = image_.fov_y;
-        if (s.sampling == Sampling::cartesian)
+        if (kind_of(s.trajectory).grid)
             kspace_.center_line = image_.height / 2;
         fixed_tr_ = static_cast<GstClockTime>(std::llround(s.tr * 1e6));
         kspace_.framerate =
@@ -210,6 +206,13 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
     }
 
   private:
+    template <std::size_t... row>
+    static void choose_trajectory(Properties<MriSim>& p, std::index_sequence<row...>) {
+        p.choice(
+            "trajectory", "How k-space is sampled", &MriSimSettings::trajectory,
+            {{trajectory_kinds[row].trajectory, trajectory_kinds[row].name, trajectory_kinds[row].blurb}...});
+    }
+
     struct Shot {
         GstPtr<GstBuffer> buffer;
         std::vector<cfloat> image;
@@ -279,7 +282,7 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
             if (GST_CLOCK_TIME_IS_VALID(start)) // in the ticks of 2.5 ms that Siemens' headers have
                 head.acquisition_time_stamp = static_cast<std::uint32_t>(time(r) / (5 * GST_MSECOND / 2));
             head.center_sample =
-                kspace_.trajectory == Trajectory::spiral ? 0 : static_cast<std::uint16_t>(frame.samples / 2);
+                kind_of(kspace_.trajectory).from_centre ? 0 : static_cast<std::uint16_t>(frame.samples / 2);
             head.read_dir = {1, 0, 0};
             head.phase_dir = {0, 1, 0};
             head.slice_dir = {0, 0, 1};

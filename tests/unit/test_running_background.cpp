@@ -207,7 +207,7 @@ TEST(RunningBackground, CombinesBySensitivitiesOfTheBackground) {
 
 TEST(RunningBackground, RefusesWhatCannotWork) {
     ReconstructionSpace cartesian = space();
-    cartesian.sampling = KspaceSampling::cartesian;
+    cartesian.trajectory = Trajectory::cartesian;
     EXPECT_THROW(RunningBackground(cartesian, Combine::rss, 20), Error);
     EXPECT_THROW(RunningBackground(space(), Combine::rss, 0), Error);
     RunningBackground running(space(), Combine::none, 2);

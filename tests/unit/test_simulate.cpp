@@ -58,9 +58,9 @@ SimulateSettings with_readouts(int readouts) {
 }
 
 TEST(Simulate, FullSetAndAccelerationAreThoseOfTheField) {
-    EXPECT_EQ(full_set({.sampling = Sampling::radial}, 192, 192), 181);
-    EXPECT_EQ(full_set({.sampling = Sampling::radial}, 128, 128), 121);
-    EXPECT_EQ(full_set({.sampling = Sampling::cartesian}, 192, 150), 150);
+    EXPECT_EQ(full_set({.trajectory = Trajectory::radial}, 192, 192), 181);
+    EXPECT_EQ(full_set({.trajectory = Trajectory::radial}, 128, 128), 121);
+    EXPECT_EQ(full_set({.trajectory = Trajectory::cartesian}, 192, 150), 150);
     SimulateSettings s;
     for (const auto& [acceleration, spokes] :
          {std::pair{13.0, 13}, {20.0, 9}, {23.0, 7}, {1.0, 181}, {500.0, 1}}) {
@@ -69,7 +69,7 @@ TEST(Simulate, FullSetAndAccelerationAreThoseOfTheField) {
     }
     s.oversampling = 2;
     EXPECT_EQ(samples_per_readout(s, 192, 160), 384);
-    s.sampling = Sampling::cartesian;
+    s.trajectory = Trajectory::cartesian;
     EXPECT_EQ(samples_per_readout(s, 192, 160), 384);
     EXPECT_EQ(samples_per_readout(s, 160, 192), 320);
 }
@@ -147,7 +147,7 @@ TEST(Simulate, ASpokeIsACircleInPixelsWhenTheImageIsNotSquare) {
 
 TEST(Simulate, CartesianLinesKeepTheCentreAndChangeWithTheFrame) {
     SimulateSettings s;
-    s.sampling = Sampling::cartesian;
+    s.trajectory = Trajectory::cartesian;
     s.acceleration = 4;
     s.oversampling = 2;
     const int width = 24, height = 64;
@@ -278,7 +278,7 @@ TEST(Simulate, NoiseIsAsLoudAsAsked) {
 
 TEST(Simulate, NoiseGivesTheCartesianImageThatRatio) {
     SimulateSettings s;
-    s.sampling = Sampling::cartesian;
+    s.trajectory = Trajectory::cartesian;
     s.acceleration = 1;
     s.snr_db = 14;
     const int n = 64;
@@ -366,7 +366,7 @@ TEST(Simulate, RefusesWhatCannotWork) {
     s.acceleration = 0.5;
     EXPECT_EQ(code([&] { Simulator(s, 32, 32); }), Errc::settings);
     s = with_readouts(33);
-    s.sampling = Sampling::cartesian;
+    s.trajectory = Trajectory::cartesian;
     EXPECT_EQ(code([&] { Simulator(s, 32, 32); }), Errc::settings);
     s = with_readouts(65535);
     s.coils = 1024;
@@ -382,7 +382,7 @@ TEST(Simulate, RefusesWhatCannotWork) {
 
 TEST(Simulate, SpiralsHaveTheirInterleavesAtTwiceTheAngle) {
     SimulateSettings s;
-    s.sampling = Sampling::spiral;
+    s.trajectory = Trajectory::spiral;
     s.angles = AngleScheme::golden;
     s.interleaves = 8;
     s.readouts = 3;
@@ -417,6 +417,6 @@ TEST(Simulate, DelaysMoveTheSamplesAndNotTheTrajectory) {
     const cfloat turn = std::polar(1.0f, static_cast<float>(-2 * std::numbers::pi * 4 * 0.25 / 32));
     for (int i = 1; i < a.samples; ++i)
         EXPECT_NEAR(std::abs(a.data[i] * turn - b.data[i]), 0, 1e-3); // of which transforms have 1e-5 each
-    s.sampling = Sampling::cartesian;
+    s.trajectory = Trajectory::cartesian;
     EXPECT_THROW(Simulator(s, 32, 32), Error);
 }

@@ -211,7 +211,7 @@ std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<cons
         }
         return areas;
     }
-    if (space.sampling == KspaceSampling::cartesian) {
+    if (kind_of(space.trajectory).grid) {
         cartesian_areas(space, frames, areas);
         return areas;
     }
@@ -225,7 +225,7 @@ std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<cons
             joined.insert(joined.end(), frame.kxy.begin(), frame.kxy.end());
         kxy = joined;
     }
-    if (space.sampling == KspaceSampling::radial && even && points > 0) {
+    if (kind_of(space.trajectory).spokes && even && points > 0) {
         areas.resize(points);
         const int samples = frames.front().samples_per_readout();
         if (density == Density::ramp)
@@ -253,7 +253,7 @@ struct FrameReconstruction::State {
           combine(c),
           pixels(static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.height)),
           pipe(s.width, s.height, 12, s.threads) {
-        if (s.sampling == KspaceSampling::cartesian)
+        if (kind_of(s.trajectory).grid)
             cartesian = std::make_unique<CartesianGrid>(s);
         else
             nufft = std::make_unique<DeviceNufft>(

@@ -4,6 +4,7 @@
 
 #include "plugins/math/recon/sampled_frame.hpp"
 #include "plugins/math/sampling/density.hpp"
+#include "plugins/math/sampling/trajectory_kind.hpp"
 #include "plugins/math/transform/cuda/device.hpp"
 
 #include <complex>
@@ -13,8 +14,6 @@
 #include <vector>
 
 namespace mri {
-
-enum class KspaceSampling { radial, cartesian, other };
 
 /// Which area of k-space a sample stands for.
 enum class Density {
@@ -40,7 +39,7 @@ struct ReconstructionSpace {
         1; ///< encoded / reconstructed field of view: Cartesian samples lie 1 / over_x cycles apart
     double over_y = 1; ///< likewise between lines
     int coils = 1;
-    KspaceSampling sampling = KspaceSampling::radial;
+    Trajectory trajectory = Trajectory::radial;
     double tolerance = 5e-4; ///< relative error of a transform
     double strip_limit = 1;  ///< Density::clipped: largest area of a sample over its spacing, in cycles
     int threads = 1;         ///< 0: one per core

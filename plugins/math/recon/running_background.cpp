@@ -92,7 +92,7 @@ struct RunningBackground::State {
 RunningBackground::RunningBackground(const ReconstructionSpace& space, Combine combine, int frames) {
     if (frames < 1)
         throw Error(Errc::settings, "a running background needs at least one frame");
-    if (space.sampling == KspaceSampling::cartesian)
+    if (kind_of(space.trajectory).grid)
         throw Error(Errc::settings,
                     "a running background is for trajectories that rotate, not for Cartesian ones");
     check_space(space);

@@ -3,6 +3,8 @@
 // Cartesian lines.
 #pragma once
 
+#include "plugins/math/sampling/trajectory_kind.hpp"
+
 #include <cstdint>
 
 namespace mri {
