@@ -1,20 +1,67 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What elements behind the source need of the MRD header.
+// The XML header of MRD (ISMRMRD) data: what this product reads of it, and what it writes. Pure C++.
 #pragma once
 
+#include "plugins/math/sampling/trajectory_kind.hpp"
+
+#include <array>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace mri {
 
-/// encodingLimits of the first encoding: the maximum of each index; 0 where the header has none.
-struct HeaderLimits {
-    int slice = 0;
-    int phase = 0;
-    int repetition = 0;
-    double noise_bandwidth = 0; ///< relativeReceiverNoiseBandwidth; 0 where there is none above 0
+/// Range of a counter.
+struct MrdLimit {
+    int minimum = 0, maximum = 0, center = 0;
 };
 
-/// Throws Errc::decode when the text is no well-formed XML.
-HeaderLimits parse_header_limits(const std::string& xml);
+/// Size of an encoded or reconstructed space: x, y, z. 0 where the header does not say.
+struct MrdSpace {
+    std::array<int, 3> matrix{};    ///< samples or pixels
+    std::array<double, 3> fov_mm{}; ///< field of view in mm
+};
+
+/// One way of sampling: a header has one or more.
+struct MrdEncoding {
+    MrdSpace encoded, recon;
+    /// EPI counts as Cartesian, golden angles as radial, all that has no name here as arbitrary.
+    Trajectory trajectory = Trajectory::arbitrary;
+    bool golden_angle = false;
+    std::optional<MrdLimit> step_1, slice, phase, repetition;
+    /// What the format demands and the header lacks or has no usable value for, as parts of a sentence about
+    /// the encoding: "no encodedSpace/matrixSize/x (line 12)". Empty for a complete encoding.
+    std::vector<std::string> missing;
+};
+
+/// An MRD header. Reading is tolerant: namespaces and their prefixes do not matter, nor does the order of
+/// elements, and what is missing leaves its member as it is; who needs it asks MrdEncoding::missing.
+struct MrdHeader {
+    int receiver_channels = 0;           ///< 0 where the header does not say
+    double relative_noise_bandwidth = 0; ///< relativeReceiverNoiseBandwidth; 0 where there is none in 0..1000
+    double h1_resonance_hz = 0;          ///< frequency of the protons' resonance in Hz; 0 where there is none
+    std::vector<MrdEncoding> encodings;
+    std::optional<double> repetition_time_ms; ///< the first TR
+
+    /// Reads a header in any encoding that its byte order mark or XML declaration names. Nothing is read from
+    /// outside of the text, entities of the text's own are not expanded, and a header has 4 MiB at most.
+    ///
+    /// Throws Errc::decode with a sentence that begins with `name`: that the text is no well-formed XML
+    /// (line and reason in the detail), or its root is another element.
+    static MrdHeader parse(std::string_view xml, const std::string& name = "The MRD header");
+
+    /// The header as XML in UTF-8. Holds what the members say and nothing else: a header that was read and is
+    /// to be handed on goes on as the text that it came in.
+    std::string xml() const;
+};
+
+/// A header's text in UTF-8, which strings of GStreamer are: the same text where it is UTF-8 already. Throws as
+/// MrdHeader::parse() does.
+std::string mrd_header_utf8(const std::string& xml);
+
+/// Names and values of an image's attributes as MRD's meta XML.
+std::string mrd_attributes(const std::vector<std::pair<std::string, std::string>>& values);
 
 } // namespace mri

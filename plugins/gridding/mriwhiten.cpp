@@ -87,7 +87,7 @@ class MriWhiten : public Configured<Regroup, MriWhitenSettings> {
 
     bool event(GstEvent* event) override {
         if (const auto xml = header_of(event); !xml.empty()) {
-            header_bandwidth_ = parse_header_limits(xml).noise_bandwidth;
+            header_bandwidth_ = MrdHeader::parse(xml).relative_noise_bandwidth;
             matrix_.clear();
         }
         return true;

@@ -24,11 +24,11 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
-#include "plugins/math/base/plain_numbers.hpp"
+#include "plugins/common/mrd_header.hpp"
+#include "plugins/math/base/text.hpp"
 #include "plugins/source/ismrmrd/writer.hpp"
 
 #include <ismrmrd/version.h>
-#include <ismrmrd/xml.h>
 
 #include <algorithm>
 #include <cmath>
@@ -84,17 +84,14 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
         if (xml.empty() || finished_)
             return;
         writer_->set_xml(xml);
-        ISMRMRD::IsmrmrdHeader header;
         try {
-            const PlainNumbers plain;
-            ISMRMRD::deserialize(xml.c_str(), header);
-        } catch (const std::exception& exception) {
+            const auto encodings = MrdHeader::parse(xml).encodings;
+            if (!encodings.empty())
+                thickness_ = static_cast<float>(encodings[0].recon.fov_mm[2]);
+        } catch (const Error& error) {
             post_warning("The stream's ISMRMRD header does not parse; it is written as it is",
-                         exception.what());
-            return;
+                         std::string(error.what()) + " " + error.detail());
         }
-        if (!header.encoding.empty() && std::isfinite(header.encoding[0].reconSpace.fieldOfView_mm.z))
-            thickness_ = header.encoding[0].reconSpace.fieldOfView_mm.z;
     }
 
     void set_caps(const GstCaps* caps) override {
@@ -166,22 +163,18 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
     }
 
     static std::string attributes_of(GstBuffer* buffer) {
-        const PlainNumbers plain;
-        const auto meta = [](const char* name, const std::string& value) {
-            return "<meta><name>" + std::string(name) + "</name><value>" + value + "</value></meta>";
-        };
-        std::string xml = "<?xml version=\"1.0\"?><ismrmrdMeta>" + meta("DataRole", "Image") +
-                          meta("ImageProcessingHistory", "gst-mri");
+        std::vector<std::pair<std::string, std::string>> values{{"DataRole", "Image"},
+                                                                {"ImageProcessingHistory", "gst-mri"}};
         if (GST_BUFFER_PTS_IS_VALID(buffer))
-            xml += meta("GstPts", std::to_string(GST_BUFFER_PTS(buffer)));
+            values.emplace_back("GstPts", std::to_string(GST_BUFFER_PTS(buffer)));
         if (GST_BUFFER_DURATION_IS_VALID(buffer))
-            xml += meta("GstDuration", std::to_string(GST_BUFFER_DURATION(buffer)));
+            values.emplace_back("GstDuration", std::to_string(GST_BUFFER_DURATION(buffer)));
         if (const auto consistency = consistency_of(buffer)) {
-            xml += meta("DataResidual", std::to_string(consistency->residual));
+            values.emplace_back("DataResidual", fixed_text(consistency->residual));
             if (consistency->noise_ratio > 0)
-                xml += meta("DataResidualOverNoise", std::to_string(consistency->noise_ratio));
+                values.emplace_back("DataResidualOverNoise", fixed_text(consistency->noise_ratio));
         }
-        return xml + "</ismrmrdMeta>";
+        return mrd_attributes(values);
     }
 
     // Between start() and stop(), streaming thread.

@@ -128,22 +128,6 @@ std::optional<double> tr_from(const std::vector<std::uint32_t>& stamps, double t
     return sum * tick / static_cast<double>(count);
 }
 
-Trajectory caps_trajectory(ISMRMRD::TrajectoryType type) {
-    switch (type) {
-    case ISMRMRD::TrajectoryType::CARTESIAN:
-    case ISMRMRD::TrajectoryType::EPI:
-        return Trajectory::cartesian;
-    case ISMRMRD::TrajectoryType::RADIAL:
-    case ISMRMRD::TrajectoryType::GOLDENANGLE:
-        return Trajectory::radial;
-    case ISMRMRD::TrajectoryType::SPIRAL:
-        return Trajectory::spiral;
-    case ISMRMRD::TrajectoryType::OTHER:
-        break;
-    }
-    return Trajectory::arbitrary;
-}
-
 Readout facts_of(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
     Readout r;
     r.flags = head.flags;
@@ -306,6 +290,16 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
 
     bool cancelled() const { return reader_->cancelled(); }
 
+    /// What `work` returns; its errors get the name of the row, which no readout without one pays for.
+    template <class Work>
+    static auto in_row(const IsmrmrdReader& reader, const IsmrmrdReadout& readout, Work work) {
+        try {
+            return work();
+        } catch (const Error& error) {
+            throw Error(error.code(), reader.where(readout.row) + ": " + error.what(), error.detail());
+        }
+    }
+
     static bool is_noise(const IsmrmrdReadout& readout) {
         return readout.has_flag(ISMRMRD::ISMRMRD_ACQ_IS_NOISE_MEASUREMENT);
     }
@@ -338,12 +332,13 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             if (!is_imaging(*readout->head))
                 continue;
             if (!geometry)
-                geometry = encoding_geometry(reader_->header(), readout->head->encoding_space_ref,
-                                             reader_->where(readout->row));
+                geometry = in_row(*reader_, *readout, [&] {
+                    return encoding_geometry(reader_->header(), readout->head->encoding_space_ref);
+                });
             stamps.push_back(readout->head->acquisition_time_stamp);
             if (!readout->trajectory.empty()) {
-                extent.include(readout->trajectory, readout->head->trajectory_dimensions,
-                               reader_->where(readout->row));
+                in_row(*reader_, *readout,
+                       [&] { extent.include(readout->trajectory, readout->head->trajectory_dimensions); });
                 has_trajectory = true;
             }
         }
@@ -360,16 +355,15 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         reader_->rewind();
     }
 
-    static Kind kind_of(const IsmrmrdReadout& readout, const EncodingGeometry& g, int samples,
-                        const std::string& where) {
+    static Kind kind_of(const IsmrmrdReadout& readout, const EncodingGeometry& g, int samples) {
         const auto& head = *readout.head;
         Kind kind;
         kind.geometry = g;
         if (head.active_channels > max_coils || g.width > max_side || g.height > max_side)
-            throw Error(Errc::unsupported,
-                        where + ": " + std::to_string(head.active_channels) + " channels for images of " +
-                            std::to_string(g.width) + " x " + std::to_string(g.height) + "; the most are " +
-                            std::to_string(max_coils) + " and " + std::to_string(max_side));
+            throw Error(Errc::unsupported, std::to_string(head.active_channels) + " channels for images of " +
+                                               std::to_string(g.width) + " x " + std::to_string(g.height) +
+                                               "; the most are " + std::to_string(max_coils) + " and " +
+                                               std::to_string(max_side));
         kind.caps.alignment = Alignment::readout;
         kind.caps.coils = head.active_channels;
         kind.caps.samples = samples;
@@ -377,7 +371,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         kind.caps.height = g.height;
         kind.caps.fov_x = g.fov_x;
         kind.caps.fov_y = g.fov_y;
-        kind.caps.trajectory = caps_trajectory(g.type);
+        kind.caps.trajectory = g.trajectory;
         if (g.is_cartesian()) {
             kind.caps.encoded_width = g.encoded_width;
             kind.caps.encoded_height = g.encoded_height;
@@ -394,13 +388,13 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     }
 
     /// Samples of a readout that are left when what is to be discarded is gone.
-    static int samples_of(const IsmrmrdReadout& readout, const std::string& where) {
+    static int samples_of(const IsmrmrdReadout& readout) {
         const auto& head = *readout.head;
         const int samples = head.number_of_samples - head.discard_pre - head.discard_post;
         if (samples <= 0 || head.active_channels == 0)
-            throw Error(Errc::decode, where + ": of " + std::to_string(head.number_of_samples) +
-                                          " samples of " + std::to_string(head.active_channels) +
-                                          " channels " + std::to_string(head.discard_pre) + " and " +
+            throw Error(Errc::decode, "of " + std::to_string(head.number_of_samples) + " samples of " +
+                                          std::to_string(head.active_channels) + " channels " +
+                                          std::to_string(head.discard_pre) + " and " +
                                           std::to_string(head.discard_post) +
                                           " are to be discarded, which leaves nothing");
         return samples;
@@ -452,10 +446,10 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     /// Noise belongs to no series and to no time: it keeps those of the images as they are. Its own encoding
     /// means nothing: it goes out with the images' first.
     GstPtr<GstBuffer> noise_of(const IsmrmrdReadout& readout, const IsmrmrdReader& reader) {
-        const std::string where = reader.where(readout.row);
-        const int samples = samples_of(readout, where);
-        const auto geometry = encoding_geometry(reader_->header(), 0, reader_->where());
-        KspaceInfo caps = kind_of(readout, geometry, samples, where).caps;
+        const int samples = in_row(reader, readout, [&] { return samples_of(readout); });
+        KspaceInfo caps = in_row(reader, readout, [&] {
+            return kind_of(readout, encoding_geometry(reader_->header(), 0), samples).caps;
+        });
         caps.series = std::max(series_, 0);
         announce(caps);
         auto buffer = data_of(readout, samples, false);
@@ -465,10 +459,11 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
 
     GstPtr<GstBuffer> buffer_of(const IsmrmrdReadout& readout) {
         const auto& head = *readout.head;
-        const std::string where = reader_->where(readout.row);
-        const int pre = head.discard_pre, samples = samples_of(readout, where);
-        const auto geometry = encoding_geometry(reader_->header(), head.encoding_space_ref, where);
-        Kind kind = kind_of(readout, geometry, samples, where);
+        const int pre = head.discard_pre;
+        const int samples = in_row(*reader_, readout, [&] { return samples_of(readout); });
+        Kind kind = in_row(*reader_, readout, [&] {
+            return kind_of(readout, encoding_geometry(reader_->header(), head.encoding_space_ref), samples);
+        });
         if (!last_ || !last_->same_series(kind))
             ++series_;
         KspaceInfo caps = kind.caps;
@@ -489,7 +484,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             static_cast<std::uint16_t>(std::clamp(centre_sample(head) - cut, 0, samples - 1));
         if (last_->geometry.is_radial())
             facts.angle_index = static_cast<std::int64_t>(spoke_);
-        add_trajectory(buffer.get(), trajectory_of(readout, cut, samples));
+        add_trajectory(buffer.get(),
+                       in_row(*reader_, readout, [&] { return trajectory_of(readout, cut, samples); }));
         add_readouts(buffer.get(), {facts});
         ++spoke_;
 
@@ -505,10 +501,9 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         data->readouts = 1;
         data->samples = samples;
         data->kxy.resize(2 * static_cast<std::size_t>(samples));
-        const std::string where = reader_->where(readout.row);
         if (readout.trajectory.empty()) {
             AngleSettings angles;
-            const bool golden = last_->geometry.type == ISMRMRD::TrajectoryType::GOLDENANGLE;
+            const bool golden = last_->geometry.golden_angle;
             angles.scheme =
                 settings_.angles == Angles::tiny_golden ? AngleScheme::tiny_golden
                 : settings_.angles == Angles::golden || (settings_.angles == Angles::automatic && golden)
@@ -517,16 +512,16 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             angles.n = settings_.tiny_golden;
             angles.spokes = settings_.spokes;
             angles.negative = settings_.negative;
-            computed_trajectory(*readout.head, last_->geometry, angles, spoke_, cut, samples, where,
+            computed_trajectory(*readout.head, last_->geometry, angles, spoke_, cut, samples,
                                 data->kxy.data());
             return data;
         }
         const int dimensions = readout.head->trajectory_dimensions;
         const auto kept = readout.trajectory.subspan(static_cast<std::size_t>(cut) * dimensions,
                                                      static_cast<std::size_t>(samples) * dimensions);
-        TrajectoryExtent().include(kept, dimensions, where);
+        TrajectoryExtent().include(kept, dimensions);
         if (unit_ == TrajectoryUnit::automatic)
-            throw Error(Errc::decode, where + ": has a trajectory, the readouts before it have none");
+            throw Error(Errc::decode, "has a trajectory, the readouts before it have none");
         convert_trajectory(kept, dimensions, unit_, last_->geometry, data->kxy.data());
         if (dimensions == 3) {
             for (std::size_t i = 2; i < kept.size(); i += 3)

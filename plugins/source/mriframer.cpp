@@ -161,8 +161,13 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
     bool event(GstEvent* event) override {
         if (const auto xml = header_of(event); !xml.empty() && settings_.index == Index::automatic) {
-            const auto limits = parse_header_limits(xml);
-            index_ = limits.repetition == 0 && limits.phase > 0 ? Index::phase : Index::repetition;
+            const auto encodings = MrdHeader::parse(xml).encodings;
+            const auto maximum = [](const std::optional<MrdLimit>& limit) {
+                return limit ? limit->maximum : 0;
+            };
+            const bool phases = !encodings.empty() && maximum(encodings[0].repetition) == 0 &&
+                                maximum(encodings[0].phase) > 0;
+            index_ = phases ? Index::phase : Index::repetition;
         }
         return true;
     }

@@ -37,7 +37,7 @@
 #include "plugins/common/device_property.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/common/frame_rate.hpp"
-#include "plugins/math/base/plain_numbers.hpp"
+#include "plugins/common/mrd_header.hpp"
 
 #include <cmath>
 #include <utility>
@@ -340,38 +340,25 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
     // The MRD header of this scan. A stream has no known end, so that the repetitions' limit is what their
     // field can hold.
     std::string header() const {
-        const PlainNumbers plain;
         const auto s = settings();
-        const auto space = [](const char* name, int width, int height, double fov_x, double fov_y) {
-            const auto mm = [](double value) { return std::to_string(value > 0 ? value : 1.0); };
-            return std::string("<") + name + "><matrixSize><x>" + std::to_string(width) + "</x><y>" +
-                   std::to_string(height) + "</y><z>1</z></matrixSize><fieldOfView_mm><x>" + mm(fov_x) +
-                   "</x><y>" + mm(fov_y) + "</y><z>1</z></fieldOfView_mm></" + name + ">";
-        };
-        const auto limit = [](const char* name, int maximum, int centre) {
-            return std::string("<") + name + "><minimum>0</minimum><maximum>" + std::to_string(maximum) +
-                   "</maximum><center>" + std::to_string(centre) + "</center></" + name + ">";
-        };
-        const bool cartesian = kspace_.trajectory == Trajectory::cartesian;
+        const auto mm = [](double value) { return value > 0 ? value : 1.0; };
+        const bool cartesian = kind_of(kspace_.trajectory).grid;
         const int steps = cartesian ? kspace_.height : simulator_->readouts();
-        std::string xml =
-            "<?xml version=\"1.0\"?><ismrmrdHeader xmlns=\"http://www.ismrm.org/ISMRMRD\">"
-            "<acquisitionSystemInformation><receiverChannels>" +
-            std::to_string(kspace_.coils) +
-            "</receiverChannels></acquisitionSystemInformation><experimentalConditions>"
-            "<H1resonanceFrequency_Hz>63870000</H1resonanceFrequency_Hz></experimentalConditions>"
-            "<encoding>";
-        xml += space("encodedSpace", kspace_.encoded_width, kspace_.height, s.oversampling * kspace_.fov_x,
-                     kspace_.fov_y);
-        xml += space("reconSpace", kspace_.width, kspace_.height, kspace_.fov_x, kspace_.fov_y);
-        xml += "<encodingLimits>" + limit("kspace_encoding_step_1", steps - 1, steps / 2) +
-               limit("slice", 0, 0) + limit("repetition", 65535, 0) + "</encodingLimits><trajectory>" +
-               to_string(kspace_.trajectory) + "</trajectory></encoding>";
-        if (fixed_tr_ > 0 || image_.framerate.known()) {
-            const double tr = static_cast<double>(frame_time_) / simulator_->readouts() * 1e-6;
-            xml += "<sequenceParameters><TR>" + std::to_string(tr) + "</TR></sequenceParameters>";
-        }
-        return xml + "</ismrmrdHeader>";
+        MrdHeader header;
+        header.receiver_channels = kspace_.coils;
+        header.h1_resonance_hz = 63870000;
+        MrdEncoding encoding;
+        encoding.encoded = {{kspace_.encoded_width, kspace_.height, 1},
+                            {mm(s.oversampling * kspace_.fov_x), mm(kspace_.fov_y), 1}};
+        encoding.recon = {{kspace_.width, kspace_.height, 1}, {mm(kspace_.fov_x), mm(kspace_.fov_y), 1}};
+        encoding.trajectory = kspace_.trajectory;
+        encoding.step_1 = MrdLimit{0, steps - 1, steps / 2};
+        encoding.slice = MrdLimit{};
+        encoding.repetition = MrdLimit{0, 65535, 0};
+        header.encodings.push_back(encoding);
+        if (fixed_tr_ > 0 || image_.framerate.known())
+            header.repetition_time_ms = static_cast<double>(frame_time_) / simulator_->readouts() * 1e-6;
+        return header.xml();
     }
 
     ComputeDevice device_; // from start() on

@@ -218,6 +218,22 @@ TEST_F(IsmrmrdSrc, the_header_travels_as_a_sticky_event) {
     EXPECT_EQ(header_of(h->sinkpad), header_xml());
 }
 
+TEST_F(IsmrmrdSrc, a_header_of_another_writer_travels_in_utf_8) {
+    std::string xml = header_xml();
+    for (std::string::size_type at = 0; (at = xml.find('<', at)) != std::string::npos; ++at)
+        if (xml[at + 1] != '?' && xml[at + 1] != '!')
+            xml.insert(at + (xml[at + 1] == '/' ? 2 : 1), "m:");
+    xml.replace(xml.find("xmlns="), 6, "xmlns:m=");
+    xml.replace(0, xml.find("?>"), "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"");
+    xml.insert(xml.find("<m:encoding>"), "<!-- M\xFCnchen -->");
+    write_ismrmrd(path, xml, lines(4));
+    Harness h(gst_harness_new_parse(("ismrmrdsrc location=" + path).c_str()));
+    gst_harness_play(h.get());
+    const auto buffer = adopt(gst_harness_pull(h.get()));
+    EXPECT_TRUE(buffer);
+    EXPECT_NE(header_of(h->sinkpad).find("M\xC3\xBCnchen"), std::string::npos) << header_of(h->sinkpad);
+}
+
 TEST_F(IsmrmrdSrc, start_stop_and_group_choose_rows) {
     write_ismrmrd(path, header_xml(), lines(50), "scans");
     EXPECT_TRUE(run("group=scans start=7 stop=23").eos);

@@ -71,8 +71,8 @@ TEST_F(IsmrmrdFile, reads_what_the_reference_library_wrote) {
     }
     IsmrmrdReader reader({.path = path, .block_bytes = 4096, .blocks_ahead = 2});
     EXPECT_EQ(reader.rows(), 300U);
-    ASSERT_EQ(reader.header().encoding.size(), 1U);
-    EXPECT_EQ(reader.header().encoding[0].reconSpace.matrixSize.x, 32);
+    ASSERT_EQ(reader.header().encodings.size(), 1U);
+    EXPECT_EQ(reader.header().encodings[0].recon.matrix[0], 32);
     for (int pass = 0; pass < 2; ++pass) {
         std::uint32_t i = 0;
         while (const auto readout = reader.next()) {
@@ -357,24 +357,37 @@ TEST(IsmrmrdFlags, imaging_readouts_are_told_from_others) {
 }
 
 EncodingGeometry geometry_of(const HeaderOptions& options) {
-    ISMRMRD::IsmrmrdHeader header;
-    ISMRMRD::deserialize(header_xml(options).c_str(), header);
-    return encoding_geometry(header, 0, "test");
+    return encoding_geometry(MrdHeader::parse(header_xml(options)), 0);
 }
 
 TEST(IsmrmrdGeometry, absurd_spaces_are_refused) {
     EXPECT_THROW(geometry_of({.width = 0}), Error);
     EXPECT_THROW(geometry_of({.fov = 0}), Error);
     EXPECT_THROW(geometry_of({.encoded_fov = -300}), Error);
-    ISMRMRD::IsmrmrdHeader header;
-    ISMRMRD::deserialize(header_xml().c_str(), header);
-    EXPECT_THROW(encoding_geometry(header, 1, "test"), Error);
-    header.encoding[0].encodedSpace.matrixSize.z = 16;
+    MrdHeader header = MrdHeader::parse(header_xml());
+    EXPECT_THROW(encoding_geometry(header, 1), Error);
+    header.encodings[0].encoded.matrix[2] = 16;
     try {
-        encoding_geometry(header, 0, "test");
+        encoding_geometry(header, 0);
         FAIL();
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), Errc::unsupported);
+    }
+}
+
+TEST(IsmrmrdGeometry, what_the_header_lacks_is_named) {
+    std::string xml = header_xml();
+    const auto cut = xml.find("<x>", xml.find("<reconSpace>"));
+    xml.erase(cut, xml.find("</x>", cut) + 4 - cut);
+    try {
+        encoding_geometry(MrdHeader::parse(xml), 0);
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Errc::decode);
+        EXPECT_NE(
+            std::string(error.what()).find("encoding 0 of the header has no reconSpace/matrixSize/x (line "),
+            std::string::npos)
+            << error.what();
     }
 }
 
@@ -440,12 +453,12 @@ TEST(IsmrmrdTrajectory, all_units_come_to_the_same_cycles) {
 TEST(IsmrmrdTrajectory, a_value_that_is_not_finite_is_refused) {
     TrajectoryExtent extent;
     const float good[] = {1, -3, 9, -2, 1, 9};
-    extent.include(good, 3, "test");
+    extent.include(good, 3);
     EXPECT_EQ(extent.x, 2);
     EXPECT_EQ(extent.y, 3);
     const float bad[] = {0, std::nanf("")};
-    EXPECT_THROW(extent.include(bad, 2, "test"), Error);
-    EXPECT_THROW(extent.include(good, 1, "test"), Error);
+    EXPECT_THROW(extent.include(bad, 2), Error);
+    EXPECT_THROW(extent.include(good, 1), Error);
 }
 
 std::vector<float> computed(const ISMRMRD::ISMRMRD_AcquisitionHeader& head, const EncodingGeometry& geometry,
@@ -454,7 +467,7 @@ std::vector<float> computed(const ISMRMRD::ISMRMRD_AcquisitionHeader& head, cons
     if (!samples)
         samples = head.number_of_samples;
     std::vector<float> kxy(2 * static_cast<std::size_t>(samples));
-    computed_trajectory(head, geometry, angles, spoke, discarded, samples, "test", kxy.data());
+    computed_trajectory(head, geometry, angles, spoke, discarded, samples, kxy.data());
     return kxy;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/source/ismrmrd/reader.hpp"
 
-#include "plugins/math/base/plain_numbers.hpp"
 #include "plugins/source/ismrmrd/hdf5.hpp"
 #include "plugins/source/ismrmrd/sequence_guard.hpp"
 
@@ -21,7 +20,7 @@ namespace mri {
 
 namespace {
 
-constexpr std::size_t max_xml_bytes = 64 << 20;
+constexpr std::size_t max_xml_bytes = 64 << 20; // a longer text is cut; MrdHeader takes less
 constexpr std::size_t first_block_rows = 8;
 constexpr std::size_t max_block_rows = 4096;
 
@@ -122,7 +121,7 @@ bool is_imaging(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
 struct IsmrmrdReader::Impl {
     Options options;
     std::string xml;
-    ISMRMRD::IsmrmrdHeader header;
+    MrdHeader header;
     std::uint64_t rows = 0;
     std::uint64_t stop = 0;
 
@@ -287,13 +286,9 @@ void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group) {
     }
     if (xml.empty())
         throw Error(Errc::decode, prefix + "the ISMRMRD header 'xml' is empty");
-    try {
-        const PlainNumbers plain;
-        ISMRMRD::deserialize(xml.c_str(), header);
-    } catch (const std::exception& exception) {
-        throw Error(Errc::decode, prefix + "the ISMRMRD header 'xml' does not parse", exception.what());
-    }
-    if (header.encoding.empty())
+    header = MrdHeader::parse(xml, prefix + "the ISMRMRD header 'xml'");
+    xml = mrd_header_utf8(xml);
+    if (header.encodings.empty())
         throw Error(Errc::decode, prefix + "the ISMRMRD header describes no encoding");
 }
 
@@ -423,7 +418,7 @@ IsmrmrdReader::~IsmrmrdReader() {
 const std::string& IsmrmrdReader::xml() const {
     return impl_->xml;
 }
-const ISMRMRD::IsmrmrdHeader& IsmrmrdReader::header() const {
+const MrdHeader& IsmrmrdReader::header() const {
     return impl_->header;
 }
 std::uint64_t IsmrmrdReader::rows() const {

@@ -2,10 +2,10 @@
 // Reads the readouts of an ISMRMRD file: blocks of rows at a time, ahead of whoever asks for them.
 #pragma once
 
+#include "plugins/common/mrd_header.hpp"
 #include "plugins/math/base/error.hpp"
 
 #include <ismrmrd/ismrmrd.h>
-#include <ismrmrd/xml.h>
 
 #include <complex>
 #include <cstddef>
@@ -60,8 +60,9 @@ class IsmrmrdReader {
     IsmrmrdReader(const IsmrmrdReader&) = delete;
     IsmrmrdReader& operator=(const IsmrmrdReader&) = delete;
 
+    /// The header in UTF-8.
     const std::string& xml() const;
-    const ISMRMRD::IsmrmrdHeader& header() const;
+    const MrdHeader& header() const;
     /// Rows in the file, whatever start and stop say.
     std::uint64_t rows() const;
 

@@ -47,55 +47,63 @@ std::string short_number(double value) {
 
 } // namespace
 
-EncodingGeometry encoding_geometry(const ISMRMRD::IsmrmrdHeader& header, std::size_t index,
-                                   const std::string& where) {
-    if (index >= header.encoding.size())
-        throw Error(Errc::decode, where + ": refers to encoding " + std::to_string(index) +
-                                      ", the header describes " + std::to_string(header.encoding.size()));
-    const ISMRMRD::Encoding& encoding = header.encoding[index];
-    const auto& encoded = encoding.encodedSpace;
-    const auto& recon = encoding.reconSpace;
-    const std::string name = where + ": encoding " + std::to_string(index) + " of the header";
+EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index) {
+    if (index >= header.encodings.size())
+        throw Error(Errc::decode, "refers to encoding " + std::to_string(index) + ", the header describes " +
+                                      std::to_string(header.encodings.size()));
+    const MrdEncoding& encoding = header.encodings[index];
+    const auto name = [index] { return "encoding " + std::to_string(index) + " of the header"; };
 
-    for (const auto* space : {&encoded, &recon}) {
-        const std::string which = space == &encoded ? "encoded" : "reconstructed";
-        if (space->matrixSize.x == 0 || space->matrixSize.y == 0)
-            throw Error(Errc::decode, name + " has an " + which + " matrix of " +
-                                          std::to_string(space->matrixSize.x) + " x " +
-                                          std::to_string(space->matrixSize.y));
-        for (const float fov : {space->fieldOfView_mm.x, space->fieldOfView_mm.y})
-            if (!std::isfinite(fov) || fov <= 0)
-                throw Error(Errc::decode, name + " has a field of view of " + std::to_string(fov) + " mm (" +
-                                              which + " space)");
+    // Slices can be reconstructed without a thickness, and readouts with positions without a trajectory's name.
+    std::string missing;
+    for (const std::string& part : encoding.missing)
+        if (part.find("/x") != std::string::npos || part.find("/y") != std::string::npos)
+            missing += (missing.empty() ? "" : ", ") + part;
+    if (!missing.empty())
+        throw Error(Errc::decode, name() + " has " + missing);
+    for (const auto* space : {&encoding.encoded, &encoding.recon}) {
+        const std::string which = space == &encoding.encoded ? "encoded" : "reconstructed";
+        const int x = space->matrix[0], y = space->matrix[1];
+        if (x < 1 || y < 1 || x > 65535 || y > 65535)
+            throw Error(Errc::decode, name() + " has an " + which + " matrix of " + std::to_string(x) +
+                                          " x " + std::to_string(y));
+        for (const double fov : {space->fov_mm[0], space->fov_mm[1]})
+            if (!(fov > 0))
+                throw Error(Errc::decode, name() + " has a field of view of " + std::to_string(fov) +
+                                              " mm (" + which + " space)");
     }
-    if (encoded.matrixSize.z > 1)
-        throw Error(Errc::unsupported, name + " is a volume of " + std::to_string(encoded.matrixSize.z) +
+    if (encoding.encoded.matrix[2] > 1)
+        throw Error(Errc::unsupported, name() + " is a volume of " +
+                                           std::to_string(encoding.encoded.matrix[2]) +
                                            " partitions; only slices are supported");
 
+    // The format has lengths in float32.
+    const auto mm = [](double value) { return double{static_cast<float>(value)}; };
     EncodingGeometry g;
-    g.type = encoding.trajectory;
-    g.encoded_width = encoded.matrixSize.x;
-    g.encoded_height = encoded.matrixSize.y;
-    g.width = recon.matrixSize.x;
-    g.height = recon.matrixSize.y;
-    g.encoded_fov_x = encoded.fieldOfView_mm.x;
-    g.encoded_fov_y = encoded.fieldOfView_mm.y;
-    g.fov_x = recon.fieldOfView_mm.x;
-    g.fov_y = recon.fieldOfView_mm.y;
-    g.fov_z = std::isfinite(recon.fieldOfView_mm.z) ? std::max(0.0, double{recon.fieldOfView_mm.z}) : 0;
-    const auto& limits = encoding.encodingLimits.kspace_encoding_step_1;
+    g.trajectory = encoding.trajectory;
+    g.golden_angle = encoding.golden_angle;
+    g.encoded_width = encoding.encoded.matrix[0];
+    g.encoded_height = encoding.encoded.matrix[1];
+    g.width = encoding.recon.matrix[0];
+    g.height = encoding.recon.matrix[1];
+    g.encoded_fov_x = mm(encoding.encoded.fov_mm[0]);
+    g.encoded_fov_y = mm(encoding.encoded.fov_mm[1]);
+    g.fov_x = mm(encoding.recon.fov_mm[0]);
+    g.fov_y = mm(encoding.recon.fov_mm[1]);
+    g.fov_z = std::max(0.0, mm(encoding.recon.fov_mm[2]));
+    const auto& limits = encoding.step_1;
     g.lines = limits && limits->maximum > 0 ? limits->maximum + 1 : g.encoded_height;
     g.centre_line = limits && limits->maximum > 0 ? limits->center : g.encoded_height / 2;
     return g;
 }
 
-void TrajectoryExtent::include(std::span<const float> trajectory, int dimensions, const std::string& where) {
+void TrajectoryExtent::include(std::span<const float> trajectory, int dimensions) {
     if (dimensions < 2)
-        throw Error(Errc::unsupported, where + ": a trajectory of " + std::to_string(dimensions) +
+        throw Error(Errc::unsupported, "a trajectory of " + std::to_string(dimensions) +
                                            " dimension is not supported, it takes kx and ky");
     for (std::size_t i = 0; i + 1 < trajectory.size(); i += static_cast<std::size_t>(dimensions)) {
         if (!std::isfinite(trajectory[i]) || !std::isfinite(trajectory[i + 1]))
-            throw Error(Errc::decode, where + ": the trajectory holds a value that is not finite");
+            throw Error(Errc::decode, "the trajectory holds a value that is not finite");
         x = std::max(x, std::abs(double{trajectory[i]}));
         y = std::max(y, std::abs(double{trajectory[i + 1]}));
     }
@@ -160,7 +168,7 @@ int centre_sample(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
 
 void computed_trajectory(const ISMRMRD::ISMRMRD_AcquisitionHeader& head, const EncodingGeometry& g,
                          const AngleSettings& angles, std::uint64_t spoke, int discarded, int samples,
-                         const std::string& where, float* kxy) {
+                         float* kxy) {
     const int centre = centre_sample(head) - discarded;
     // The head's centre tells how far a partial echo reaches; a full one spans the encoded matrix with its
     // kept samples.
@@ -178,9 +186,8 @@ void computed_trajectory(const ISMRMRD::ISMRMRD_AcquisitionHeader& head, const E
         return;
     }
     if (!g.is_radial())
-        throw Error(Errc::unsupported,
-                    where + ": the readout has no trajectory, and one can be computed for Cartesian "
-                            "and radial encodings only");
+        throw Error(Errc::unsupported, "the readout has no trajectory, and one can be computed for Cartesian "
+                                       "and radial encodings only");
     const bool regular = angles.scheme == AngleScheme::regular;
     const double angle = spoke_angle(angles.scheme, angles.n, regular ? head.idx.kspace_encode_step_1 : spoke,
                                      angles.spokes > 0 ? angles.spokes : g.lines, angles.negative);

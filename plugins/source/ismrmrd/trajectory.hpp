@@ -2,11 +2,11 @@
 // From what an ISMRMRD file says about its encoding to positions in cycles per reconstructed field of view.
 #pragma once
 
+#include "plugins/common/mrd_header.hpp"
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/sampling/trajectory.hpp"
 
 #include <ismrmrd/ismrmrd.h>
-#include <ismrmrd/xml.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +17,8 @@ namespace mri {
 
 /// Sizes of one encoding, checked: matrices above 0, fields of view above 0 and finite.
 struct EncodingGeometry {
-    ISMRMRD::TrajectoryType type = ISMRMRD::TrajectoryType::CARTESIAN;
+    Trajectory trajectory = Trajectory::cartesian;
+    bool golden_angle = false; ///< the header calls the spokes' angle golden
     int encoded_width = 0, encoded_height = 0;
     int width = 0, height = 0;                   ///< of the reconstructed space, pixels
     double encoded_fov_x = 0, encoded_fov_y = 0; ///< mm
@@ -26,19 +27,14 @@ struct EncodingGeometry {
         0; ///< phase encodes or spokes: the encoding limit of step 1 + 1, or the encoded height without one
     int centre_line = 0; ///< the phase encode with ky = 0
 
-    bool is_cartesian() const {
-        return type == ISMRMRD::TrajectoryType::CARTESIAN || type == ISMRMRD::TrajectoryType::EPI;
-    }
-    bool is_radial() const {
-        return type == ISMRMRD::TrajectoryType::RADIAL || type == ISMRMRD::TrajectoryType::GOLDENANGLE;
-    }
+    bool is_cartesian() const { return kind_of(trajectory).grid; }
+    bool is_radial() const { return kind_of(trajectory).spokes; }
     bool operator==(const EncodingGeometry&) const = default;
 };
 
 /// The geometry of encoding `index`. Throws Errc::decode for sizes that cannot be, Errc::unsupported for
-/// volumes; `where` starts the sentence.
-EncodingGeometry encoding_geometry(const ISMRMRD::IsmrmrdHeader& header, std::size_t index,
-                                   const std::string& where);
+/// volumes.
+EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index);
 
 /// What a file's trajectory counts in.
 enum class TrajectoryUnit {
@@ -53,9 +49,8 @@ enum class TrajectoryUnit {
 /// How far a trajectory reaches along x and y, in the file's unit.
 struct TrajectoryExtent {
     double x = 0, y = 0;
-    /// `trajectory` is [sample][dimensions]. Throws Errc::decode for a value that is not finite; `where`
-    /// starts the sentence.
-    void include(std::span<const float> trajectory, int dimensions, const std::string& where);
+    /// `trajectory` is [sample][dimensions]. Throws Errc::decode for a value that is not finite.
+    void include(std::span<const float> trajectory, int dimensions);
 };
 
 /// The unit that makes the extent reach the edge of the matrix: normalised, encoded_cycles or cycles. A unit
@@ -86,10 +81,9 @@ struct AngleSettings {
 /// by its phase encode, a radial spoke by its angle: `spoke` (imaging readouts counted from the first) for
 /// golden schemes, the phase encode for regular ones. `discarded` samples were cut off at the start. Sample
 /// center_sample of the readout lies at the centre of k-space, the middle one where the head says nothing (0,
-/// or behind the end). Throws Errc::unsupported for trajectories that no file can leave out; `where` starts
-/// the sentence.
+/// or behind the end). Throws Errc::unsupported for trajectories that no file can leave out.
 void computed_trajectory(const ISMRMRD::ISMRMRD_AcquisitionHeader& head, const EncodingGeometry& geometry,
                          const AngleSettings& angles, std::uint64_t spoke, int discarded, int samples,
-                         const std::string& where, float* kxy);
+                         float* kxy);
 
 } // namespace mri
