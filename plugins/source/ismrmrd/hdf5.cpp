@@ -5,6 +5,8 @@
 
 #include <complex>
 #include <cstddef>
+#include <cstdint>
+#include <type_traits>
 
 namespace mri {
 
@@ -33,13 +35,74 @@ void insert(const Hdf5Id& type, const char* name, std::size_t offset, hid_t memb
                "HDF5 cannot describe ISMRMRD's headers");
 }
 
-void insert_array(const Hdf5Id& type, const char* name, std::size_t offset, hid_t member, hsize_t count) {
-    const Hdf5Id array(H5Tarray_create2(member, 1, &count));
-    insert(type, name, offset, array.get());
-}
-
 Hdf5Id compound(std::size_t size) {
     return hdf5_checked(H5Tcreate(H5T_COMPOUND, size), Errc::failed, "HDF5 cannot make a compound type");
+}
+
+/// HDF5's type of a member.
+template <class T>
+hid_t native() {
+    if constexpr (std::is_same_v<T, std::uint16_t>)
+        return H5T_NATIVE_UINT16;
+    else if constexpr (std::is_same_v<T, std::uint32_t>)
+        return H5T_NATIVE_UINT32;
+    else if constexpr (std::is_same_v<T, std::uint64_t>)
+        return H5T_NATIVE_UINT64;
+    else if constexpr (std::is_same_v<T, std::int32_t>)
+        return H5T_NATIVE_INT32;
+    else {
+        static_assert(std::is_same_v<T, float>);
+        return H5T_NATIVE_FLOAT;
+    }
+}
+
+/// Describes a member of type T: a number, or an array of numbers.
+template <class T>
+void insert_member(const Hdf5Id& type, const char* name, std::size_t offset) {
+    const hid_t number = native<std::remove_extent_t<T>>();
+    if constexpr (std::is_array_v<T>) {
+        const hsize_t count = std::extent_v<T>;
+        const Hdf5Id array(H5Tarray_create2(number, 1, &count));
+        insert(type, name, offset, array.get());
+    } else {
+        insert(type, name, offset, number);
+    }
+}
+
+/// A row of a type's table: the format's name of a member is that of the structure's.
+#define MRI_INSERT(type, Struct, member)                                                                     \
+    insert_member<decltype(Struct::member)>(type, #member, offsetof(Struct, member))
+
+/// Where the plane lies: members that readouts and images have both.
+template <class Header>
+void insert_place(const Hdf5Id& head) {
+    MRI_INSERT(head, Header, position);
+    MRI_INSERT(head, Header, read_dir);
+    MRI_INSERT(head, Header, phase_dir);
+    MRI_INSERT(head, Header, slice_dir);
+    MRI_INSERT(head, Header, patient_table_position);
+}
+
+template <class Header>
+void insert_user(const Hdf5Id& head) {
+    MRI_INSERT(head, Header, user_int);
+    MRI_INSERT(head, Header, user_float);
+}
+
+Hdf5Id counters_type() {
+    using Counters = ISMRMRD::ISMRMRD_EncodingCounters;
+    Hdf5Id counters = compound(sizeof(Counters));
+    MRI_INSERT(counters, Counters, kspace_encode_step_1);
+    MRI_INSERT(counters, Counters, kspace_encode_step_2);
+    MRI_INSERT(counters, Counters, average);
+    MRI_INSERT(counters, Counters, slice);
+    MRI_INSERT(counters, Counters, contrast);
+    MRI_INSERT(counters, Counters, phase);
+    MRI_INSERT(counters, Counters, repetition);
+    MRI_INSERT(counters, Counters, set);
+    MRI_INSERT(counters, Counters, segment);
+    MRI_INSERT(counters, Counters, user);
+    return counters;
 }
 
 } // namespace
@@ -84,51 +147,29 @@ void hdf5_check(herr_t status, Errc code, const std::string& message) {
 }
 
 Hdf5Id hdf5_acquisition_header_type() {
-    using Counters = ISMRMRD::ISMRMRD_EncodingCounters;
     using Header = ISMRMRD::ISMRMRD_AcquisitionHeader;
     const Hdf5Lock lock;
-
-    Hdf5Id idx = compound(sizeof(Counters));
-    insert(idx, "kspace_encode_step_1", offsetof(Counters, kspace_encode_step_1), H5T_NATIVE_UINT16);
-    insert(idx, "kspace_encode_step_2", offsetof(Counters, kspace_encode_step_2), H5T_NATIVE_UINT16);
-    insert(idx, "average", offsetof(Counters, average), H5T_NATIVE_UINT16);
-    insert(idx, "slice", offsetof(Counters, slice), H5T_NATIVE_UINT16);
-    insert(idx, "contrast", offsetof(Counters, contrast), H5T_NATIVE_UINT16);
-    insert(idx, "phase", offsetof(Counters, phase), H5T_NATIVE_UINT16);
-    insert(idx, "repetition", offsetof(Counters, repetition), H5T_NATIVE_UINT16);
-    insert(idx, "set", offsetof(Counters, set), H5T_NATIVE_UINT16);
-    insert(idx, "segment", offsetof(Counters, segment), H5T_NATIVE_UINT16);
-    insert_array(idx, "user", offsetof(Counters, user), H5T_NATIVE_UINT16, ISMRMRD::ISMRMRD_USER_INTS);
-
+    const Hdf5Id counters = counters_type();
     Hdf5Id head = compound(sizeof(Header));
-    insert(head, "version", offsetof(Header, version), H5T_NATIVE_UINT16);
-    insert(head, "flags", offsetof(Header, flags), H5T_NATIVE_UINT64);
-    insert(head, "measurement_uid", offsetof(Header, measurement_uid), H5T_NATIVE_UINT32);
-    insert(head, "scan_counter", offsetof(Header, scan_counter), H5T_NATIVE_UINT32);
-    insert(head, "acquisition_time_stamp", offsetof(Header, acquisition_time_stamp), H5T_NATIVE_UINT32);
-    insert_array(head, "physiology_time_stamp", offsetof(Header, physiology_time_stamp), H5T_NATIVE_UINT32,
-                 ISMRMRD::ISMRMRD_PHYS_STAMPS);
-    insert(head, "number_of_samples", offsetof(Header, number_of_samples), H5T_NATIVE_UINT16);
-    insert(head, "available_channels", offsetof(Header, available_channels), H5T_NATIVE_UINT16);
-    insert(head, "active_channels", offsetof(Header, active_channels), H5T_NATIVE_UINT16);
-    insert_array(head, "channel_mask", offsetof(Header, channel_mask), H5T_NATIVE_UINT64,
-                 ISMRMRD::ISMRMRD_CHANNEL_MASKS);
-    insert(head, "discard_pre", offsetof(Header, discard_pre), H5T_NATIVE_UINT16);
-    insert(head, "discard_post", offsetof(Header, discard_post), H5T_NATIVE_UINT16);
-    insert(head, "center_sample", offsetof(Header, center_sample), H5T_NATIVE_UINT16);
-    insert(head, "encoding_space_ref", offsetof(Header, encoding_space_ref), H5T_NATIVE_UINT16);
-    insert(head, "trajectory_dimensions", offsetof(Header, trajectory_dimensions), H5T_NATIVE_UINT16);
-    insert(head, "sample_time_us", offsetof(Header, sample_time_us), H5T_NATIVE_FLOAT);
-    insert_array(head, "position", offsetof(Header, position), H5T_NATIVE_FLOAT, 3);
-    insert_array(head, "read_dir", offsetof(Header, read_dir), H5T_NATIVE_FLOAT, 3);
-    insert_array(head, "phase_dir", offsetof(Header, phase_dir), H5T_NATIVE_FLOAT, 3);
-    insert_array(head, "slice_dir", offsetof(Header, slice_dir), H5T_NATIVE_FLOAT, 3);
-    insert_array(head, "patient_table_position", offsetof(Header, patient_table_position), H5T_NATIVE_FLOAT,
-                 3);
-    insert(head, "idx", offsetof(Header, idx), idx.get());
-    insert_array(head, "user_int", offsetof(Header, user_int), H5T_NATIVE_INT32, ISMRMRD::ISMRMRD_USER_INTS);
-    insert_array(head, "user_float", offsetof(Header, user_float), H5T_NATIVE_FLOAT,
-                 ISMRMRD::ISMRMRD_USER_FLOATS);
+    MRI_INSERT(head, Header, version);
+    MRI_INSERT(head, Header, flags);
+    MRI_INSERT(head, Header, measurement_uid);
+    MRI_INSERT(head, Header, scan_counter);
+    MRI_INSERT(head, Header, acquisition_time_stamp);
+    MRI_INSERT(head, Header, physiology_time_stamp);
+    MRI_INSERT(head, Header, number_of_samples);
+    MRI_INSERT(head, Header, available_channels);
+    MRI_INSERT(head, Header, active_channels);
+    MRI_INSERT(head, Header, channel_mask);
+    MRI_INSERT(head, Header, discard_pre);
+    MRI_INSERT(head, Header, discard_post);
+    MRI_INSERT(head, Header, center_sample);
+    MRI_INSERT(head, Header, encoding_space_ref);
+    MRI_INSERT(head, Header, trajectory_dimensions);
+    MRI_INSERT(head, Header, sample_time_us);
+    insert_place<Header>(head);
+    insert(head, "idx", offsetof(Header, idx), counters.get());
+    insert_user<Header>(head);
     return head;
 }
 
@@ -136,37 +177,31 @@ Hdf5Id hdf5_image_header_type() {
     using Header = ISMRMRD::ISMRMRD_ImageHeader;
     const Hdf5Lock lock;
     Hdf5Id head = compound(sizeof(Header));
-    insert(head, "version", offsetof(Header, version), H5T_NATIVE_UINT16);
-    insert(head, "data_type", offsetof(Header, data_type), H5T_NATIVE_UINT16);
-    insert(head, "flags", offsetof(Header, flags), H5T_NATIVE_UINT64);
-    insert(head, "measurement_uid", offsetof(Header, measurement_uid), H5T_NATIVE_UINT32);
-    insert_array(head, "matrix_size", offsetof(Header, matrix_size), H5T_NATIVE_UINT16, 3);
-    insert_array(head, "field_of_view", offsetof(Header, field_of_view), H5T_NATIVE_FLOAT, 3);
-    insert(head, "channels", offsetof(Header, channels), H5T_NATIVE_UINT16);
-    insert_array(head, "position", offsetof(Header, position), H5T_NATIVE_FLOAT, 3);
-    insert_array(head, "read_dir", offsetof(Header, read_dir), H5T_NATIVE_FLOAT, 3);
-    insert_array(head, "phase_dir", offsetof(Header, phase_dir), H5T_NATIVE_FLOAT, 3);
-    insert_array(head, "slice_dir", offsetof(Header, slice_dir), H5T_NATIVE_FLOAT, 3);
-    insert_array(head, "patient_table_position", offsetof(Header, patient_table_position), H5T_NATIVE_FLOAT,
-                 3);
-    insert(head, "average", offsetof(Header, average), H5T_NATIVE_UINT16);
-    insert(head, "slice", offsetof(Header, slice), H5T_NATIVE_UINT16);
-    insert(head, "contrast", offsetof(Header, contrast), H5T_NATIVE_UINT16);
-    insert(head, "phase", offsetof(Header, phase), H5T_NATIVE_UINT16);
-    insert(head, "repetition", offsetof(Header, repetition), H5T_NATIVE_UINT16);
-    insert(head, "set", offsetof(Header, set), H5T_NATIVE_UINT16);
-    insert(head, "acquisition_time_stamp", offsetof(Header, acquisition_time_stamp), H5T_NATIVE_UINT32);
-    insert_array(head, "physiology_time_stamp", offsetof(Header, physiology_time_stamp), H5T_NATIVE_UINT32,
-                 ISMRMRD::ISMRMRD_PHYS_STAMPS);
-    insert(head, "image_type", offsetof(Header, image_type), H5T_NATIVE_UINT16);
-    insert(head, "image_index", offsetof(Header, image_index), H5T_NATIVE_UINT16);
-    insert(head, "image_series_index", offsetof(Header, image_series_index), H5T_NATIVE_UINT16);
-    insert_array(head, "user_int", offsetof(Header, user_int), H5T_NATIVE_INT32, ISMRMRD::ISMRMRD_USER_INTS);
-    insert_array(head, "user_float", offsetof(Header, user_float), H5T_NATIVE_FLOAT,
-                 ISMRMRD::ISMRMRD_USER_FLOATS);
-    insert(head, "attribute_string_len", offsetof(Header, attribute_string_len), H5T_NATIVE_UINT32);
+    MRI_INSERT(head, Header, version);
+    MRI_INSERT(head, Header, data_type);
+    MRI_INSERT(head, Header, flags);
+    MRI_INSERT(head, Header, measurement_uid);
+    MRI_INSERT(head, Header, matrix_size);
+    MRI_INSERT(head, Header, field_of_view);
+    MRI_INSERT(head, Header, channels);
+    insert_place<Header>(head);
+    MRI_INSERT(head, Header, average);
+    MRI_INSERT(head, Header, slice);
+    MRI_INSERT(head, Header, contrast);
+    MRI_INSERT(head, Header, phase);
+    MRI_INSERT(head, Header, repetition);
+    MRI_INSERT(head, Header, set);
+    MRI_INSERT(head, Header, acquisition_time_stamp);
+    MRI_INSERT(head, Header, physiology_time_stamp);
+    MRI_INSERT(head, Header, image_type);
+    MRI_INSERT(head, Header, image_index);
+    MRI_INSERT(head, Header, image_series_index);
+    insert_user<Header>(head);
+    MRI_INSERT(head, Header, attribute_string_len);
     return head;
 }
+
+#undef MRI_INSERT
 
 Hdf5Id hdf5_complex_type() {
     const Hdf5Lock lock;

@@ -20,6 +20,9 @@ namespace mri {
 /// object has no size for ever. A damaged or hostile file must not do that to a scanner's reconstruction, so
 /// the references are followed here first.
 ///
+/// May go when both are mended in the oldest HDF5 that is built against: the copy is since 1.14.4
+/// (CVE-2024-29157), the endless walk (an object 0 of size 0, in H5HG__cache_heap_deserialize()) was not yet then.
+///
 /// Works for contiguous datasets and chunked ones without filters, as all ISMRMRD writers make; others it
 /// does not look at. Calls are made under Hdf5Lock.
 class SequenceGuard {
