@@ -179,14 +179,4 @@ std::string header_of(GstEvent* event) {
     return xml ? xml : "";
 }
 
-std::string header_of(GstPad* pad) {
-    for (guint i = 0;; ++i) {
-        auto event = adopt(gst_pad_get_sticky_event(pad, GST_EVENT_CUSTOM_DOWNSTREAM_STICKY, i));
-        if (!event)
-            return {};
-        if (auto xml = header_of(event.get()); !xml.empty())
-            return xml;
-    }
-}
-
 } // namespace mri

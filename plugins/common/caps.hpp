@@ -85,10 +85,6 @@ struct KspaceInfo {
     /// Number of readouts in a frame buffer of `bytes`; throws Errc::format when it is not a whole number or
     /// zero.
     int readouts_in(std::size_t bytes) const;
-    /// Oversampling along the readout: encoded over reconstructed field of view (1 when unknown).
-    double oversampling() const noexcept {
-        return fov_x > 0 && encoded_fov_x > 0 ? encoded_fov_x / fov_x : 1.0;
-    }
 };
 
 /// application/x-mri-image: [channel][y][x]; channel is the coil, or 1 when combined.
@@ -122,7 +118,5 @@ bool is_kspace(const GstCaps* caps);
 GstPtr<GstEvent> new_header_event(const std::string& xml);
 /// The header's XML when the event is an mri-header, else an empty string.
 std::string header_of(GstEvent* event);
-/// The header that stands on a pad, or an empty string.
-std::string header_of(GstPad* pad);
 
 } // namespace mri

@@ -117,15 +117,6 @@ const char* to_string(Role role) noexcept {
     return "truth";
 }
 
-Role role_from(std::string_view name) {
-    for (const auto role : {Role::truth, Role::input, Role::kspace, Role::gridded, Role::sensitivities})
-        if (name == to_string(role))
-            return role;
-    throw Error(Errc::settings,
-                "'" + std::string(name) +
-                    "' is no role of side data (truth, input, kspace, gridded, sensitivities)");
-}
-
 void add_readouts(GstBuffer* buffer, std::vector<Readout> readouts) {
     replace<ReadoutsValue>(buffer, std::make_shared<const std::vector<Readout>>(std::move(readouts)));
 }

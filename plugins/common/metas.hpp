@@ -88,8 +88,6 @@ enum class Role {
     sensitivities, ///< of the receive coils: an image (C64LE) with one channel a coil
 };
 const char* to_string(Role role) noexcept;
-/// Throws Errc::settings when the name is no role.
-Role role_from(std::string_view name);
 
 /// Attaches one Readout per readout, replacing the former ones. The buffer of an add_*() must be writable.
 void add_readouts(GstBuffer* buffer, std::vector<Readout> readouts);

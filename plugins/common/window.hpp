@@ -29,9 +29,6 @@ class Windows {
         std::size_t count;       ///< how many to emit
         std::size_t start;       ///< index in the series of the window's first item
         std::size_t series;      ///< counts drain() and reset(): with `start` it names the window
-
-        /// The same window, whatever is emitted of it: the last one of a series may have been a full one.
-        bool same_window(const Job& other) const { return start == other.start && series == other.series; }
     };
 
     /// Throws Errc::settings unless 1 <= hop <= window.

@@ -75,7 +75,7 @@ TEST_F(MriSim, ReadoutsHaveIndicesFlagsTimesAndTrajectories) {
     EXPECT_EQ(info.samples, 32);
     EXPECT_EQ(info.width, side);
     EXPECT_EQ(info.fov_x, 320);
-    EXPECT_EQ(info.oversampling(), 2);
+    EXPECT_EQ(info.encoded_fov_x, 2 * info.fov_x);
     EXPECT_EQ(info.trajectory, Trajectory::radial);
     EXPECT_EQ(info.framerate, (Fraction{25, 1}));
 
@@ -278,7 +278,7 @@ TEST_F(MriSim, TheCapsTellTheNoise) {
 TEST_F(MriSim, TheHeaderSaysWhatTheScanWas) {
     open("mrisim spokes=5 coils=2");
     ASSERT_EQ(push(0), GST_FLOW_OK);
-    const auto xml = header_of(h->sinkpad);
+    const auto xml = mri::test::header_of(h->sinkpad);
     for (const char* part : {"<receiverChannels>2</receiverChannels>", "<trajectory>radial</trajectory>",
                              "<kspace_encoding_step_1><minimum>0</minimum><maximum>4</maximum>",
                              "<repetition>", "<x>320.000000</x>", "<TR>8.000000</TR>"})

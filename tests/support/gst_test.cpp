@@ -198,16 +198,14 @@ RunResult run_pipeline(const std::string& launch_line, double seconds,
     return result;
 }
 
-TempDir::TempDir() {
-    auto pattern = (std::filesystem::temp_directory_path() / "gst-mri-test-XXXXXX").string();
-    if (!mkdtemp(pattern.data()))
-        throw Error(Errc::open_write, "No temporary folder could be made");
-    path_ = pattern;
-}
-
-TempDir::~TempDir() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+std::string header_of(GstPad* pad) {
+    for (guint i = 0;; ++i) {
+        const auto event = adopt(gst_pad_get_sticky_event(pad, GST_EVENT_CUSTOM_DOWNSTREAM_STICKY, i));
+        if (!event)
+            return {};
+        if (auto xml = mri::header_of(event.get()); !xml.empty())
+            return xml;
+    }
 }
 
 std::string env(const char* name) {

@@ -6,6 +6,7 @@
 #include "plugins/common/caps.hpp"
 #include "plugins/common/gst_ptr.hpp"
 #include "plugins/common/metas.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <functional>
 #include <gst/check/gstharness.h>
@@ -76,19 +77,8 @@ std::vector<T> values_of(GstBuffer* buffer) {
     return {mapped.span().begin(), mapped.span().end()};
 }
 
-/// A folder of its own for one test, removed at its end.
-class TempDir {
-  public:
-    TempDir();
-    ~TempDir();
-    TempDir(const TempDir&) = delete;
-    TempDir& operator=(const TempDir&) = delete;
-    std::string path(const std::string& name) const { return path_ + "/" + name; }
-    const std::string& path() const { return path_; }
-
-  private:
-    std::string path_;
-};
+/// The MRD header that stands on a pad, or an empty string.
+std::string header_of(GstPad* pad);
 
 /// An environment variable or an empty string (GST_MRI_DATA, GST_MRI_PYTHON, GST_MRI_SOURCE_ROOT,
 /// GST_MRI_GOLDEN_DIR).

@@ -61,17 +61,6 @@ inline void multiply(cfloat* out, const cfloat* m, const cfloat* x, std::size_t 
     }
 }
 
-/// y += a conj(m) x
-inline void add_conjugate_product(cfloat* y, float a, const cfloat* m, const cfloat* x, std::size_t count) {
-    float* __restrict f = floats(y);
-    const float* __restrict g = floats(m);
-    const float* __restrict h = floats(x);
-    for (std::size_t i = 0; i < 2 * count; i += 2) {
-        f[i] += a * (g[i] * h[i] + g[i + 1] * h[i + 1]);
-        f[i + 1] += a * (g[i] * h[i + 1] - g[i + 1] * h[i]);
-    }
-}
-
 /// The real part of sum conj(x) y.
 inline double dot(const cfloat* x, const cfloat* y, std::size_t count) {
     const float* f = floats(x);
