@@ -176,6 +176,13 @@ struct HeartScene::Model {
     Model(const HeartOptions& settings, Random random);
     void make_heart(Random& random);
     void make_torso(Random& random);
+    double make_body(Random& random, double chest);
+    void make_abdomen(Random& random);
+    void make_back(Random& random, double chest);
+    void make_lungs(Random& random);
+    void make_ribs(Random& random);
+    void make_signals(Random& random);
+    void make_coils(Random& random, double chest, double size);
     Canvas canvas(int width, int height, double fov_x, double fov_y, float* pixels) const {
         return Canvas(width, height, fov_x, fov_y, view_centre, view_turn, mirror, pixels);
     }
@@ -296,10 +303,22 @@ void HeartScene::Model::make_heart(Random& random) {
     softness = f32(random.uniform(1.0, 2.2));
 }
 
+// The order of these draws is part of a seed's patient.
 void HeartScene::Model::make_torso(Random& random) {
-    const double reach = outer.radius;
     // The chest wall is near the right ventricle and the anterior wall, the back far away.
     const double chest = right_angle + random.uniform(0.0, 0.9);
+    const double size = make_body(random, chest);
+    make_abdomen(random);
+    make_back(random, chest);
+    make_lungs(random);
+    make_ribs(random);
+    make_signals(random);
+    make_coils(random, chest, size);
+}
+
+/// Skin, fat and muscle; `chest` is the direction of the chest wall. Returns the mean radius in mm.
+double HeartScene::Model::make_body(Random& random, double chest) {
+    const double reach = outer.radius;
     fat_thickness = f32(random.uniform(5.0, 20.0));
     fat_variation = f32(random.uniform(0.2, 0.6));
     fat_side = direction(random.uniform(0.0, 2.0 * pi));
@@ -320,7 +339,12 @@ void HeartScene::Model::make_torso(Random& random) {
         body.set(k, f32(random.uniform(-0.02, 0.02)), f32(random.uniform(-0.02, 0.02)));
     body.centre = f32(skin - size * (1.0 - flat)) * towards +
                   f32(random.uniform(-20.0, 20.0)) * direction(chest + pi / 2.0);
+    return size;
+}
 
+/// What lies below the diaphragm.
+void HeartScene::Model::make_abdomen(Random& random) {
+    const double reach = outer.radius;
     // The diaphragm's dome under the inferior wall.
     const double down = pi / 2.0 + random.uniform(-0.35, 0.6);
     has_liver = random.chance(0.8);
@@ -350,7 +374,11 @@ void HeartScene::Model::make_torso(Random& random) {
     roughen(gas, random, 2, 5, 0.2);
     has_spleen = random.chance(0.5);
     under_dome(spleen, 12.0, 24.0);
+}
 
+/// Spine and aorta.
+void HeartScene::Model::make_back(Random& random, double chest) {
+    const double reach = outer.radius;
     has_spine = random.chance(0.6);
     stalk = f32(random.uniform(1.3, 2.2));
     bend = f32(random.uniform(2.0, 6.0));
@@ -366,7 +394,11 @@ void HeartScene::Model::make_torso(Random& random) {
     roughen(vertebra, random, 2, 4, 0.06);
     canal.radius = f32(random.uniform(6.0, 8.0));
     canal.centre = vertebra.centre + f32(vertebra.radius + 5.0) * direction(back);
+}
 
+/// Vessels of the lungs.
+void HeartScene::Model::make_lungs(Random& random) {
+    const double reach = outer.radius;
     for (int i = random.integer(50, 130); i > 0; --i) {
         const double angle = random.uniform(0.0, 2.0 * pi),
                      far = reach + 4.0 + 110.0 * std::sqrt(random.uniform());
@@ -379,6 +411,9 @@ void HeartScene::Model::make_torso(Random& random) {
         const double way = angle + random.normal(0.0, 0.8), u = random.uniform();
         add_vessel(lung_vessels, random, from, way, run, width, f32(0.05 + 0.45 * u * u));
     }
+}
+
+void HeartScene::Model::make_ribs(Random& random) {
     for (double angle = 0.0; angle < 2.0 * pi; angle += random.uniform(0.17, 0.4)) {
         const Point along = direction(angle);
         float r, slope;
@@ -390,7 +425,10 @@ void HeartScene::Model::make_torso(Random& random) {
         const auto width = f32(random.uniform(2.4, 4.4)), value = f32(random.uniform(0.1, 0.4));
         ribs.push_back({{middle - tangent, middle + tangent, width}, value});
     }
+}
 
+/// Signals of the torso's tissues.
+void HeartScene::Model::make_signals(Random& random) {
     fat = f32(random.uniform(0.55, 1.0));
     muscle = f32(random.uniform(0.12, 0.24));
     lung = f32(random.uniform(0.015, 0.05));
@@ -398,7 +436,10 @@ void HeartScene::Model::make_torso(Random& random) {
     stomach_signal = f32(random.uniform(0.15, 0.8));
     marrow = f32(random.uniform(0.2, 0.4));
     spleen_signal = f32(random.uniform(0.35, 0.6));
+}
 
+/// Receive coils around a body of radius `size` mm.
+void HeartScene::Model::make_coils(Random& random, double chest, double size) {
     // One array on the chest, one under the back, some skew.
     const Point array = body.centre + f32(size * 1.1) * direction(chest + random.uniform(-0.4, 0.4));
     const Point rear = body.centre + f32(size * 1.2) * direction(chest + pi + random.uniform(-0.5, 0.5));

@@ -55,6 +55,127 @@ bool dominant_eigenvector(const cfloat* packed, cfloat* v, cfloat* scratch, int 
     return true;
 }
 
+/// Covariance of the coils over a patch of pixels, as packed lower triangles. Rows are visited in order.
+///
+/// Sums of columns over the rows of the patch are updated from row to row; a window adds the columns up. Columns
+/// are computed anew every 32 rows, so that what was subtracted leaves no rounding behind.
+class PatchCovariance {
+  public:
+    /// `images`: [coil][height][width].
+    PatchCovariance(const cfloat* images, int coils, int width, int height, int patch)
+        : images_(images),
+          coils_(static_cast<std::size_t>(coils)),
+          width_(width),
+          height_(height),
+          half_(patch / 2),
+          pixels_(static_cast<std::size_t>(width) * static_cast<std::size_t>(height)),
+          entries_(coils_ * (coils_ + 1) / 2),
+          pixel_(coils_),
+          columns_(entries_ * static_cast<std::size_t>(width)),
+          window_(entries_) {}
+
+    /// Of all pixels.
+    std::vector<cfloat> total() {
+        std::vector<cfloat> sum(entries_);
+        for (std::size_t p = 0; p < pixels_; ++p)
+            add(p, 1.0f, sum.data());
+        return sum;
+    }
+
+    /// Goes to the next row.
+    void move_to(int y) {
+        if (y % 32 == 0) {
+            std::fill(columns_.begin(), columns_.end(), cfloat{});
+            for (int row = std::max(y - half_, 0); row <= std::min(y + half_, height_ - 1); ++row)
+                add_row(row, 1.0f);
+            return;
+        }
+        if (y - half_ - 1 >= 0)
+            add_row(y - half_ - 1, -1.0f);
+        if (y + half_ < height_)
+            add_row(y + half_, 1.0f);
+    }
+
+    /// Of the patch around column x of the row; valid until the next call.
+    const cfloat* at(int x) {
+        std::fill(window_.begin(), window_.end(), cfloat{});
+        for (int column = std::max(x - half_, 0); column <= std::min(x + half_, width_ - 1); ++column)
+            for (std::size_t e = 0; e < entries_; ++e)
+                window_[e] += columns_[entries_ * static_cast<std::size_t>(column) + e];
+        return window_.data();
+    }
+
+  private:
+    /// Adds sign * m m^H of one pixel.
+    void add(std::size_t p, float sign, cfloat* packed) {
+        for (std::size_t c = 0; c < coils_; ++c)
+            pixel_[c] = images_[c * pixels_ + p];
+        for (std::size_t i = 0; i < coils_; ++i) {
+            const float ar = sign * pixel_[i].real();
+            const float ai = sign * pixel_[i].imag();
+            for (std::size_t j = 0; j <= i; ++j)
+                *packed++ += cfloat(ar * pixel_[j].real() + ai * pixel_[j].imag(),
+                                    ai * pixel_[j].real() - ar * pixel_[j].imag());
+        }
+    }
+
+    void add_row(int row, float sign) {
+        for (int x = 0; x < width_; ++x)
+            add(static_cast<std::size_t>(row) * width_ + x, sign, columns_.data() + entries_ * x);
+    }
+
+    const cfloat* images_;
+    std::size_t coils_;
+    int width_, height_, half_;
+    std::size_t pixels_, entries_;
+    std::vector<cfloat> pixel_, columns_, window_;
+};
+
+/// The coils' vector that all pixels together have most of: the reference of phases.
+std::vector<cfloat> reference_of(const std::vector<cfloat>& total, int coils) {
+    const auto n = static_cast<std::size_t>(coils);
+    std::vector<cfloat> reference(n), scratch(n);
+    std::size_t strongest = 0;
+    const auto diagonal = [](std::size_t i) { return i * (i + 1) / 2 + i; };
+    for (std::size_t c = 1; c < n; ++c)
+        if (total[diagonal(c)].real() > total[diagonal(strongest)].real())
+            strongest = c;
+    reference[strongest] = 1;
+    if (!dominant_eigenvector(total.data(), reference.data(), scratch.data(), coils, 30))
+        std::fill(reference.begin(), reference.end(), cfloat(1 / std::sqrt(static_cast<float>(coils))));
+    return reference;
+}
+
+/// Over two pixels sensitivities hardly turn: every second one is solved for, and the last; those between are
+/// the mean of their neighbours.
+bool is_solved(int at, int size) {
+    return at % 2 == 0 || at == size - 1;
+}
+
+/// Fills the pixels that are not solved for.
+void fill_between(cfloat* maps, std::size_t coils, int width, int height) {
+    const std::size_t pixels = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+    std::vector<cfloat> v(coils);
+    const auto between = [&](std::size_t p, std::size_t step) {
+        float power = 0;
+        for (std::size_t c = 0; c < coils; ++c) {
+            v[c] = maps[c * pixels + p - step] + maps[c * pixels + p + step];
+            power += std::norm(v[c]);
+        }
+        const bool opposed = power < 1e-6f;
+        const float inverse = opposed ? 1 : 1 / std::sqrt(power);
+        for (std::size_t c = 0; c < coils; ++c)
+            maps[c * pixels + p] = opposed ? maps[c * pixels + p - step] : v[c] * inverse;
+    };
+    for (int y = 0; y < height; ++y)
+        for (int x = 0; is_solved(y, height) && x < width; ++x)
+            if (!is_solved(x, width))
+                between(static_cast<std::size_t>(y) * width + x, 1);
+    for (int y = 0; y < height; ++y)
+        for (int x = 0; !is_solved(y, height) && x < width; ++x)
+            between(static_cast<std::size_t>(y) * width + x, static_cast<std::size_t>(width));
+}
+
 } // namespace
 
 void root_sum_of_squares(const cfloat* images, int coils, std::size_t pixels, cfloat* combined) {
@@ -77,79 +198,23 @@ void estimate_sensitivities(const cfloat* images, int coils, int width, int heig
         std::fill(maps, maps + pixels, cfloat(1));
         return;
     }
-    const int half = patch / 2;
-    const std::size_t n = static_cast<std::size_t>(coils);
-    const std::size_t entries = n * (n + 1) / 2;
-
-    // Adds sign * m m^H of one pixel to a packed covariance.
-    std::vector<cfloat> pixel(n);
-    const auto add = [&](std::size_t p, float sign, cfloat* packed) {
-        for (std::size_t c = 0; c < n; ++c)
-            pixel[c] = images[c * pixels + p];
-        for (std::size_t i = 0; i < n; ++i) {
-            const float ar = sign * pixel[i].real();
-            const float ai = sign * pixel[i].imag();
-            for (std::size_t j = 0; j <= i; ++j)
-                *packed++ += cfloat(ar * pixel[j].real() + ai * pixel[j].imag(),
-                                    ai * pixel[j].real() - ar * pixel[j].imag());
-        }
-    };
-
-    std::vector<cfloat> total(entries);
-    for (std::size_t p = 0; p < pixels; ++p)
-        add(p, 1.0f, total.data());
-    std::vector<cfloat> reference(n);
-    std::vector<cfloat> scratch(n);
-    std::vector<cfloat> v(n);
-    std::size_t strongest = 0;
-    const auto diagonal = [](std::size_t i) { return i * (i + 1) / 2 + i; };
-    for (std::size_t c = 1; c < n; ++c)
-        if (total[diagonal(c)].real() > total[diagonal(strongest)].real())
-            strongest = c;
-    reference[strongest] = 1;
-    if (!dominant_eigenvector(total.data(), reference.data(), scratch.data(), coils, 30))
-        std::fill(reference.begin(), reference.end(), cfloat(1 / std::sqrt(static_cast<float>(coils))));
-
-    // Over two pixels sensitivities hardly turn: every second one is solved for, and the last; those between
-    // are the mean of their neighbours.
-    const auto solved = [](int at, int size) { return at % 2 == 0 || at == size - 1; };
-
-    // Column sums over the rows of the patch, updated from row to row; then a running sum along the row.
-    // Columns are recomputed every 32 rows, so that what was subtracted leaves no rounding behind.
-    std::vector<cfloat> columns(entries * static_cast<std::size_t>(width));
-    std::vector<cfloat> window(entries);
+    const auto n = static_cast<std::size_t>(coils);
+    PatchCovariance covariance(images, coils, width, height, patch);
+    const std::vector<cfloat> reference = reference_of(covariance.total(), coils);
+    std::vector<cfloat> scratch(n), v(n);
     for (int y = 0; y < height; ++y) {
-        const int first = std::max(y - half, 0);
-        const int last = std::min(y + half, height - 1);
-        if (y % 32 == 0) {
-            std::fill(columns.begin(), columns.end(), cfloat{});
-            for (int row = first; row <= last; ++row)
-                for (int x = 0; x < width; ++x)
-                    add(static_cast<std::size_t>(row) * width + x, 1.0f, columns.data() + entries * x);
-        } else {
-            if (y - half - 1 >= 0)
-                for (int x = 0; x < width; ++x)
-                    add(static_cast<std::size_t>(y - half - 1) * width + x, -1.0f,
-                        columns.data() + entries * x);
-            if (y + half < height)
-                for (int x = 0; x < width; ++x)
-                    add(static_cast<std::size_t>(y + half) * width + x, 1.0f, columns.data() + entries * x);
-        }
-        if (!solved(y, height))
+        covariance.move_to(y);
+        if (!is_solved(y, height))
             continue;
         v = reference;
         for (int x = 0; x < width; ++x) {
-            if (!solved(x, width))
+            if (!is_solved(x, width))
                 continue;
-            std::fill(window.begin(), window.end(), cfloat{});
-            for (int column = std::max(x - half, 0); column <= std::min(x + half, width - 1); ++column)
-                for (std::size_t e = 0; e < entries; ++e)
-                    window[e] += columns[entries * column + e];
             // The neighbour's vector is nearly the answer; a small share of the reference keeps the start
             // from being orthogonal to it.
             for (std::size_t c = 0; c < n; ++c)
                 v[c] += 0.05f * reference[c];
-            if (!dominant_eigenvector(window.data(), v.data(), scratch.data(), coils, x == 0 ? 12 : 4))
+            if (!dominant_eigenvector(covariance.at(x), v.data(), scratch.data(), coils, x == 0 ? 12 : 4))
                 v = reference;
             cfloat projection{};
             for (std::size_t c = 0; c < n; ++c)
@@ -163,24 +228,7 @@ void estimate_sensitivities(const cfloat* images, int coils, int width, int heig
             }
         }
     }
-    const auto between = [&](std::size_t p, std::size_t step) {
-        float power = 0;
-        for (std::size_t c = 0; c < n; ++c) {
-            v[c] = maps[c * pixels + p - step] + maps[c * pixels + p + step];
-            power += std::norm(v[c]);
-        }
-        const bool opposed = power < 1e-6f;
-        const float inverse = opposed ? 1 : 1 / std::sqrt(power);
-        for (std::size_t c = 0; c < n; ++c)
-            maps[c * pixels + p] = opposed ? maps[c * pixels + p - step] : v[c] * inverse;
-    };
-    for (int y = 0; y < height; ++y)
-        for (int x = 0; solved(y, height) && x < width; ++x)
-            if (!solved(x, width))
-                between(static_cast<std::size_t>(y) * width + x, 1);
-    for (int y = 0; y < height; ++y)
-        for (int x = 0; !solved(y, height) && x < width; ++x)
-            between(static_cast<std::size_t>(y) * width + x, static_cast<std::size_t>(width));
+    fill_between(maps, n, width, height);
 }
 
 void combine_coils(const cfloat* images, const cfloat* maps, int coils, std::size_t pixels,

@@ -89,6 +89,161 @@ std::vector<Pair> crossings(const std::vector<Spoke>& spokes) {
     return pairs;
 }
 
+/// The readouts between their samples, around the nominal centre: [spoke][coil][position], `fine` positions a
+/// sample. A crossing of spokes that S of `largest` moves lies within sqrt(2) / least_sine of it at worst;
+/// positions beyond the table count for nothing.
+class ReadoutTable {
+  public:
+    /// Signal of a readout at a position.
+    struct Point {
+        std::complex<double> value, slope; ///< slope: of a step of one sample
+    };
+
+    /// `samples`: [coil][spoke][sample]. `memory` is used again from frame to frame.
+    ReadoutTable(std::vector<cfloat>& memory, std::span<const cfloat> samples,
+                 const std::vector<Spoke>& spokes, std::size_t coils, int samples_per_readout, double largest)
+        : values_(memory),
+          coils_(coils),
+          half_(static_cast<int>(std::ceil(2 * largest)) * fine),
+          length_(static_cast<std::size_t>(2 * half_ + 1)) {
+        values_.assign(checked_product({spokes.size(), coils, length_}, most_values, "a table of readouts"),
+                       {});
+        // Of the spokes that pass the centre alike: all, as a rule.
+        std::vector<float> kernel(length_ * 2 * reach);
+        double kernel_centre = NAN;
+        for (std::size_t r = 0; r < spokes.size(); ++r) {
+            // Spokes whose centres differ by rounding share the kernel, and with it where its first tap lies.
+            if (!(std::abs(spokes[r].centre - kernel_centre) < 1e-4)) {
+                kernel_centre = spokes[r].centre;
+                make_kernel(kernel_centre, kernel);
+            }
+            for (std::size_t c = 0; c < coils; ++c)
+                interpolate(
+                    samples.data() + (c * spokes.size() + r) * static_cast<std::size_t>(samples_per_readout),
+                    samples_per_readout, kernel_centre, kernel, values_.data() + (r * coils + c) * length_);
+        }
+    }
+
+    double power() const {
+        double power = 0;
+        for (const cfloat& value : values_)
+            power += std::norm(std::complex<double>(value));
+        return power;
+    }
+
+    /// Nothing beyond the table. `position` in samples from the nominal centre.
+    std::optional<Point> look(std::size_t spoke, std::size_t coil, double position) const {
+        const double at = position * fine + half_;
+        if (!(at >= 1) || !(at < static_cast<double>(length_) - 2))
+            return std::nullopt;
+        const auto i = static_cast<std::size_t>(at);
+        const double part = at - static_cast<double>(i);
+        const cfloat* t = values_.data() + (spoke * coils_ + coil) * length_ + i;
+        const std::complex<double> a = t[0], b = t[1];
+        return Point{a + part * (b - a), (b - a) * double{fine}};
+    }
+
+    std::size_t coils() const { return coils_; }
+
+  private:
+    /// The sample that the first tap for position i takes.
+    static int first_tap(double centre, int i) {
+        return static_cast<int>(std::floor(centre + static_cast<double>(i) / fine)) - reach + 1;
+    }
+
+    /// A sinc within a Hann window.
+    void make_kernel(double centre, std::vector<float>& kernel) const {
+        for (int i = -half_; i <= half_; ++i)
+            for (int tap = 0; tap < 2 * reach; ++tap) {
+                const double d = centre + static_cast<double>(i) / fine - (first_tap(centre, i) + tap);
+                const double angle = std::numbers::pi * d;
+                const double sinc = std::abs(d) < 1e-9 ? 1 : std::sin(angle) / angle;
+                kernel[static_cast<std::size_t>(i + half_) * 2 * reach + static_cast<std::size_t>(tap)] =
+                    static_cast<float>(sinc * 0.5 * (1 + std::cos(angle / reach)));
+            }
+    }
+
+    void interpolate(const cfloat* data, int samples, double centre, const std::vector<float>& kernel,
+                     cfloat* to) const {
+        for (int i = -half_; i <= half_; ++i) {
+            const float* weights = kernel.data() + static_cast<std::size_t>(i + half_) * 2 * reach;
+            const int first = first_tap(centre, i);
+            float re = 0, im = 0;
+            for (int tap = std::max(0, -first); tap < std::min(2 * reach, samples - first); ++tap) {
+                re += weights[tap] * data[first + tap].real();
+                im += weights[tap] * data[first + tap].imag();
+            }
+            to[i + half_] = {re, im};
+        }
+    }
+
+    std::vector<cfloat>& values_;
+    std::size_t coils_;
+    int half_;
+    std::size_t length_;
+};
+
+/// Mean squared difference of the spokes at their crossings for delays `s`, with its normal equations.
+struct Fit {
+    std::array<double, 3> s{};
+    std::array<double, 9> normal{};
+    std::array<double, 3> right{};
+    double cost = 0;
+};
+
+Fit evaluate(const ReadoutTable& table, const std::vector<Pair>& pairs, const std::array<double, 3>& s) {
+    Fit fit{s, {}, {}, 0};
+    double used = 0;
+    for (const Pair& pair : pairs) {
+        double u = 0, v = 0;
+        for (int p = 0; p < 3; ++p) {
+            u += pair.of_first[p] * s[p];
+            v += pair.of_second[p] * s[p];
+        }
+        for (std::size_t c = 0; c < table.coils(); ++c) {
+            const auto a = table.look(pair.first, c, u), b = table.look(pair.second, c, v);
+            if (!a || !b)
+                continue;
+            used += 1;
+            const std::complex<double> rest = b->value - a->value;
+            fit.cost += std::norm(rest);
+            std::array<std::complex<double>, 3> d;
+            for (int p = 0; p < 3; ++p)
+                d[p] = a->slope * pair.of_first[p] - b->slope * pair.of_second[p];
+            for (int p = 0; p < 3; ++p) {
+                fit.right[p] += (std::conj(d[p]) * rest).real();
+                for (int q = 0; q < 3; ++q)
+                    fit.normal[3 * p + q] += (std::conj(d[p]) * d[q]).real();
+            }
+        }
+    }
+    fit.cost = used > 0 ? fit.cost / used : HUGE_VAL;
+    return fit;
+}
+
+/// Gauss-Newton from `start`, within +-largest.
+Fit descend(const ReadoutTable& table, const std::vector<Pair>& pairs, const std::array<double, 3>& start,
+            double largest) {
+    Fit fit = evaluate(table, pairs, start);
+    for (int k = 0; k < newton_steps; ++k) {
+        std::array<double, 3> step{};
+        if (!solve3(fit.normal, fit.right, step))
+            break;
+        const double size = std::max({std::abs(step[0]), std::abs(step[1]), std::abs(step[2])});
+        const double keep = std::min(1.0, 1.0 / std::max(size, 1e-12)); // a sample at a time
+        std::array<double, 3> next = fit.s;
+        for (int p = 0; p < 3; ++p)
+            next[p] = std::clamp(next[p] + keep * step[p], -largest, largest);
+        const Fit after = evaluate(table, pairs, next);
+        if (!(after.cost < fit.cost))
+            break;
+        fit = after;
+        if (size < 1e-4)
+            break;
+    }
+    return fit;
+}
+
 } // namespace
 
 void shift_spokes(std::span<float> kxy, int samples_per_readout, const GradientDelay& delay, double aspect) {
@@ -155,102 +310,13 @@ void GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<cons
     if (pairs.empty())
         return;
 
-    // The readouts between their samples, around the nominal centre. A crossing of spokes that S of `largest`
-    // moves lies within sqrt(2) / least_sine of it at worst; positions beyond the table count for nothing.
-    const int half = static_cast<int>(std::ceil(2 * largest_)) * fine;
-    const auto length = static_cast<std::size_t>(2 * half + 1);
-    table_.assign(checked_product({spokes_count, all_coils, length}, most_values, "a table of readouts"), {});
-    std::vector<float> kernel(length * 2 * reach); // of the spokes that pass the centre alike: all, as a rule
-    double power = 0, kernel_centre = NAN;
-    for (std::size_t r = 0; r < spokes_count; ++r) {
-        // Spokes whose centres differ by rounding share the kernel, and with it where its first tap lies.
-        const bool other = !(std::abs(spokes[r].centre - kernel_centre) < 1e-4);
-        if (other)
-            kernel_centre = spokes[r].centre;
-        const auto first_tap = [&](int i) {
-            return static_cast<int>(std::floor(kernel_centre + static_cast<double>(i) / fine)) - reach + 1;
-        };
-        if (other)
-            for (int i = -half; i <= half; ++i)
-                for (int tap = 0; tap < 2 * reach; ++tap) {
-                    // A sinc within a Hann window.
-                    const double d = kernel_centre + static_cast<double>(i) / fine - (first_tap(i) + tap);
-                    const double angle = std::numbers::pi * d;
-                    const double sinc = std::abs(d) < 1e-9 ? 1 : std::sin(angle) / angle;
-                    kernel[static_cast<std::size_t>(i + half) * 2 * reach + static_cast<std::size_t>(tap)] =
-                        static_cast<float>(sinc * 0.5 * (1 + std::cos(angle / reach)));
-                }
-        for (std::size_t c = 0; c < all_coils; ++c) {
-            const cfloat* data = samples.data() + (c * spokes_count + r) * n;
-            cfloat* to = table_.data() + (r * all_coils + c) * length;
-            for (int i = -half; i <= half; ++i) {
-                const float* weights = kernel.data() + static_cast<std::size_t>(i + half) * 2 * reach;
-                const int first = first_tap(i);
-                float re = 0, im = 0;
-                for (int tap = std::max(0, -first); tap < std::min(2 * reach, samples_per_readout - first);
-                     ++tap) {
-                    re += weights[tap] * data[first + tap].real();
-                    im += weights[tap] * data[first + tap].imag();
-                }
-                to[i + half] = {re, im};
-            }
-        }
-    }
-    for (const cfloat& value : table_)
-        power += std::norm(std::complex<double>(value));
+    const ReadoutTable table(table_, samples, spokes, all_coils, samples_per_readout, largest_);
+    const double power = table.power();
     if (!std::isfinite(power))
         throw Error(Errc::format, "a k-space frame has samples that are not finite");
     if (!(power > 0))
         return;
 
-    struct Point {
-        std::complex<double> value, slope; ///< slope: of a step of one sample
-    };
-    const auto look = [&](std::size_t spoke, std::size_t coil, double position) -> std::optional<Point> {
-        const double at = position * fine + half;
-        if (!(at >= 1) || !(at < static_cast<double>(length) - 2))
-            return std::nullopt;
-        const auto i = static_cast<std::size_t>(at);
-        const double part = at - static_cast<double>(i);
-        const cfloat* t = table_.data() + (spoke * all_coils + coil) * length + i;
-        const std::complex<double> a = t[0], b = t[1];
-        return Point{a + part * (b - a), (b - a) * double{fine}};
-    };
-    struct Fit {
-        std::array<double, 3> s{};
-        std::array<double, 9> normal{};
-        std::array<double, 3> right{};
-        double cost = 0;
-    };
-    const auto evaluate = [&](const std::array<double, 3>& s) {
-        Fit fit{s, {}, {}, 0};
-        double used = 0;
-        for (const Pair& pair : pairs) {
-            double u = 0, v = 0;
-            for (int p = 0; p < 3; ++p) {
-                u += pair.of_first[p] * s[p];
-                v += pair.of_second[p] * s[p];
-            }
-            for (std::size_t c = 0; c < all_coils; ++c) {
-                const auto a = look(pair.first, c, u), b = look(pair.second, c, v);
-                if (!a || !b)
-                    continue;
-                used += 1;
-                const std::complex<double> rest = b->value - a->value;
-                fit.cost += std::norm(rest);
-                std::array<std::complex<double>, 3> d;
-                for (int p = 0; p < 3; ++p)
-                    d[p] = a->slope * pair.of_first[p] - b->slope * pair.of_second[p];
-                for (int p = 0; p < 3; ++p) {
-                    fit.right[p] += (std::conj(d[p]) * rest).real();
-                    for (int q = 0; q < 3; ++q)
-                        fit.normal[3 * p + q] += (std::conj(d[p]) * d[q]).real();
-                }
-            }
-        }
-        fit.cost = used > 0 ? fit.cost / used : HUGE_VAL;
-        return fit;
-    };
     // Gauss-Newton from a few starts, since signals are smooth over about a sample; later frames go on from
     // what the first ones gave.
     std::vector<std::array<double, 3>> starts;
@@ -263,23 +329,7 @@ void GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<cons
     Fit best;
     best.cost = HUGE_VAL;
     for (const auto& start : starts) {
-        Fit fit = evaluate(start);
-        for (int k = 0; k < newton_steps; ++k) {
-            std::array<double, 3> step{};
-            if (!solve3(fit.normal, fit.right, step))
-                break;
-            const double size = std::max({std::abs(step[0]), std::abs(step[1]), std::abs(step[2])});
-            const double keep = std::min(1.0, 1.0 / std::max(size, 1e-12)); // a sample at a time
-            std::array<double, 3> next = fit.s;
-            for (int p = 0; p < 3; ++p)
-                next[p] = std::clamp(next[p] + keep * step[p], -largest_, largest_);
-            Fit after = evaluate(next);
-            if (!(after.cost < fit.cost))
-                break;
-            fit = after;
-            if (size < 1e-4)
-                break;
-        }
+        const Fit fit = descend(table, pairs, start, largest_);
         if (fit.cost < best.cost)
             best = fit;
     }
