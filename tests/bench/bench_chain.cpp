@@ -188,7 +188,7 @@ double rate_of_ismrmrdsrc(int frames, int coils, int oversampling) {
     header.type = ISMRMRD::TrajectoryType::RADIAL;
     header.lines = spokes;
     header.repetitions = frames;
-    const test::TemporaryFolder folder;
+    const test::TempDir folder;
     test::write_ismrmrd(folder / "scan.h5", test::header_xml(header), rows);
     rows.clear();
 

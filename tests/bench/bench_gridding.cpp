@@ -19,6 +19,7 @@
 #include "plugins/math/transform/nufft.hpp"
 #include "plugins/math/transform/simd.hpp"
 #include "tests/bench/race.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <dlfcn.h>
 
@@ -369,9 +370,8 @@ void write_cfl(const std::string& path, std::vector<std::size_t> sizes, const st
 
 /// Milliseconds a frame and error of `bart nufft`; nothing when it does not run.
 std::optional<std::pair<double, double>> run_bart(const Case& c, bool adjoint, int coils, int threads) {
-    auto folder = (std::filesystem::temp_directory_path() / "gst-mri-bench-XXXXXX").string();
-    if (!mkdtemp(folder.data()))
-        return std::nullopt;
+    const mri::test::TempDir temporary;
+    const std::string folder = temporary.path();
     const std::size_t samples = static_cast<std::size_t>(c.samples),
                       spokes = static_cast<std::size_t>(c.spokes), n = static_cast<std::size_t>(c.size),
                       all = static_cast<std::size_t>(coils);
@@ -411,8 +411,6 @@ std::optional<std::pair<double, double>> run_bart(const Case& c, bool adjoint, i
               static_cast<std::streamsize>(first.size() * sizeof(cfloat)));
     for (cfloat& value : first) // its transforms are divided by the root of the pixels
         value *= static_cast<float>(n);
-    std::error_code ignored;
-    std::filesystem::remove_all(folder, ignored);
     const double ms = mri::bench::median(times);
     if (!std::isfinite(ms))
         return std::nullopt;

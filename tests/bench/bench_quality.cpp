@@ -14,6 +14,7 @@
 #include "tests/bench/feed.hpp"
 #include "tests/bench/race.hpp"
 #include "tests/bench/report.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -197,31 +198,10 @@ std::vector<cfloat> read_cfl(const std::string& path, std::size_t count) {
     return values;
 }
 
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        auto pattern = (std::filesystem::temp_directory_path() / "gst-mri-bench-XXXXXX").string();
-        if (!mkdtemp(pattern.data()))
-            throw Error(Errc::open_write, "No temporary folder can be made");
-        path_ = pattern;
-    }
-    ~TemporaryFolder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    std::string operator/(const std::string& name) const { return path_ / name; }
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
-};
-
 /// Total variation in time, alternating directions: bart pics -S -i60 -R T:1024:0:WEIGHT on one series. Its
 /// differences go round, so it takes the series as a cycle, like the rows with cycle=true.
 /// Returns its seconds, the writing and reading of files by bart itself included.
-double run_bart(const TemporaryFolder& folder, const std::string& weight) {
+double run_bart(const test::TempDir& folder, const std::string& weight) {
     std::vector<std::string> words{"bart", "pics",   "-S",     "-i60",    "-R",    "T:1024:0:" + weight,
                                    "-t",   "points", "kspace", "uniform", "images"};
     std::vector<gchar*> argv;
@@ -254,7 +234,7 @@ struct BartResult {
 /// The best of several weights, by PSNR.
 BartResult compressed_sensing(const Series& scans) {
     std::map<std::string, std::pair<Means, std::vector<double>>> results;
-    const TemporaryFolder folder;
+    const test::TempDir folder;
     for (const auto& scan : scans) {
         const auto info = KspaceInfo::from_caps(scan.front().caps.get());
         std::vector<cfloat> kspace, points;

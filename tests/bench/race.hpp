@@ -2,7 +2,8 @@
 // Times contenders side by side.
 #pragma once
 
-#include <algorithm>
+#include "plugins/math/base/statistics.hpp"
+
 #include <chrono>
 #include <ctime>
 #include <functional>
@@ -24,8 +25,7 @@ inline double processor_now() {
 }
 
 inline double median(std::vector<double> v) {
-    std::nth_element(v.begin(), v.begin() + long(v.size() / 2), v.end());
-    return v[v.size() / 2];
+    return mri::median(v);
 }
 
 /// Calls the contenders in turns, a run of calls each, for `seconds` apiece (at least 3 runs); medians in ms.

@@ -2,6 +2,8 @@
 // BART (https://mrirecon.github.io/bart) as a peer: arrays go to it and come back as its .cfl files.
 #pragma once
 
+#include "tests/support/temp_dir.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,7 +12,6 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -22,19 +23,6 @@ class Bart {
     /// Sizes of an array by BART's dimensions: 0, 1, 2 space (of k-space: 1 the sample, 2 the readout),
     /// 3 the coil. The first one runs fastest.
     using Sizes = std::vector<std::pair<std::size_t, std::size_t>>;
-
-    Bart() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "gst-mri-bart-XXXXXX").string();
-        if (!::mkdtemp(pattern.data()))
-            std::abort();
-        folder_ = pattern;
-    }
-    ~Bart() {
-        std::error_code ignored;
-        std::filesystem::remove_all(folder_, ignored);
-    }
-    Bart(const Bart&) = delete;
-    Bart& operator=(const Bart&) = delete;
 
     static bool missing() { return std::system("command -v bart >/dev/null 2>&1") != 0; }
 
@@ -80,7 +68,8 @@ class Bart {
     }
 
   private:
-    std::string folder_;
+    TempDir temporary_;
+    std::string folder_ = temporary_.path();
 };
 
 } // namespace mri::test

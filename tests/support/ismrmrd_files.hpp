@@ -3,41 +3,19 @@
 #pragma once
 
 #include "plugins/source/ismrmrd/hdf5.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <ismrmrd/ismrmrd.h>
 #include <ismrmrd/xml.h>
 
 #include <complex>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 namespace mri::test {
-
-/// A folder of its own under the system's temporary one, removed with all it holds.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "gst-mri-test-XXXXXX").string();
-        if (!::mkdtemp(pattern.data()))
-            std::abort();
-        path_ = pattern;
-    }
-    ~TemporaryFolder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
-};
 
 struct FileRow {
     ISMRMRD::ISMRMRD_AcquisitionHeader head{};

@@ -5,6 +5,7 @@
 #include "plugins/common/caps.hpp"
 #include "plugins/common/metas.hpp"
 #include "plugins/math/sampling/trajectory.hpp"
+#include "tests/support/exact_dft.hpp"
 #include "tests/support/gst_test.hpp"
 
 #include <cmath>
@@ -15,60 +16,30 @@
 
 namespace mri::test {
 
-using cdouble = std::complex<double>;
-
-/// s(k) = sum m(x, y) exp(-2 pi i (kx (x - W/2) / W + ky (y - H/2) / H)) of images [coil][y][x].
+/// exact_forward() of exact_dft.hpp of images [coil][y][x]: samples [coil][point].
 inline std::vector<cfloat> exact_forward(const std::vector<cfloat>& images, int width, int height,
                                          const std::vector<float>& kxy) {
     const std::size_t pixels = static_cast<std::size_t>(width) * height;
-    const std::size_t coils = images.size() / pixels;
-    const std::size_t points = kxy.size() / 2;
-    std::vector<cfloat> out(coils * points);
-    for (std::size_t i = 0; i < points; ++i)
-        for (std::size_t c = 0; c < coils; ++c) {
-            cdouble sum = 0;
-            for (int y = 0; y < height; ++y)
-                for (int x = 0; x < width; ++x)
-                    sum += cdouble(images[c * pixels + static_cast<std::size_t>(y) * width + x]) *
-                           std::polar(1.0, -2 * std::numbers::pi *
-                                               (kxy[2 * i] * (x - width / 2) / width +
-                                                kxy[2 * i + 1] * (y - height / 2) / height));
-            out[c * points + i] = cfloat(sum);
-        }
+    std::vector<cfloat> out;
+    for (std::size_t first = 0; first < images.size(); first += pixels)
+        for (const cdouble& sample : exact_forward(kxy, images.data() + first, width, height))
+            out.emplace_back(sample);
     return out;
 }
 
 /// The conjugate transpose with weights (areas, scale included; empty: 1).
 inline std::vector<cfloat> exact_adjoint(const std::vector<cfloat>& samples, int width, int height,
                                          const std::vector<float>& kxy, const std::vector<double>& weights) {
-    const std::size_t pixels = static_cast<std::size_t>(width) * height;
     const std::size_t points = kxy.size() / 2;
-    const std::size_t coils = samples.size() / points;
-    std::vector<cfloat> out(coils * pixels);
-    for (std::size_t c = 0; c < coils; ++c)
-        for (int y = 0; y < height; ++y)
-            for (int x = 0; x < width; ++x) {
-                cdouble sum = 0;
-                for (std::size_t i = 0; i < points; ++i)
-                    sum += cdouble(samples[c * points + i]) * (weights.empty() ? 1.0 : weights[i]) *
-                           std::polar(1.0, 2 * std::numbers::pi *
-                                               (kxy[2 * i] * (x - width / 2) / width +
-                                                kxy[2 * i + 1] * (y - height / 2) / height));
-                out[c * pixels + static_cast<std::size_t>(y) * width + x] = cfloat(sum);
-            }
-    return out;
-}
-
-template <class A, class B>
-double relative_error(const std::vector<A>& found, const std::vector<B>& expected) {
-    if (found.size() != expected.size())
-        return HUGE_VAL;
-    double error = 0, power = 0;
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        error += std::norm(cdouble(found[i]) - cdouble(expected[i]));
-        power += std::norm(cdouble(expected[i]));
+    std::vector<cfloat> out;
+    std::vector<cdouble> weighted(points);
+    for (std::size_t first = 0; first < samples.size(); first += points) {
+        for (std::size_t i = 0; i < points; ++i)
+            weighted[i] = cdouble(samples[first + i]) * (weights.empty() ? 1.0 : weights[i]);
+        for (const cdouble& pixel : exact_adjoint(kxy, weighted.data(), width, height))
+            out.emplace_back(pixel);
     }
-    return std::sqrt(error / power);
+    return out;
 }
 
 /// `spokes` spokes from `first` on, at the tiny golden angle.

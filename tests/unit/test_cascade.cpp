@@ -11,6 +11,7 @@
 #include "plugins/math/sampling/trajectory.hpp"
 #include "plugins/math/transform/nufft.hpp"
 #include "plugins/math/transform/simd.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <ATen/core/grad_mode.h>
 #include <cmath>
@@ -525,12 +526,6 @@ TEST(Cascade, OneErrorForWhatItCannotUse) {
 
 class CascadeTraining : public testing::Test {
   protected:
-    void SetUp() override {
-        folder_ = std::filesystem::temp_directory_path() / ("mri-cascade-" + std::to_string(::getpid()));
-        std::filesystem::create_directories(folder_);
-    }
-    void TearDown() override { std::filesystem::remove_all(folder_); }
-
     TrainOptions tiny(const std::string& name) const {
         TrainOptions o;
         o.kind = NetworkKind::cascade;
@@ -559,7 +554,7 @@ class CascadeTraining : public testing::Test {
         }
     }
 
-    std::filesystem::path folder_;
+    test::TempDir folder_;
 };
 
 TEST_F(CascadeTraining, LearnsAndResumesAsIfNeverStopped) {

@@ -6,6 +6,7 @@
 #include "plugins/math/transform/cuda/cuda_nufft.hpp"
 #include "plugins/math/transform/cuda/pipeline.hpp"
 #include "plugins/math/transform/nufft.hpp"
+#include "tests/support/exact_dft.hpp"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +23,7 @@
 
 using namespace mri;
 using namespace mri::cuda;
-using cdouble = std::complex<double>;
+using namespace mri::test;
 using emulation::Order;
 
 namespace {
@@ -59,48 +60,6 @@ std::vector<float> radial_points(int spokes, int samples, int w, int h) {
             v.push_back(static_cast<float>(r * h * std::sin(a)));
         }
     return v;
-}
-
-/// exp(sign 2 pi i k (n - N/2) / N) for n = 0..N-1
-std::vector<cdouble> waves(double k, int n, int sign) {
-    std::vector<cdouble> e;
-    for (int i = 0; i < n; ++i)
-        e.push_back(std::polar(1.0, sign * two_pi * k * (i - n / 2) / n));
-    return e;
-}
-
-std::vector<cdouble> exact_adjoint(const std::vector<float>& k, const cfloat* s, int w, int h) {
-    std::vector<cdouble> m(static_cast<std::size_t>(w * h));
-    for (std::size_t p = 0; p < k.size() / 2; ++p) {
-        const auto ex = waves(k[2 * p], w, 1), ey = waves(k[2 * p + 1], h, 1);
-        for (std::size_t y = 0; y < ey.size(); ++y)
-            for (std::size_t x = 0; x < ex.size(); ++x)
-                m[y * ex.size() + x] += cdouble(s[p]) * ey[y] * ex[x];
-    }
-    return m;
-}
-
-std::vector<cdouble> exact_forward(const std::vector<float>& k, const cfloat* m, int w, int h) {
-    std::vector<cdouble> s;
-    for (std::size_t p = 0; p < k.size() / 2; ++p) {
-        const auto ex = waves(k[2 * p], w, -1), ey = waves(k[2 * p + 1], h, -1);
-        cdouble sum = 0;
-        for (std::size_t y = 0; y < ey.size(); ++y)
-            for (std::size_t x = 0; x < ex.size(); ++x)
-                sum += cdouble(m[y * ex.size() + x]) * ex[x] * ey[y];
-        s.push_back(sum);
-    }
-    return s;
-}
-
-template <class A, class B>
-double relative_error(const A& a, const B& exact) {
-    double num = 0, den = 0;
-    for (std::size_t i = 0; i < exact.size(); ++i) {
-        num += std::norm(cdouble(a[i]) - cdouble(exact[i]));
-        den += std::norm(cdouble(exact[i]));
-    }
-    return std::sqrt(num / den);
 }
 
 struct Opened {

@@ -2,6 +2,7 @@
 // The DICOM reader against files written here through DCMTK, and against real cine when GST_MRI_DATA is set.
 #include "plugins/math/base/error.hpp"
 #include "plugins/source/dicom/series.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <gtest/gtest.h>
 
@@ -47,14 +48,7 @@ struct Image {
 
 class DicomFolder : public ::testing::Test {
   protected:
-    void SetUp() override {
-        char name[] = "/tmp/mri-dicom-XXXXXX";
-        ASSERT_NE(mkdtemp(name), nullptr);
-        folder_ = name;
-    }
-    void TearDown() override { fs::remove_all(folder_); }
-
-    std::string path(const std::string& name) const { return (folder_ / name).string(); }
+    std::string path(const std::string& name) const { return folder_ / name; }
 
     void write(const std::string& name, const Image& image) const {
         DcmFileFormat file;
@@ -114,11 +108,11 @@ class DicomFolder : public ::testing::Test {
     }
 
     mri::DicomScan scan(bool recursive = true, std::size_t min_frames = 2) const {
-        const std::vector<std::string> folders{folder_.string()};
+        const std::vector<std::string> folders{folder_.path()};
         return mri::scan_dicom(folders, recursive, min_frames);
     }
 
-    fs::path folder_;
+    mri::test::TempDir folder_;
 };
 
 mri::DicomLoadOptions raw() {

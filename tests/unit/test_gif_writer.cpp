@@ -2,6 +2,7 @@
 #include "plugins/display/gif_writer.hpp"
 #include "plugins/math/base/error.hpp"
 #include "tests/support/gif_reader.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <cmath>
 #include <cstdlib>
@@ -15,18 +16,9 @@ namespace fs = std::filesystem;
 
 class Gif : public ::testing::Test {
   protected:
-    void SetUp() override {
-        std::string pattern = (fs::temp_directory_path() / "gst-mri-gif-XXXXXX").string();
-        ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-        folder_ = pattern;
-    }
-    void TearDown() override { fs::remove_all(folder_); }
-    std::string path() const { return (folder_ / "a.gif").string(); }
-    std::size_t files() const {
-        return static_cast<std::size_t>(
-            std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
-    }
-    fs::path folder_;
+    std::string path() const { return folder_ / "a.gif"; }
+    std::size_t files() const { return folder_.entries(); }
+    mri::test::TempDir folder_;
 };
 
 mri::IndexedPicture picture(int width, int height, int colors, int shift) {
@@ -84,7 +76,7 @@ TEST_F(Gif, AnUnfinishedFileLeavesNothingAndKeepsTheOldOne) {
 TEST_F(Gif, RefusesWhatAGifCannotHold) {
     EXPECT_THROW(mri::GifWriter(path(), 65536, 4, 0), mri::Error);
     EXPECT_THROW(mri::GifWriter("", 4, 4, 0), mri::Error);
-    EXPECT_THROW(mri::GifWriter((folder_ / "missing" / "a.gif").string(), 4, 4, 0), mri::Error);
+    EXPECT_THROW(mri::GifWriter(folder_ / "missing/a.gif", 4, 4, 0), mri::Error);
     mri::GifWriter writer(path(), 4, 4, 0);
     EXPECT_THROW(writer.add(picture(5, 4, 4, 0), 10), mri::Error);
     auto bad = picture(4, 4, 4, 0);

@@ -49,7 +49,7 @@ std::vector<FileRow> rows_of(int count, int samples = 16, int channels = 2, int 
 
 class IsmrmrdFile : public ::testing::Test {
   protected:
-    TemporaryFolder folder;
+    TempDir folder;
     std::string path = folder / "scan.h5";
 };
 
@@ -152,7 +152,7 @@ TEST_F(IsmrmrdFile, missing_or_foreign_files_say_so) {
     EXPECT_TRUE(missing.says("nothing.h5"));
 
     EXPECT_EQ(failure_of({.path = ""}).code, Errc::settings);
-    EXPECT_EQ(failure_of({.path = folder.path().string()}).code, Errc::open_read);
+    EXPECT_EQ(failure_of({.path = folder.path()}).code, Errc::open_read);
 
     write_bytes(path, "");
     const Failure empty = failure_of({.path = path});
@@ -659,8 +659,7 @@ TEST_F(IsmrmrdFile, images_of_a_series_are_alike) {
 }
 
 TEST_F(IsmrmrdFile, an_impossible_target_is_an_error) {
-    for (const std::string& target :
-         {std::string(), folder / "no/such/folder/x.h5", folder.path().string()}) {
+    for (const std::string& target : {std::string(), folder / "no/such/folder/x.h5", folder.path()}) {
         try {
             IsmrmrdWriter writer({.path = target});
             ADD_FAILURE() << target;

@@ -2,6 +2,7 @@
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/transform/nufft.hpp"
 #include "plugins/math/transform/simd.hpp"
+#include "tests/support/exact_dft.hpp"
 
 #include <gtest/gtest.h>
 
@@ -14,7 +15,7 @@
 #include <vector>
 
 using namespace mri;
-using cdouble = std::complex<double>;
+using namespace mri::test;
 
 namespace {
 
@@ -50,53 +51,6 @@ std::vector<float> radial_points(int spokes, int samples, int w, int h) {
             v.push_back(float(r * h * std::sin(a)));
         }
     return v;
-}
-
-/// exp(sign 2 pi i k (n - N/2) / N) for n = 0..N-1
-std::vector<cdouble> waves(double k, int n, int sign) {
-    std::vector<cdouble> e;
-    for (int i = 0; i < n; i++)
-        e.push_back(std::polar(1.0, sign * two_pi * k * (i - n / 2) / n));
-    return e;
-}
-
-std::vector<cdouble> exact_adjoint(const std::vector<float>& k, const cfloat* s, int w, int h) {
-    std::vector<cdouble> m(std::size_t(w) * std::size_t(h));
-    for (std::size_t p = 0; p < k.size() / 2; p++) {
-        auto ex = waves(k[2 * p], w, 1), ey = waves(k[2 * p + 1], h, 1);
-        for (std::size_t y = 0; y < ey.size(); y++) {
-            cdouble f = cdouble(s[p]) * ey[y];
-            for (std::size_t x = 0; x < ex.size(); x++)
-                m[y * ex.size() + x] += f * ex[x];
-        }
-    }
-    return m;
-}
-
-std::vector<cdouble> exact_forward(const std::vector<float>& k, const cfloat* m, int w, int h) {
-    std::vector<cdouble> s;
-    for (std::size_t p = 0; p < k.size() / 2; p++) {
-        auto ex = waves(k[2 * p], w, -1), ey = waves(k[2 * p + 1], h, -1);
-        cdouble sum = 0;
-        for (std::size_t y = 0; y < ey.size(); y++) {
-            cdouble line = 0;
-            for (std::size_t x = 0; x < ex.size(); x++)
-                line += cdouble(m[y * ex.size() + x]) * ex[x];
-            sum += line * ey[y];
-        }
-        s.push_back(sum);
-    }
-    return s;
-}
-
-template <class A, class B>
-double relative_error(const A& a, const B& exact) {
-    double num = 0, den = 0;
-    for (std::size_t i = 0; i < exact.size(); i++) {
-        num += std::norm(cdouble(a[i]) - cdouble(exact[i]));
-        den += std::norm(cdouble(exact[i]));
-    }
-    return std::sqrt(num / den);
 }
 
 /// Relative errors of both directions against the definition.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "pipelines/launcher/pipeline_file.hpp"
 #include "pipelines/launcher/table.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <cstdlib>
 #include <filesystem>
@@ -151,7 +152,8 @@ TEST(PipelineFile, RefusesWhatCannotBeQuotedInPart) {
 }
 
 TEST(PipelineFile, FindsFilesByNameAndPath) {
-    const auto root = std::filesystem::temp_directory_path() / ("pipeline-files-" + std::to_string(getpid()));
+    const mri::test::TempDir folder;
+    const std::filesystem::path root = folder.path();
     std::filesystem::create_directories(root / "first");
     std::filesystem::create_directories(root / "second");
     const auto write = [&](const char* path, const char* description) {
@@ -179,7 +181,6 @@ TEST(PipelineFile, FindsFilesByNameAndPath) {
     }
     // A folder with the right name is no file.
     EXPECT_THROW(PipelineFile::load(root), Error);
-    std::filesystem::remove_all(root);
 }
 
 TEST(Table, AlignsColumns) {

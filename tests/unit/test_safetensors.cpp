@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/files/safetensors.hpp"
 #include "plugins/math/base/error.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <cstring>
 #include <filesystem>
@@ -144,18 +145,14 @@ TEST(Safetensors, RefusesEveryTruncation) {
 }
 
 TEST(Safetensors, ReplacesAFileAtOnce) {
-    const auto folder =
-        std::filesystem::temp_directory_path() / ("mri-safetensors-" + std::to_string(::getpid()));
-    std::filesystem::create_directory(folder);
+    const test::TempDir folder;
     const std::string path = folder / "w.safetensors";
     write_safetensors(path, example());
     TensorFile second = example();
     second.tensors["b"].values[0] = 42;
     write_safetensors(path, second);
     expect_equal(second, read_safetensors(path));
-    EXPECT_EQ(
-        std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator{}), 1)
-        << "a temporary file was left behind";
+    EXPECT_EQ(folder.entries(), 1U) << "a temporary file was left behind";
 
     try {
         read_safetensors(folder / "nothing.safetensors");
@@ -165,18 +162,17 @@ TEST(Safetensors, ReplacesAFileAtOnce) {
         EXPECT_NE(std::string(e.what()).find("nothing.safetensors"), std::string::npos);
     }
     try {
-        read_safetensors(folder);
+        read_safetensors(folder.path());
         ADD_FAILURE();
     } catch (const Error& e) {
         EXPECT_EQ(e.code(), Errc::open_read);
     }
     try {
-        write_safetensors(folder / "no" / "where.safetensors", second);
+        write_safetensors(folder / "no/where.safetensors", second);
         ADD_FAILURE();
     } catch (const Error& e) {
         EXPECT_EQ(e.code(), Errc::open_write);
     }
-    std::filesystem::remove_all(folder);
 }
 
 } // namespace

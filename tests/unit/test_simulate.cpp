@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "data_gen/scanner/simulate.hpp"
 #include "plugins/math/base/error.hpp"
+#include "tests/support/exact_dft.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +12,7 @@
 namespace {
 
 using namespace mri;
-using cdouble = std::complex<double>;
+using namespace mri::test;
 
 // An image without symmetry, so that a swapped axis, sign or centre shows.
 std::vector<cfloat> picture(int width, int height, double shift = 0) {
@@ -23,32 +24,6 @@ std::vector<cfloat> picture(int width, int height, double shift = 0) {
                 cfloat(static_cast<float>(std::exp(-20 * u * u - 50 * v * v)), static_cast<float>(0.3 * u));
         }
     return image;
-}
-
-// The definition, in double precision.
-std::vector<cdouble> direct(const std::vector<cfloat>& image, int width, int height, const float* kxy,
-                            std::size_t points) {
-    std::vector<cdouble> result(points);
-    for (std::size_t p = 0; p < points; ++p) {
-        const double kx = kxy[2 * p], ky = kxy[2 * p + 1];
-        for (int y = 0; y < height; ++y)
-            for (int x = 0; x < width; ++x)
-                result[p] +=
-                    cdouble(image[static_cast<std::size_t>(y) * width + x]) *
-                    std::polar(1.0, -2 * std::numbers::pi *
-                                        (kx * (x - width / 2) / width + ky * (y - height / 2) / height));
-    }
-    return result;
-}
-
-template <class A, class B>
-double relative_error(const A& got, const B& want) {
-    double difference = 0, size = 0;
-    for (std::size_t i = 0; i < want.size(); ++i) {
-        difference += std::norm(cdouble(got[i]) - cdouble(want[i]));
-        size += std::norm(cdouble(want[i]));
-    }
-    return std::sqrt(difference / size);
 }
 
 SimulateSettings with_readouts(int readouts) {
@@ -83,7 +58,7 @@ TEST(Simulate, SpokesAreTheImagesFourierTransform) {
         for (int repeat = 0; repeat < 2; ++repeat) {
             const auto frame = simulator.acquire(simulator.seen(image));
             ASSERT_EQ(frame.data.size(), static_cast<std::size_t>(5) * simulator.samples());
-            const auto want = direct(image, width, height, frame.trajectory.data(), frame.data.size());
+            const auto want = exact_forward(frame.trajectory, image.data(), width, height);
             // The transform's tolerance is 1e-5; the float32 trajectory is shared by both sides.
             EXPECT_LT(relative_error(frame.data, want), 1e-5) << width << " x " << height;
         }
@@ -167,7 +142,7 @@ TEST(Simulate, CartesianLinesKeepTheCentreAndChangeWithTheFrame) {
             EXPECT_EQ(frame.trajectory[2 * 48 * r], -12.0F);
             EXPECT_EQ(frame.trajectory[2 * (48 * r + 24)], 0.0F);
         }
-        const auto want = direct(image, width, height, frame.trajectory.data(), frame.data.size());
+        const auto want = exact_forward(frame.trajectory, image.data(), width, height);
         EXPECT_LT(relative_error(frame.data, want), 1e-5);
         masks.insert(frame.step);
     }
@@ -321,7 +296,9 @@ TEST(Simulate, MotionMixesTheNeighboursLinearlyInTime) {
         const float part = static_cast<float>(std::abs(r - mid)) / 7;
         for (std::size_t i = 0; i < b.size(); ++i)
             mixed[i] = (1 - part) * b[i] + part * other[i];
-        const auto want = direct(mixed, 32, 32, frame.trajectory.data() + 2 * 32 * r, 32);
+        const auto want =
+            exact_forward({frame.trajectory.begin() + 64 * r, frame.trajectory.begin() + 64 * (r + 1)},
+                          mixed.data(), 32, 32);
         EXPECT_LT(
             relative_error(std::vector(frame.data.begin() + 32 * r, frame.data.begin() + 32 * (r + 1)), want),
             1.5e-5) // the tolerance of each of two transforms, and float32 mixing

@@ -6,6 +6,7 @@
 #include "models/files/model_info.hpp"
 #include "models/tools/torchscript_export.hpp"
 #include "plugins/math/base/error.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/support/torch_python.hpp"
 
 #include <ATen/ATen.h>
@@ -28,9 +29,7 @@ const RunOptions plain{"cpu", Precision::float32, 1};
 
 class TorchExport : public testing::Test {
   protected:
-    void SetUp() override { ASSERT_TRUE(::mkdtemp(folder_.data())); }
-    ~TorchExport() override { std::filesystem::remove_all(folder_); }
-    std::string path(const std::string& name) const { return folder_ + "/" + name; }
+    std::string path(const std::string& name) const { return folder_ / name; }
 
     std::vector<float> randoms(std::size_t count, float low = -1, float high = 1) {
         std::uniform_real_distribution<float> value(low, high);
@@ -70,7 +69,7 @@ class TorchExport : public testing::Test {
     }
 
     std::mt19937 random_{1};
-    std::string folder_ = "/tmp/gst-mri-export-XXXXXX";
+    test::TempDir folder_;
 };
 
 TEST_F(TorchExport, CausalUnet) {

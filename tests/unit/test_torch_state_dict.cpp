@@ -4,6 +4,7 @@
 #include "models/files/weights.hpp"
 #include "models/files/zip.hpp"
 #include "plugins/math/base/error.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/support/torch_python.hpp"
 
 #include <cstring>
@@ -117,8 +118,8 @@ TEST(TorchZip, CallsNothingAndNamesWhatItIsNot) {
 TEST(TorchZip, ReadsPyTorchsOwn) {
     if (test::torch_python().empty())
         GTEST_SKIP() << test::no_torch_python;
-    std::string folder = "/tmp/gst-mri-torch-XXXXXX";
-    ASSERT_TRUE(::mkdtemp(folder.data()));
+    const test::TempDir temporary;
+    const std::string folder = temporary.path();
     ASSERT_EQ(test::run_torch_python("modules " + folder), 0);
     const TensorFile file = read_weights(folder + "/state.pth");
     EXPECT_EQ(file.tensors.size(), 5U); // of the batch normalisation four, without its counter
@@ -127,14 +128,13 @@ TEST(TorchZip, ReadsPyTorchsOwn) {
     EXPECT_EQ(file.tensors.at("transposed").values, (std::vector<float>{0, 3, 1, 4, 2, 5}));
     EXPECT_THROW(read_weights(folder + "/frame.pt"), Error);
     EXPECT_THROW(read_weights(folder + "/exported.pt2"), Error);
-    std::filesystem::remove_all(folder);
 }
 
 TEST(TorchZip, ReadsEveryFloatingPointType) {
     if (test::torch_python().empty())
         GTEST_SKIP() << test::no_torch_python;
-    std::string folder = "/tmp/gst-mri-torch-XXXXXX";
-    ASSERT_TRUE(::mkdtemp(folder.data()));
+    const test::TempDir temporary;
+    const std::string folder = temporary.path();
     ASSERT_EQ(test::run_torch_python("floats " + folder), 0);
     for (const char* type : {"float16", "bfloat16", "float64", "float32"}) {
         const TensorFile reference = read_safetensors(folder + "/" + type + ".reference");
@@ -161,7 +161,6 @@ TEST(TorchZip, ReadsEveryFloatingPointType) {
         EXPECT_EQ(e.code(), Errc::unsupported);
         EXPECT_NE(std::string(e.what()).find("torch.ComplexFloatStorage"), std::string::npos) << e.what();
     }
-    std::filesystem::remove_all(folder);
 }
 
 /// A training script's checkpoint: beside the state dict an optimiser with storages of its own.

@@ -5,6 +5,7 @@
 #include "models/training/window_cache.hpp"
 #include "models/unet/unet.hpp"
 #include "plugins/math/base/error.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -24,11 +25,6 @@ using namespace mri;
 
 class TrainerTest : public testing::Test {
   protected:
-    void SetUp() override {
-        folder_ = std::filesystem::temp_directory_path() / ("mri-trainer-" + std::to_string(::getpid()));
-        std::filesystem::create_directories(folder_);
-    }
-    void TearDown() override { std::filesystem::remove_all(folder_); }
     std::string path(const std::string& name) const { return folder_ / name; }
 
     /// Two filters on 16 x 16: a step takes milliseconds.
@@ -65,7 +61,7 @@ class TrainerTest : public testing::Test {
         return read_weights(o.weights);
     }
 
-    std::filesystem::path folder_;
+    test::TempDir folder_;
 };
 
 constexpr WindowShape small{8, 24, 20};
@@ -486,7 +482,7 @@ TEST_F(TrainerTest, WritesNothingWhereItCannot) {
 
 TEST_F(TrainerTest, CacheGivesBackWhatItTook) {
     const std::size_t bytes = small.count() * 2 * sizeof(float);
-    WindowCache cache(2 * bytes + 1, 3 * bytes, folder_);
+    WindowCache cache(2 * bytes + 1, 3 * bytes, folder_.path());
     std::vector<TrainingWindow> windows;
     for (unsigned i = 0; i < 5; ++i) {
         TrainingWindow window{small, 1.0F + static_cast<float>(i), {}, {}};
@@ -503,7 +499,7 @@ TEST_F(TrainerTest, CacheGivesBackWhatItTook) {
         EXPECT_EQ(window.input, windows[i].input);
         EXPECT_EQ(window.truth, windows[i].truth);
     }
-    EXPECT_TRUE(std::filesystem::is_empty(folder_)) << "the file has no name";
+    EXPECT_TRUE(std::filesystem::is_empty(folder_.path())) << "the file has no name";
     try {
         cache.add(windows[0]);
         ADD_FAILURE();
