@@ -2,6 +2,7 @@
 #include "models/common/intensity.hpp"
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/statistics.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -22,10 +23,7 @@ float intensity_scale(std::span<const float> window, std::size_t frames) {
     // A value that is not a number would make the order below meaningless.
     if (!std::all_of(sum.begin(), sum.end(), [](double v) { return std::isfinite(v); }))
         throw Error(Errc::format, "an image holds a value that is not finite");
-    const auto rank = static_cast<std::size_t>(0.995 * static_cast<double>(pixels - 1));
-    const auto nth = sum.begin() + static_cast<std::ptrdiff_t>(rank);
-    std::nth_element(sum.begin(), nth, sum.end());
-    const auto scale = static_cast<float>(*nth / static_cast<double>(frames));
+    const auto scale = static_cast<float>(lower_percentile(sum, 99.5) / static_cast<double>(frames));
     return scale > 0.0F && std::isfinite(1.0F / scale) ? scale : 1.0F;
 }
 

@@ -4,6 +4,7 @@
 #include "plugins/math/base/arrays.hpp"
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
+#include "plugins/math/base/statistics.hpp"
 #include "plugins/math/coils/sensitivities.hpp"
 #include "plugins/math/recon/background.hpp"
 #include "plugins/math/recon/sense.hpp"
@@ -486,10 +487,7 @@ struct WindowReconstruction::State {
                 power += std::norm(still[static_cast<std::size_t>(c) * pixels + p]);
             magnitude[p] = std::sqrt(power);
         }
-        const auto nth =
-            magnitude.begin() + static_cast<std::ptrdiff_t>(0.995 * static_cast<double>(pixels - 1));
-        std::nth_element(magnitude.begin(), nth, magnitude.end());
-        return *nth;
+        return lower_percentile(magnitude, 99.5);
     }
 };
 
