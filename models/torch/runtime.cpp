@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/torch/runtime.hpp"
 
+#include "plugins/math/base/text.hpp"
+
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <algorithm>
-#include <charconv>
 #include <dlfcn.h>
 #include <filesystem>
 #include <thread>
@@ -47,9 +48,13 @@ int count_devices() {
 } // namespace
 
 at::Device open_device(const std::string& name) {
-    if (name == "cpu")
+    const auto device = parse_device(name);
+    if (!device || device->index > 127)
+        throw Error(Errc::settings,
+                    "the device must be 'auto', 'cpu', 'cuda' or 'cuda:N', not '" + name + "'");
+    if (device->kind == DeviceText::Kind::cpu)
         return at::Device(at::kCPU);
-    if (name == "auto") {
+    if (device->kind == DeviceText::Kind::automatic) {
         try {
             if (open_libtorch_cuda().what.empty() && count_devices() > 0)
                 return at::Device(at::kCUDA, 0);
@@ -58,16 +63,7 @@ at::Device open_device(const std::string& name) {
         }
         return at::Device(at::kCPU);
     }
-    int index = 0;
-    if (name != "cuda") {
-        const char* end = name.data() + name.size();
-        const auto result = name.starts_with("cuda:")
-                                ? std::from_chars(name.data() + 5, end, index)
-                                : std::from_chars_result{nullptr, std::errc::invalid_argument};
-        if (result.ec != std::errc() || result.ptr != end || index < 0 || index > 127)
-            throw Error(Errc::settings,
-                        "the device must be 'auto', 'cpu', 'cuda' or 'cuda:N', not '" + name + "'");
-    }
+    const int index = device->index;
     if (const Missing missing = open_libtorch_cuda(); !missing.what.empty())
         throw Error(Errc::no_device, "the device '" + name + "' is not available: " + missing.what,
                     missing.detail);

@@ -4,24 +4,12 @@
 #include "plugins/math/base/error.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 namespace mri {
 
 ComputeDevice ComputeDevice::parse(const std::string& text) {
-    if (text == "auto")
-        return {Kind::automatic, 0};
-    if (text == "cpu")
-        return {Kind::cpu, 0};
-    if (text == "cuda")
-        return {Kind::cuda, 0};
-    if (text.starts_with("cuda:")) {
-        int index = -1;
-        const char* end = text.data() + text.size();
-        const auto [stop, status] = std::from_chars(text.data() + 5, end, index);
-        if (status == std::errc() && stop == end && index >= 0)
-            return {Kind::cuda, index};
-    }
+    if (const auto device = parse_device(text))
+        return {device->kind, device->index};
     throw Error(Errc::settings, "device is \"" + text + "\", not auto, cpu, cuda or cuda:N");
 }
 

@@ -2,6 +2,7 @@
 // Where transforms are computed, and a transform that is computed there.
 #pragma once
 
+#include "plugins/math/base/text.hpp"
 #include "plugins/math/transform/cuda/cuda_nufft.hpp"
 #include "plugins/math/transform/nufft.hpp"
 
@@ -13,11 +14,7 @@ namespace mri {
 
 /// A processor or a GPU.
 struct ComputeDevice {
-    enum class Kind {
-        automatic, ///< a GPU where there is one
-        cpu,
-        cuda
-    };
+    using Kind = DeviceText::Kind; ///< automatic: a GPU where there is one
     Kind kind = Kind::cpu;
     int index = 0; ///< of the GPU
 
