@@ -25,10 +25,10 @@
 #include "models/training/trainer.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/common/image_buffers.hpp"
+#include "plugins/math/base/text.hpp"
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -68,30 +68,13 @@ struct TrainSettings : TrainOptions {
 
 constexpr int most_blocks = 100;
 
-struct Range {
-    int first;
-    int last;
-};
-
 /// "3,10-15" as ranges; throws Errc::settings, naming the property.
-std::vector<Range> parse_ranges(const char* property, const std::string& text) {
-    std::vector<Range> ranges;
-    for (std::size_t begin = 0; begin < text.size();) {
-        const std::size_t end = std::min(text.find(',', begin), text.size());
-        Range range{};
-        const char* last = text.data() + end;
-        auto result = std::from_chars(text.data() + begin, last, range.first);
-        range.last = range.first;
-        if (result.ec == std::errc() && result.ptr != last && *result.ptr == '-')
-            result = std::from_chars(result.ptr + 1, last, range.last);
-        if (result.ec != std::errc() || result.ptr != last || range.last < range.first)
-            throw Error(Errc::settings, std::string(property) +
-                                            " must be numbers and ranges such as '3,10-15', not '" + text +
-                                            "'");
-        ranges.push_back(range);
-        begin = end + 1;
-    }
-    return ranges;
+std::vector<NumberRange> ranges_of(const char* property, const std::string& text) {
+    auto ranges = parse_ranges(text);
+    if (!ranges)
+        throw Error(Errc::settings, std::string(property) +
+                                        " must be numbers and ranges such as '3,10-15', not '" + text + "'");
+    return std::move(*ranges);
 }
 
 TrainOptions TrainSettings::options() const {
@@ -100,14 +83,14 @@ TrainOptions TrainSettings::options() const {
     o.network.leak = static_cast<float>(leak);
     o.network.mean_input = input == NetworkInput::difference_mean;
     o.run = {device, precision, threads};
-    const std::vector<Range> range = parse_ranges("spokes", spokes);
+    const std::vector<NumberRange> range = ranges_of("spokes", spokes);
     if (range.size() != 1)
         throw Error(Errc::settings, "spokes must be one range such as '6-15', not '" + spokes + "'");
     o.scan.spokes_min = range.front().first;
     o.scan.spokes_max = range.front().last;
     if (!kept_blocks.empty() && (o.kind != NetworkKind::cascade || o.initial.empty()))
         throw Error(Errc::settings, "initial-blocks are those of a cascade's initial-weights");
-    for (const Range& blocks : parse_ranges("initial-blocks", kept_blocks)) {
+    for (const NumberRange& blocks : ranges_of("initial-blocks", kept_blocks)) {
         if (blocks.last >= most_blocks)
             throw Error(Errc::settings, "initial-blocks are numbers below " + std::to_string(most_blocks) +
                                             ", not '" + kept_blocks + "'");
@@ -164,7 +147,7 @@ class MriTrain : public Configured<Sink, TrainSettings> {
 
     // State of the streaming thread, from start() to stop().
     TrainSettings s_;
-    std::vector<Range> validation_ranges_;
+    std::vector<NumberRange> validation_ranges_;
     ImageInfo image_;
     std::vector<float> input_, truth_; // [frame][y][x] of the window that is filling
     int frames_ = 0;
@@ -333,7 +316,7 @@ void MriTrain::properties(Properties<MriTrain>& p) {
 
 bool MriTrain::start() {
     s_ = settings();
-    validation_ranges_ = parse_ranges("validation-series", s_.validation_series);
+    validation_ranges_ = ranges_of("validation-series", s_.validation_series);
     trainer_ = std::make_unique<Trainer>(s_.options());
     windows_ = 0;
     short_ = 0;
@@ -392,7 +375,7 @@ GstFlowReturn MriTrain::render(GstBuffer* buffer) {
 
 bool MriTrain::is_validation() const {
     if (!validation_ranges_.empty())
-        return std::any_of(validation_ranges_.begin(), validation_ranges_.end(), [&](const Range& r) {
+        return std::any_of(validation_ranges_.begin(), validation_ranges_.end(), [&](const NumberRange& r) {
             return image_.series >= r.first && image_.series <= r.last;
         });
     if (s_.validation_windows > 0)
