@@ -3,7 +3,6 @@
 
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/statistics.hpp"
-#include "plugins/math/image/score.hpp"
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>

@@ -15,10 +15,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <cmath>
-#include <filesystem>
 #include <gtest/gtest.h>
 #include <random>
-#include <unistd.h>
 
 namespace {
 

@@ -4,11 +4,9 @@
 #include "tests/support/temp_dir.hpp"
 
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <string>
-#include <unistd.h>
 
 namespace {
 

@@ -18,7 +18,6 @@
 #include <random>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
-#include <unistd.h>
 
 using namespace mri;
 

@@ -17,7 +17,6 @@
 #include <random>
 #include <set>
 #include <thread>
-#include <unistd.h>
 
 namespace {
 

@@ -4,7 +4,6 @@
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
 #include "plugins/math/base/statistics.hpp"
-#include "plugins/math/image/score.hpp"
 
 #include <algorithm>
 #include <cmath>
