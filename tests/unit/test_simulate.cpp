@@ -36,6 +36,9 @@ TEST(Simulate, FullSetAndAccelerationAreThoseOfTheField) {
     EXPECT_EQ(full_set({.trajectory = Trajectory::radial}, 192, 192), 181);
     EXPECT_EQ(full_set({.trajectory = Trajectory::radial}, 128, 128), 121);
     EXPECT_EQ(full_set({.trajectory = Trajectory::cartesian}, 192, 150), 150);
+    EXPECT_THROW(full_set({.trajectory = Trajectory::arbitrary}, 192, 150), Error);
+    for (std::size_t row = 0; row < simulated_trajectories; ++row)
+        EXPECT_GT(full_set({.trajectory = trajectory_kinds[row].trajectory}, 192, 150), 0);
     SimulateSettings s;
     for (const auto& [acceleration, spokes] :
          {std::pair{13.0, 13}, {20.0, 9}, {23.0, 7}, {1.0, 181}, {500.0, 1}}) {

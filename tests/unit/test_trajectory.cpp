@@ -129,6 +129,16 @@ TEST(Trajectory, CartesianLinesAreUnitCells) {
     EXPECT_EQ(k[9], 0.0f);
 }
 
+TEST(TrajectoryKind, NamesLeadBack) {
+    for (const TrajectoryKind& kind : trajectory_kinds) {
+        EXPECT_EQ(trajectory_from(kind.name), kind.trajectory);
+        EXPECT_STREQ(to_string(kind.trajectory), kind.name);
+        EXPECT_FALSE(kind.spokes && kind.grid) << kind.name;
+    }
+    EXPECT_FALSE(trajectory_from("rosette"));
+    EXPECT_FALSE(trajectory_from(""));
+}
+
 TEST(Trajectory, InterleavesOfASpiralAreACycleApartAtTheRim) {
     for (const double exponent : {1.0, 2.0}) {
         const Spiral spiral{12, exponent, 64};
