@@ -19,6 +19,7 @@
 #include "plugins/math/transform/nufft.hpp"
 #include "plugins/math/transform/simd.hpp"
 #include "tests/bench/race.hpp"
+#include "tests/support/exact_dft.hpp"
 #include "tests/support/temp_dir.hpp"
 
 #include <dlfcn.h>
@@ -102,7 +103,8 @@ struct Case {
             c = {d(gen), d(gen)};
         exact_image.resize(pixels());
         for (std::size_t p = 0; p < points(); p++) {
-            auto ex = waves(kxy[0][2 * p]), ey = waves(kxy[0][2 * p + 1]);
+            auto ex = mri::test::waves(kxy[0][2 * p], size, 1),
+                 ey = mri::test::waves(kxy[0][2 * p + 1], size, 1);
             cdouble s = cdouble(kspace[p]) * double(weights[p]), sum = 0;
             for (std::size_t v = 0; v < ey.size(); v++) {
                 cdouble f = s * ey[v], line = 0;
@@ -117,14 +119,6 @@ struct Case {
             }
             exact_samples.push_back(sum);
         }
-    }
-
-    /// exp(2 pi i k (n - N/2) / N)
-    std::vector<cdouble> waves(double k) const {
-        std::vector<cdouble> e;
-        for (int n = 0; n < size; n++)
-            e.push_back(std::polar(1.0, 2 * std::numbers::pi * k * (n - size / 2) / size));
-        return e;
     }
 };
 

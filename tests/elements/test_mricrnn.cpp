@@ -2,6 +2,7 @@
 #include "models/common/intensity.hpp"
 #include "models/crnn/cartesian_grid.hpp"
 #include "models/crnn/crnn.hpp"
+#include "tests/support/exact_dft.hpp"
 #include "tests/support/network_support.hpp"
 
 #include <complex>
@@ -86,17 +87,10 @@ class MriCrnn : public testing::Test {
     static std::tuple<double, double, double> distance(const std::vector<cfloat>& pixels, int frame) {
         const auto y = samples(frame);
         const auto k = positions(frame);
+        const auto signal = mri::test::exact_forward(k, pixels.data(), width, height);
         double rest = 0, power = 0;
         for (std::size_t i = 0; i < y.size(); ++i) {
-            std::complex<double> sum;
-            for (int r = 0; r < height; ++r)
-                for (int x = 0; x < width; ++x) {
-                    const double turns = static_cast<double>(k[2 * i]) * (x - width / 2) / width +
-                                         static_cast<double>(k[2 * i + 1]) * (r - height / 2) / height;
-                    sum += std::complex<double>(pixels[static_cast<std::size_t>(r * width + x)]) *
-                           std::polar(1.0, -2 * std::numbers::pi * turns);
-                }
-            rest += std::norm(sum - std::complex<double>(y[i]));
+            rest += std::norm(signal[i] - std::complex<double>(y[i]));
             power += std::norm(std::complex<double>(y[i]));
         }
         return {rest, power, static_cast<double>(y.size())};
