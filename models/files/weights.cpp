@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/files/weights.hpp"
 
+#include "plugins/math/base/installation.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -89,7 +91,7 @@ std::string find_weights(const std::string& name) {
     if (const char* path = std::getenv("GST_MRI_MODELS_PATH"))
         folders = path;
 #ifdef GST_MRI_MODELS_DIR
-    folders += std::string(folders.empty() ? "" : ":") + GST_MRI_MODELS_DIR;
+    folders += std::string(folders.empty() ? "" : ":") + installation::models().string();
 #endif
     for (std::size_t begin = 0; begin <= folders.size();) {
         const std::size_t end = std::min(folders.find(':', begin), folders.size());

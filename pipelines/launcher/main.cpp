@@ -3,6 +3,7 @@
 #include "pipelines/launcher/pipeline_file.hpp"
 #include "pipelines/launcher/runner.hpp"
 #include "pipelines/launcher/table.hpp"
+#include "plugins/math/base/installation.hpp"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -27,6 +28,18 @@ void catch_interrupts() {
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
+}
+
+/// Has GStreamer look for plugins in this installation too, behind the folders of GST_PLUGIN_PATH: its registry then
+/// holds them wherever the installation lies.
+void add_installed_plugins() {
+    if (!installation::own_prefix())
+        return;
+    const char* const variable = g_getenv("GST_PLUGIN_PATH_1_0") ? "GST_PLUGIN_PATH_1_0" : "GST_PLUGIN_PATH";
+    const char* const given = g_getenv(variable);
+    std::string folders = given && *given ? std::string(given) + ":" : "";
+    folders += installation::plugins().string();
+    g_setenv(variable, folders.c_str(), TRUE);
 }
 
 std::map<std::string, std::string> settings_map(const std::vector<std::string>& settings) {
@@ -93,8 +106,7 @@ constexpr const char* footer =
     "A NAME is that of a file NAME.yaml in the folders of GST_MRI_PIPELINES_PATH or the installed one; "
     "a path to a file works too.\n"
     "\nExit codes: 0 success; 1 an element reported an error; 2 usage, an unknown pipeline or parameter, a "
-    "bad value; "
-    "3 the pipeline file is wrong or an element is missing; 4 --timeout ended the run; "
+    "bad value; 3 the pipeline file is wrong or an element is missing; 4 --timeout ended the run; "
     "130 Ctrl-C ended the run.";
 
 } // namespace
@@ -148,6 +160,7 @@ int main(int argc, char** argv) {
     if (*timeout_option)
         options.timeout_s = timeout;
 
+    add_installed_plugins();
     gst_init(nullptr, nullptr);
     ExitCode fallback = ExitCode::invalid;
     try {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "pipelines/launcher/pipeline_file.hpp"
+#include "plugins/math/base/installation.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -522,7 +523,7 @@ std::vector<fs::path> pipeline_folders() {
             if (!folder.empty())
                 folders.emplace_back(folder);
     }
-    folders.emplace_back(GST_MRI_PIPELINES_DIR);
+    folders.push_back(installation::pipelines());
     return folders;
 }
 

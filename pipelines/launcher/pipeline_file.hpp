@@ -1,18 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Declarative pipelines: a YAML file with a name, a description, typed parameters and the text of a pipeline
-// in which
-// ${parameter} stands for a value. Pure C++: nothing here knows GStreamer, except that values are written so
-// that its parser reads them back as one value.
-//
-//     name: recon
-//     description: What it does, in a sentence.
-//     parameters:
-//       location: {type: file, help: The file to read}               # no default: must be given
-//       spokes: {type: int, default: 13, min: 1, help: Readouts a frame}
-//       view: {type: enum, default: window, choices: {window: autovideosink, none: fakesink}, help: Where to
-//       show}
-//     pipeline: >
-//       ismrmrdsrc location=${location} ! mriframer ! mrigrid ! ${view}
+// Declarative pipelines: a YAML file with a name, a description, typed parameters and the text of a pipeline, in
+// which ${parameter} stands for a value. pipelines/README.md describes the format. Pure C++: nothing here knows
+// GStreamer, except that values are written so that its parser reads each back as one value.
 #pragma once
 
 #include "plugins/math/base/error.hpp"
@@ -66,8 +55,7 @@ struct PipelineFile {
     /// The pipeline's text with every ${name} replaced; `values` overrides defaults. Throws Errc::settings
     /// for an unknown parameter, a value that does not fit its type, and a parameter that has no value.
     std::string expand(const std::map<std::string, std::string>& values) const;
-    /// As expand({}), with something of the right type for each parameter that has no default: for checking a
-    /// file.
+    /// As expand(), with a value of the right type for each parameter that has none: for checking a file.
     std::string expand_sample(std::map<std::string, std::string> values) const;
 
     const Parameter* find(std::string_view parameter) const noexcept;
@@ -78,8 +66,8 @@ struct PipelineFile {
 /// pipeline text can express.
 std::string quote_value(std::string_view value);
 
-/// The folders searched for NAME.yaml: GST_MRI_PIPELINES_PATH (separated by colons), then where they were
-/// installed.
+/// The folders searched for NAME.yaml: those of GST_MRI_PIPELINES_PATH (separated by colons), then the installed
+/// one.
 std::vector<std::filesystem::path> pipeline_folders();
 /// The *.yaml files in the folders, by name; a name in an earlier folder hides those in later ones.
 std::map<std::string, std::filesystem::path> list_pipelines();

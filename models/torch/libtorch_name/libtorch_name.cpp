@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/torch/libtorch_name/libtorch_name.hpp"
+#include "plugins/math/base/installation.hpp"
 
 #include <cstdlib>
 #include <dlfcn.h>
@@ -10,20 +11,12 @@ namespace mri {
 
 namespace {
 
-/// As GST_MRI_LIBTORCH_NAME says, beside the folder of the plugin that this code is part of, or where it was
-/// meant to be installed.
+/// As GST_MRI_LIBTORCH_NAME says, or where it is installed.
 std::vector<std::string> paths() {
     std::vector<std::string> out;
     if (const char* path = std::getenv("GST_MRI_LIBTORCH_NAME"); path && *path)
         out.emplace_back(path);
-    static const char here = 0;
-    Dl_info info{};
-    if (::dladdr(&here, &info) != 0 && info.dli_fname) {
-        const std::string file = info.dli_fname;
-        if (const auto slash = file.rfind('/'); slash != std::string::npos)
-            out.push_back(file.substr(0, slash) + "/../gst-mri/" GST_MRI_LIBTORCH_NAME_FILE);
-    }
-    out.emplace_back(GST_MRI_LIBTORCH_NAME_DIR "/" GST_MRI_LIBTORCH_NAME_FILE);
+    out.push_back(installation::modules() / GST_MRI_LIBTORCH_NAME_FILE);
     return out;
 }
 

@@ -2,6 +2,7 @@
 #include "plugins/math/transform/cuda/cuda_nufft.hpp"
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/installation.hpp"
 #include "plugins/math/base/sizes.hpp"
 #include "plugins/math/transform/cuda/backend.hpp"
 
@@ -26,20 +27,12 @@ struct Loaded {
 };
 
 #ifdef GST_MRI_HAVE_CUDA
-/// Where the module may lie: as GST_MRI_CUDA_MODULE says, beside the folder of the plugin that this code is
-/// part of, or where it was meant to be installed.
+/// Where the module may lie: as GST_MRI_CUDA_MODULE says, or where it is installed.
 std::vector<std::string> module_paths() {
     std::vector<std::string> paths;
     if (const char* path = std::getenv("GST_MRI_CUDA_MODULE"); path && *path)
         paths.emplace_back(path);
-    static const char here = 0;
-    Dl_info info{};
-    if (dladdr(&here, &info) && info.dli_fname) {
-        const std::string file = info.dli_fname;
-        if (const auto slash = file.rfind('/'); slash != std::string::npos)
-            paths.push_back(file.substr(0, slash) + "/../gst-mri/" GST_MRI_CUDA_FILE);
-    }
-    paths.emplace_back(GST_MRI_CUDA_DIR "/" GST_MRI_CUDA_FILE);
+    paths.push_back(installation::modules() / GST_MRI_CUDA_FILE);
     return paths;
 }
 
