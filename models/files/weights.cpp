@@ -90,9 +90,7 @@ std::string find_weights(const std::string& name) {
     std::string folders;
     if (const char* path = std::getenv("GST_MRI_MODELS_PATH"))
         folders = path;
-#ifdef GST_MRI_MODELS_DIR
     folders += std::string(folders.empty() ? "" : ":") + installation::models().string();
-#endif
     for (std::size_t begin = 0; begin <= folders.size();) {
         const std::size_t end = std::min(folders.find(':', begin), folders.size());
         const fs::path candidate = fs::path(folders.substr(begin, end - begin)) / name;

@@ -271,12 +271,19 @@ std::string scalar(const fs::path& path, const YAML::Node& node, const char* wha
     return node.Scalar();
 }
 
+std::string listed(const auto& names) {
+    std::string text;
+    for (const auto& name : names)
+        text += (text.empty() ? "" : ", ") + std::string(name);
+    return text;
+}
+
 void only_keys(const fs::path& path, const YAML::Node& map, std::initializer_list<std::string_view> known) {
     std::set<std::string> seen;
     for (const auto& entry : map) {
         const std::string key = scalar(path, entry.first, "a key");
         if (std::find(known.begin(), known.end(), key) == known.end())
-            fail(path, entry.first.Mark(), "unknown key '" + key + "'");
+            fail(path, entry.first.Mark(), "unknown key '" + key + "', not one of " + listed(known));
         if (!seen.insert(key).second)
             fail(path, entry.first.Mark(), "'" + key + "' stands twice");
     }
@@ -302,8 +309,13 @@ Parameter read_parameter(const fs::path& path, const YAML::Node& key, const YAML
     const std::string type = required(path, node, "type");
     const auto row = std::find_if(std::begin(type_names), std::end(type_names),
                                   [&](const auto& r) { return type == r.name; });
-    if (row == std::end(type_names))
-        fail(path, node["type"].Mark(), p.name + ": unknown type '" + type + "'");
+    if (row == std::end(type_names)) {
+        std::vector<std::string> known;
+        for (const auto& r : type_names)
+            known.emplace_back(r.name);
+        fail(path, node["type"].Mark(),
+             p.name + ": unknown type '" + type + "', not one of " + listed(known));
+    }
     p.type = row->type;
 
     for (const auto& [name, limit] : {std::pair{"min", &p.low}, std::pair{"max", &p.high}}) {

@@ -7,6 +7,9 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <regex>
+#include <set>
+#include <sstream>
 
 using mri::Errc;
 using mri::Error;
@@ -66,6 +69,33 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 
 bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
+}
+
+/// The `words` in the first column of the table of pipelines/README.md under the heading.
+std::set<std::string> documented(const std::string& heading) {
+    const char* const root = std::getenv("GST_MRI_SOURCE_ROOT");
+    std::ifstream page(std::string(root ? root : ".") + "/pipelines/README.md");
+    std::set<std::string> found;
+    bool inside = false;
+    const std::regex quoted("`([^`]+)`");
+    for (std::string line; std::getline(page, line);) {
+        inside = line.starts_with("| " + heading + " |") || (inside && line.starts_with("|"));
+        const std::string column = line.substr(0, line.find('|', 1));
+        for (std::sregex_iterator word(column.begin(), column.end(), quoted), end; inside && word != end;
+             ++word)
+            found.insert((*word)[1]);
+    }
+    return found;
+}
+
+/// The list at the end of an error's sentence.
+std::set<std::string> known_to_parser(const std::string& sentence) {
+    const std::string before = "not one of ";
+    std::istringstream list(sentence.substr(sentence.find(before) + before.size()));
+    std::set<std::string> found;
+    for (std::string word; std::getline(list >> std::ws, word, ',');)
+        found.insert(word);
+    return found;
 }
 
 } // namespace
@@ -139,6 +169,15 @@ TEST(PipelineFile, RefusesFilesThatAreWrong) {
     EXPECT_TRUE(contains(refusal(replaced(good, "gain:", "spokes:")), "twice"));
     // The line of the trouble is named: `spokes` stands on the sixth.
     EXPECT_TRUE(contains(refusal(replaced(good, "type: int", "type: integer")), "good.yaml:6:"));
+}
+
+TEST(PipelineFile, ThePageHasEachKeyAndType) {
+    EXPECT_EQ(known_to_parser(refusal(replaced(good, "pipeline: >", "pipelines: >"))),
+              documented("key of the file"));
+    EXPECT_EQ(known_to_parser(refusal(replaced(good, "default: 13", "preset: 13"))),
+              documented("key of a parameter"));
+    EXPECT_EQ(known_to_parser(refusal(replaced(good, "type: int", "type: integer"))), documented("type"));
+    EXPECT_GT(documented("type").size(), 5U);
 }
 
 TEST(PipelineFile, RefusesWhatCannotBeQuotedInPart) {
