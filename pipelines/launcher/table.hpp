@@ -17,9 +17,8 @@ inline std::string format_table(const std::vector<std::string>& headings,
         return static_cast<std::size_t>(std::count_if(
             s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
     };
-    std::vector<std::size_t> widths;
-    for (const auto& heading : headings)
-        widths.push_back(columns(heading));
+    std::vector<std::size_t> widths(headings.size());
+    std::transform(headings.begin(), headings.end(), widths.begin(), columns);
     for (const auto& row : rows)
         for (std::size_t i = 0; i < row.size() && i < widths.size(); ++i)
             widths[i] = std::max(widths[i], columns(row[i]));
