@@ -13,9 +13,9 @@ namespace mri {
 
 namespace {
 
-using convolution3d::Frames;
-using convolution3d::Row;
-using convolution3d::Weights;
+using convolution3d::DirectFrames;
+using convolution3d::DirectRow;
+using convolution3d::DirectWeights;
 
 /// Rows and frames that a thread computes at a time: their inputs and those of the frames around stay in a
 /// second-level cache of 1 MB at 200 pixels and 16 channels, and the work can still be shared out evenly.
@@ -32,13 +32,14 @@ int pieces(int count, int each) {
 class Bfloat16Layers : public CascadeLayers {
   public:
     Bfloat16Layers(const CascadeOptions& options, const TensorFile& file,
-                   const convolution3d::Kernels& kernels)
+                   const convolution3d::DirectKernels& kernels)
         : options_(options), kernels_(kernels), features_(options, true) {
         for (int block = 0; block < options.blocks; ++block)
             for (int layer = 0; layer < options.layers; ++layer) {
                 const bool first = layer == 0, last = layer + 1 == options.layers;
                 weights_.emplace_back(
-                    first ? Weights::Layer::first : (last ? Weights::Layer::last : Weights::Layer::hidden),
+                    first ? DirectWeights::Layer::first
+                          : (last ? DirectWeights::Layer::last : DirectWeights::Layer::hidden),
                     file.tensors
                         .at("blocks." + std::to_string(block) + ".conv." + std::to_string(layer) + ".weight")
                         .values,
@@ -51,8 +52,9 @@ class Bfloat16Layers : public CascadeLayers {
     void prepare(bool stream, const WindowShape& shape, std::int64_t before) override {
         const auto bytes = sizeof(std::uint16_t) * static_cast<std::size_t>(options_.filters);
         features_.prepare(stream, shape, before, bytes, [&](bool first, int slots) {
-            return Frames(slots, first ? 1 : options_.filters / convolution3d::block,
-                          first ? convolution3d::packed : convolution3d::block, shape.height, shape.width);
+            return DirectFrames(slots, first ? 1 : options_.filters / convolution3d::block,
+                                first ? convolution3d::packed : convolution3d::block, shape.height,
+                                shape.width);
         });
     }
 
@@ -69,11 +71,13 @@ class Bfloat16Layers : public CascadeLayers {
         const int bands = pieces(height, task_rows), chunks = pieces(frames, task_frames);
         const int reach = options_.causal ? 0 : 1;
         for (int layer = 0; layer < options_.layers; ++layer) {
-            const Weights& weights = weights_[static_cast<std::size_t>(block * options_.layers + layer)];
-            const Frames& in = features_.input(block, layer);
+            const DirectWeights& weights =
+                weights_[static_cast<std::size_t>(block * options_.layers + layer)];
+            const DirectFrames& in = features_.input(block, layer);
             const bool last = layer + 1 == options_.layers;
             const auto row = [&](int t, int y) {
-                Row around = rows_around(in, weights, width, before + t, reach, y, 0, before + frames, cycle);
+                DirectRow around =
+                    rows_around(in, weights, width, before + t, reach, y, 0, before + frames, cycle);
                 if (last) {
                     kernels_.last(around, arrays::floats(images + (static_cast<std::size_t>(t) *
                                                                        static_cast<std::size_t>(height) +
@@ -81,7 +85,7 @@ class Bfloat16Layers : public CascadeLayers {
                                                                       static_cast<std::size_t>(width)));
                     return;
                 }
-                Frames& out = features_.input(block, layer + 1);
+                DirectFrames& out = features_.input(block, layer + 1);
                 for (int group = 0; group < weights.out_blocks(); ++group) {
                     around.weights = weights.of(group);
                     (layer == 0 ? kernels_.first : kernels_.hidden)(around, out.row(before + t, group, y));
@@ -98,16 +102,16 @@ class Bfloat16Layers : public CascadeLayers {
 
   private:
     CascadeOptions options_;
-    const convolution3d::Kernels& kernels_;
-    std::vector<Weights> weights_; ///< [block][layer]
-    CascadeFeatures<Frames> features_;
+    const convolution3d::DirectKernels& kernels_;
+    std::vector<DirectWeights> weights_; ///< [block][layer]
+    CascadeFeatures<DirectFrames> features_;
 };
 
 } // namespace
 
 std::unique_ptr<CascadeLayers> CascadeLayers::bfloat16(const CascadeOptions& options,
                                                        const TensorFile& file) {
-    const convolution3d::Kernels* kernels = convolution3d::kernels();
+    const convolution3d::DirectKernels* kernels = convolution3d::kernels();
     if (!kernels || options.filters % convolution3d::block != 0)
         return nullptr;
     return std::make_unique<Bfloat16Layers>(options, file, *kernels);

@@ -13,7 +13,7 @@ namespace mri {
 
 namespace {
 
-using winograd3d::Weights;
+using winograd3d::Winograd3dWeights;
 
 constexpr int complex_channels = 2, input_channels = 6;
 
@@ -41,7 +41,8 @@ class FrameRing {
 
 class Float32Layers : public CascadeLayers {
   public:
-    Float32Layers(const CascadeOptions& options, const TensorFile& file, const winograd3d::Kernels& kernels)
+    Float32Layers(const CascadeOptions& options, const TensorFile& file,
+                  const winograd3d::Winograd3dKernels& kernels)
         : options_(options), kernels_(kernels), features_(options, false) {
         for (int block = 0; block < options.blocks; ++block)
             for (int layer = 0; layer < options.layers; ++layer)
@@ -100,7 +101,7 @@ class Float32Layers : public CascadeLayers {
             for (int t = 0; t < frames; ++t)
                 out.push_back(last ? arrays::floats(images + static_cast<std::size_t>(t) * shape.pixels())
                                    : features_.input(block, layer + 1).frame(before + t));
-            winograd3d::Convolution convolution{
+            winograd3d::Winograd3dConvolution convolution{
                 in.data(),
                 out.data(),
                 weights_[static_cast<std::size_t>(block * options_.layers + layer)],
@@ -115,18 +116,18 @@ class Float32Layers : public CascadeLayers {
 
   private:
     CascadeOptions options_;
-    const winograd3d::Kernels& kernels_;
-    std::vector<Weights> weights_; ///< [block][layer]
+    const winograd3d::Winograd3dKernels& kernels_;
+    std::vector<Winograd3dWeights> weights_; ///< [block][layer]
     CascadeFeatures<FrameRing> features_;
     /// Of a stream: what the last layer of each block has for frames to come.
     std::vector<std::vector<float>> pending_;
-    winograd3d::Scratch scratch_;
+    winograd3d::Winograd3dScratch scratch_;
 };
 
 } // namespace
 
 std::unique_ptr<CascadeLayers> CascadeLayers::float32(const CascadeOptions& options, const TensorFile& file) {
-    const winograd3d::Kernels* kernels = winograd3d::kernels();
+    const winograd3d::Winograd3dKernels* kernels = winograd3d::kernels();
     // The last layer is added to the images where it is narrow: from more than eight channels.
     if (!kernels || !winograd3d::is_narrow(options.filters, complex_channels) ||
         options.filters > winograd3d::most_channels)

@@ -39,8 +39,8 @@ struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution
                               const c10::intrusive_ptr<Holder>& holder, std::int64_t reach, bool cycle,
                               bool rectified, bool relu) {
         const at::Tensor w = weight.contiguous();
-        const winograd3d::Weights kernels(values_of(w), static_cast<int>(w.size(0)),
-                                          static_cast<int>(w.size(1)));
+        const winograd3d::Winograd3dWeights kernels(values_of(w), static_cast<int>(w.size(0)),
+                                                    static_cast<int>(w.size(1)));
         at::Tensor out =
             holder->owner.forward(x, frames_of(x, static_cast<int>(reach), cycle), kernels, relu);
         ctx->saved_data["owner"] = c10::IValue::make_capsule(holder);
@@ -71,7 +71,7 @@ struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution
         at::Tensor to_input;
         if (ctx->needs_input_grad(0)) {
             // What an input reaches lies on the other side of it in time.
-            const auto transposed = winograd3d::Weights::transposed(values_of(w), out, in);
+            const auto transposed = winograd3d::Winograd3dWeights::transposed(values_of(w), out, in);
             to_input = owner.forward(g, frames_of(g, 2 - reach, cycle), transposed, false,
                                      ctx->saved_data["rectified"].toBool() ? x : at::Tensor());
             if (const std::int64_t missing = x.size(3) - to_input.size(3); missing > 0)
@@ -82,21 +82,22 @@ struct SeriesConvolution::Function : torch::autograd::Function<SeriesConvolution
 };
 
 std::shared_ptr<SeriesConvolution> SeriesConvolution::create(int most_channels, int threads) {
-    const winograd3d::Kernels* kernels = winograd3d::kernels();
+    const winograd3d::Winograd3dKernels* kernels = winograd3d::kernels();
     if (!kernels || most_channels > winograd3d::most_channels)
         return nullptr;
     return std::shared_ptr<SeriesConvolution>(new SeriesConvolution(*kernels, threads));
 }
 
 at::Tensor SeriesConvolution::forward(const at::Tensor& x, const std::vector<const float*>& in,
-                                      const winograd3d::Weights& weights, bool relu,
+                                      const winograd3d::Winograd3dWeights& weights, bool relu,
                                       const at::Tensor& rectified) {
     const int channels = weights.narrow() ? weights.out() : winograd3d::stored(weights.out());
     at::Tensor out = at::empty({x.size(0), x.size(1), x.size(2), channels}, x.options());
     std::vector<float*> frames;
     for (std::int64_t t = 0; t < x.size(0); ++t)
         frames.push_back(out.data_ptr<float>() + t * out.stride(0));
-    winograd3d::Convolution convolution{in.data(), frames.data(), weights, shape_of(x), relu, false};
+    winograd3d::Winograd3dConvolution convolution{in.data(),   frames.data(), weights,
+                                                  shape_of(x), relu,          false};
     std::vector<const float*> passed;
     if (rectified.defined()) {
         passed = frames_of(rectified, 2, false);

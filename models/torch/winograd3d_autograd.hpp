@@ -31,13 +31,15 @@ class SeriesConvolution {
   private:
     struct Function;
 
-    SeriesConvolution(const winograd3d::Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
+    SeriesConvolution(const winograd3d::Winograd3dKernels& kernels, int threads)
+        : kernels_(kernels), pool_(threads) {}
     at::Tensor forward(const at::Tensor& x, const std::vector<const float*>& in,
-                       const winograd3d::Weights& weights, bool relu, const at::Tensor& rectified = {});
+                       const winograd3d::Winograd3dWeights& weights, bool relu,
+                       const at::Tensor& rectified = {});
 
-    const winograd3d::Kernels& kernels_;
+    const winograd3d::Winograd3dKernels& kernels_;
     ThreadPool pool_;
-    winograd3d::Scratch scratch_;
+    winograd3d::Winograd3dScratch scratch_;
 };
 
 } // namespace mri

@@ -6,10 +6,10 @@
 //                   [--spokes S] [--coils C] [--threads N] [--precision P] [--seconds S]
 #include "models/cascade/cascade.hpp"
 #include "models/files/torch_state_dict.hpp"
+#include "plugins/math/base/processor.hpp"
 #include "plugins/math/coils/sensitivities.hpp"
 #include "plugins/math/sampling/density.hpp"
 #include "plugins/math/sampling/trajectory.hpp"
-#include "plugins/math/transform/simd.hpp"
 #include "tests/bench/race.hpp"
 #include "tests/bench/report.hpp"
 
@@ -116,10 +116,10 @@ double relative_difference(const std::vector<cfloat>& a, const std::vector<cfloa
 
 /// One that takes LibTorch's convolutions; gridding, planned by the first window, stays as it is.
 Cascade with_torch(const TensorFile& file, const RunOptions& run) {
-    const simd::Isa best = simd::selected();
-    simd::select(simd::Isa::portable);
+    const Isa best = processor::selected();
+    processor::select(Isa::portable);
     Cascade out(file, "bench", run);
-    simd::select(best);
+    processor::select(best);
     return out;
 }
 

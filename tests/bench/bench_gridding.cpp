@@ -16,8 +16,8 @@
 //
 // BART runs as a program of its own: time of six frames less that of one, over five, so that its start is not
 // in it (its files are), median of three. Its tolerance is its own.
+#include "plugins/math/base/processor.hpp"
 #include "plugins/math/transform/nufft.hpp"
-#include "plugins/math/transform/simd.hpp"
 #include "tests/bench/race.hpp"
 #include "tests/support/exact_dft.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -254,9 +254,9 @@ std::string json(const std::vector<Row>& rows, const std::vector<std::string>& p
 
 constexpr double tolerance = 5e-4;
 
-Row run(Case& c, bool adjoint, int coils, int threads, mri::simd::Isa isa,
+Row run(Case& c, bool adjoint, int coils, int threads, mri::Isa isa,
         std::vector<std::unique_ptr<Finufft>>& libs, double seconds) {
-    mri::simd::select(isa);
+    mri::processor::select(isa);
     mri::Nufft nufft(c.size, c.size, {.tolerance = tolerance, .threads = threads});
     auto ours = [&](int f) {
         nufft.set_points(c.kxy[std::size_t(f % Case::frames)]);
@@ -279,7 +279,7 @@ Row run(Case& c, bool adjoint, int coils, int threads, mri::simd::Isa isa,
             threads,
             0,
             0,
-            std::string(mri::simd::name(isa)),
+            std::string(mri::processor::name(isa)),
             c.size,
             c.spokes,
             {},
@@ -450,8 +450,8 @@ int main(int argc, char** argv) {
         std::printf(" %8s%zu %8s %6s", "FINUFFT", i + 1, "error", "ratio");
     std::printf("%s %8s\n", bart ? "      BART    error  ratio" : "", "gain");
     std::vector<Row> rows;
-    auto best = mri::simd::selected();
-    auto add = [&](Case& c, int coils, int threads, mri::simd::Isa isa, bool peers) {
+    auto best = mri::processor::selected();
+    auto add = [&](Case& c, int coils, int threads, mri::Isa isa, bool peers) {
         std::vector<std::unique_ptr<Finufft>> none;
         for (bool adjoint : {true, false}) {
             auto& r = rows.emplace_back(run(c, adjoint, coils, threads, isa, peers ? libs : none, seconds));
@@ -487,7 +487,7 @@ int main(int argc, char** argv) {
     }
     if (!quick) {
         Case w1("W1", 192, 15, 384);
-        for (auto isa : mri::simd::available())
+        for (auto isa : mri::processor::available())
             if (isa != best)
                 add(w1, 16, 1, isa, false);
     }
@@ -505,7 +505,7 @@ int main(int argc, char** argv) {
         for (const int coils : quick ? std::vector{1, 8} : std::vector{1, 2, 4, 8, 16, 32})
             add(c, coils, 1, best, false);
     }
-    mri::simd::select(best);
+    mri::processor::select(best);
     std::ofstream file("gridding.json");
     file << json(rows, names);
     return file.flush() ? 0 : 1;

@@ -2,7 +2,7 @@
 // Tests of networks, each with every kind of convolutions.
 #pragma once
 
-#include "plugins/math/transform/simd.hpp"
+#include "plugins/math/base/processor.hpp"
 
 #include <gtest/gtest.h>
 #include <string>
@@ -10,17 +10,17 @@
 namespace mri::test {
 
 /// With LibTorch's convolutions, and with our own for each instruction set that this processor has.
-struct EveryConvolution : testing::TestWithParam<simd::Isa> {
-    void SetUp() override { simd::select(GetParam()); }
-    void TearDown() override { simd::select(simd::available().back()); }
+struct EveryConvolution : testing::TestWithParam<Isa> {
+    void SetUp() override { processor::select(GetParam()); }
+    void TearDown() override { processor::select(processor::available().back()); }
 };
 
 inline auto every_convolution() {
-    return testing::ValuesIn(simd::available());
+    return testing::ValuesIn(processor::available());
 }
 
-inline std::string convolution_name(const testing::TestParamInfo<simd::Isa>& info) {
-    return info.param == simd::Isa::portable ? "LibTorch" : std::string(simd::name(info.param));
+inline std::string convolution_name(const testing::TestParamInfo<Isa>& info) {
+    return info.param == Isa::portable ? "LibTorch" : std::string(processor::name(info.param));
 }
 
 } // namespace mri::test

@@ -6,11 +6,11 @@
 #include "models/torch/data_consistency.hpp"
 #include "models/training/trainer.hpp"
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/processor.hpp"
 #include "plugins/math/coils/sensitivities.hpp"
 #include "plugins/math/sampling/density.hpp"
 #include "plugins/math/sampling/trajectory.hpp"
 #include "plugins/math/transform/nufft.hpp"
-#include "plugins/math/transform/simd.hpp"
 #include "tests/support/temp_dir.hpp"
 
 #include <ATen/core/grad_mode.h>
@@ -306,10 +306,10 @@ TEST(Cascade, ACausalStreamIsTheSeriesAtOnce) {
 /// A cascade whose convolutions are LibTorch's, as on a processor without AVX2. Gridding is not touched:
 /// it is planned by the first window.
 Cascade torch_cascade(const TensorFile& file, Precision precision) {
-    const simd::Isa best = simd::selected();
-    simd::select(simd::Isa::portable);
+    const Isa best = processor::selected();
+    processor::select(Isa::portable);
     Cascade network(file, "test", {"cpu", precision, 1});
-    simd::select(best);
+    processor::select(best);
     EXPECT_EQ(network.convolutions(), "LibTorch");
     return network;
 }

@@ -2,7 +2,7 @@
 #include "models/files/float_types.hpp"
 #include "models/kernels/direct3d/convolution3d.hpp"
 #include "plugins/math/base/error.hpp"
-#include "plugins/math/transform/simd.hpp"
+#include "plugins/math/base/processor.hpp"
 
 #include <cmath>
 #include <gtest/gtest.h>
@@ -13,9 +13,9 @@ namespace {
 
 using namespace mri;
 using namespace mri::convolution3d;
-using Layer = Weights::Layer;
+using Layer = DirectWeights::Layer;
 
-struct Shape {
+struct SeriesShape {
     int frames, height, width;
 };
 
@@ -34,7 +34,7 @@ int blocks_of(const Case& c) {
 /// A convolution with random features and weights, and what its sums should be.
 class Problem {
   public:
-    Problem(const Case& c, const Shape& s, int reach)
+    Problem(const Case& c, const SeriesShape& s, int reach)
         : c_(c),
           s_(s),
           reach_(reach),
@@ -74,16 +74,16 @@ class Problem {
 
   private:
     Case c_;
-    Shape s_;
+    SeriesShape s_;
     int reach_;
     std::mt19937 engine_{7};
 
   public:
-    Frames in;
+    DirectFrames in;
     std::vector<float> plain;
 };
 
-class Convolution : public testing::Test {
+class Convolution3d : public testing::Test {
   protected:
     void SetUp() override {
         if (!kernels())
@@ -91,17 +91,17 @@ class Convolution : public testing::Test {
     }
 };
 
-constexpr Shape shapes[] = {{1, 1, 1},  {3, 2, 7},  {2, 3, 8},  {4, 2, 9},  {1, 2, 16},
-                            {3, 3, 17}, {3, 1, 24}, {2, 2, 25}, {1, 2, 43}, {1, 1, 65}};
+constexpr SeriesShape shapes[] = {{1, 1, 1},  {3, 2, 7},  {2, 3, 8},  {4, 2, 9},  {1, 2, 16},
+                                  {3, 3, 17}, {3, 1, 24}, {2, 2, 25}, {1, 2, 43}, {1, 1, 65}};
 
-TEST_F(Convolution, IsTheSumOfItsTerms) {
+TEST_F(Convolution3d, IsTheSumOfItsTerms) {
     for (const Case& c : {Case{Layer::first, 6, 16}, Case{Layer::first, 8, 32}, Case{Layer::first, 2, 16},
                           Case{Layer::hidden, 16, 16}, Case{Layer::hidden, 32, 48}})
-        for (const Shape& s : shapes)
+        for (const SeriesShape& s : shapes)
             for (const int reach : {0, 1}) {
                 Problem p(c, s, reach);
-                const Weights weights(c.layer, p.plain, c.out, c.in);
-                Frames out(s.frames, c.out / block, block, s.height, s.width);
+                const DirectWeights weights(c.layer, p.plain, c.out, c.in);
+                DirectFrames out(s.frames, c.out / block, block, s.height, s.width);
                 std::fill_n(out.row(0, 0, 0),
                             out.block_stride() * static_cast<std::size_t>(s.frames * (c.out / block)),
                             std::uint16_t{0x7fc0}); // NaN: whatever is not written is seen
@@ -109,7 +109,7 @@ TEST_F(Convolution, IsTheSumOfItsTerms) {
                 for (int t = 0; t < s.frames; ++t)
                     for (int y = 0; y < s.height; ++y)
                         for (int group = 0; group < c.out / block; ++group) {
-                            Row row = rows_around(p.in, weights, s.width, t, reach, y, 0, s.frames);
+                            DirectRow row = rows_around(p.in, weights, s.width, t, reach, y, 0, s.frames);
                             row.weights = weights.of(group);
                             std::uint16_t* features = out.row(t, group, y);
                             (c.layer == Layer::first ? kernels()->first : kernels()->hidden)(row, features);
@@ -132,12 +132,12 @@ TEST_F(Convolution, IsTheSumOfItsTerms) {
             }
 }
 
-TEST_F(Convolution, LastLayerAddsToTheImagesAlone) {
+TEST_F(Convolution3d, LastLayerAddsToTheImagesAlone) {
     for (const Case& c : {Case{Layer::last, 16, 2}, Case{Layer::last, 48, 2}})
-        for (const Shape& s : shapes)
+        for (const SeriesShape& s : shapes)
             for (const int reach : {0, 1}) {
                 Problem p(c, s, reach);
-                const Weights weights(c.layer, p.plain, c.out, c.in);
+                const DirectWeights weights(c.layer, p.plain, c.out, c.in);
                 constexpr float before = 0.75F, guard = -1234.5F;
                 const int t = s.frames - 1, y = s.height / 2;
                 std::vector<float> x(2 * static_cast<std::size_t>(s.width) + 64, guard);
@@ -156,7 +156,7 @@ TEST_F(Convolution, LastLayerAddsToTheImagesAlone) {
             }
 }
 
-TEST_F(Convolution, DataStepFeedsTheNextBlock) {
+TEST_F(Convolution3d, DataStepFeedsTheNextBlock) {
     std::mt19937 engine(3);
     std::normal_distribution<float> normal;
     for (const int width : {1, 7, 8, 9, 24, 31}) {
@@ -169,7 +169,7 @@ TEST_F(Convolution, DataStepFeedsTheNextBlock) {
             mean[i] = normal(engine);
         }
         const std::vector<float> start = x;
-        Frames out(1, 1, packed, 1, width);
+        DirectFrames out(1, 1, packed, 1, width);
         kernels()->data_step({x.data(), nx.data(), b.data(), mean.data(), 0.8F, out.row(0, 0, 0), width});
         for (std::size_t i = 0; i < n; ++i) {
             const double g = static_cast<double>(b[i]) - nx[i];
@@ -197,18 +197,18 @@ TEST_F(Convolution, DataStepFeedsTheNextBlock) {
     }
 }
 
-TEST_F(Convolution, SeesWhatIsNotANumber) {
+TEST_F(Convolution3d, SeesWhatIsNotANumber) {
     Problem p({Layer::hidden, 16, 16}, {1, 1, 9}, 1);
     *p.at(0, 3, 0, 4) = 0x7fc0;
-    const Weights weights(Layer::hidden, p.plain, 16, 16);
-    Frames out(1, 1, block, 1, 9);
+    const DirectWeights weights(Layer::hidden, p.plain, 16, 16);
+    DirectFrames out(1, 1, block, 1, 9);
     kernels()->hidden(rows_around(p.in, weights, 9, 0, 1, 0, 0, 1), out.row(0, 0, 0));
     for (int x = 0; x < 9; ++x)
         EXPECT_EQ(std::isnan(float_of_bfloat16(out.row(0, 0, 0)[(x + 1) * block])), x >= 3 && x <= 5) << x;
 }
 
 TEST(ConvolutionFrames, KeepFramesThatStay) {
-    Frames ring(3, 2, block, 2, 5);
+    DirectFrames ring(3, 2, block, 2, 5);
     for (std::int64_t t = 0; t < 5; ++t)
         for (int b = 0; b < 2; ++b)
             for (int y = 0; y < 2; ++y)
@@ -228,18 +228,18 @@ TEST(ConvolutionWeights, RoundAndRefuse) {
     EXPECT_EQ(bfloat16_of(-1.0F - 0x1.8p-8F), 0xbf81);
     EXPECT_TRUE(std::isnan(float_of_bfloat16(bfloat16_of(std::numeric_limits<float>::signaling_NaN()))));
     const std::vector<float> values(16 * 16 * 27, 1.0F);
-    EXPECT_NO_THROW(Weights(Layer::hidden, values, 16, 16));
-    EXPECT_THROW(Weights(Layer::hidden, values, 16, 15), Error);
-    EXPECT_THROW(Weights(Layer::hidden, std::span(values).first(100), 16, 16), Error);
-    EXPECT_THROW(Weights(Layer::last, values, 16, 16), Error);
-    EXPECT_THROW(Weights(Layer::first, values, 16, 16), Error);
+    EXPECT_NO_THROW(DirectWeights(Layer::hidden, values, 16, 16));
+    EXPECT_THROW(DirectWeights(Layer::hidden, values, 16, 15), Error);
+    EXPECT_THROW(DirectWeights(Layer::hidden, std::span(values).first(100), 16, 16), Error);
+    EXPECT_THROW(DirectWeights(Layer::last, values, 16, 16), Error);
+    EXPECT_THROW(DirectWeights(Layer::first, values, 16, 16), Error);
 }
 
 TEST(ConvolutionKernels, FollowTheInstructionSetOfGridding) {
-    const simd::Isa best = simd::selected();
-    simd::select(simd::Isa::portable);
+    const Isa best = processor::selected();
+    processor::select(Isa::portable);
     EXPECT_EQ(kernels(), nullptr);
-    simd::select(best);
+    processor::select(best);
 }
 
 } // namespace

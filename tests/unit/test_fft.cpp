@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/processor.hpp"
 #include "plugins/math/transform/fft.hpp"
-#include "plugins/math/transform/simd.hpp"
 
 #include <gtest/gtest.h>
 
@@ -63,9 +63,9 @@ double relative_error(const A& a, const B& exact) {
     return std::sqrt(num / den);
 }
 
-struct EveryIsa : testing::TestWithParam<simd::Isa> {
-    void SetUp() override { simd::select(GetParam()); }
-    void TearDown() override { simd::select(simd::available().back()); }
+struct EveryIsa : testing::TestWithParam<Isa> {
+    void SetUp() override { processor::select(GetParam()); }
+    void TearDown() override { processor::select(processor::available().back()); }
 };
 
 // The error of a float32 transform grows like eps sqrt(log2 n) with eps = 6e-8 for passes of good rounding
@@ -138,8 +138,8 @@ TEST_P(EveryIsa, ThreadsChangeNothing) {
     EXPECT_EQ(0, std::memcmp(a.data(), b.data(), a.size() * sizeof(cfloat)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Simd, EveryIsa, testing::ValuesIn(simd::available()),
-                         [](const auto& i) { return std::string(simd::name(i.param)); });
+INSTANTIATE_TEST_SUITE_P(Simd, EveryIsa, testing::ValuesIn(processor::available()),
+                         [](const auto& i) { return std::string(processor::name(i.param)); });
 
 TEST(Fft, RefusesBadSizes) {
     EXPECT_THROW(Fft2d(0, 5), Error);
@@ -154,7 +154,7 @@ TEST(Simd, RefusesUnknownNames) {
         {
             setenv("GST_MRI_ISA", "sse9", 1);
             try {
-                simd::selected();
+                processor::selected();
             } catch (const Error& e) {
                 std::exit(std::string(e.what()).find("sse9") != std::string::npos ? 7 : 8);
             }

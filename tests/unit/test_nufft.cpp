@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/processor.hpp"
 #include "plugins/math/transform/nufft.hpp"
 #include "plugins/math/transform/simd.hpp"
 #include "tests/support/exact_dft.hpp"
@@ -65,9 +66,9 @@ std::pair<double, double> errors(int w, int h, const std::vector<float>& k, doub
             relative_error(samples, exact_forward(k, m.data(), w, h))};
 }
 
-struct EveryIsa : testing::TestWithParam<simd::Isa> {
-    void SetUp() override { simd::select(GetParam()); }
-    void TearDown() override { simd::select(simd::available().back()); }
+struct EveryIsa : testing::TestWithParam<Isa> {
+    void SetUp() override { processor::select(GetParam()); }
+    void TearDown() override { processor::select(processor::available().back()); }
 };
 
 TEST_P(EveryIsa, StaysBelowItsTolerance) {
@@ -369,8 +370,8 @@ TEST_P(EveryIsa, SenseTransformsAreAdjoint) {
     EXPECT_LT(std::abs(left - right), 1e-6 * size);
 }
 
-INSTANTIATE_TEST_SUITE_P(Simd, EveryIsa, testing::ValuesIn(simd::available()),
-                         [](const auto& i) { return std::string(simd::name(i.param)); });
+INSTANTIATE_TEST_SUITE_P(Simd, EveryIsa, testing::ValuesIn(processor::available()),
+                         [](const auto& i) { return std::string(processor::name(i.param)); });
 
 TEST(Nufft, RefusesBadInput) {
     EXPECT_THROW(Nufft(0, 4), Error);

@@ -2,8 +2,8 @@
 #include "models/kernels/planes/plane_convolution.hpp"
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/processor.hpp"
 #include "plugins/math/base/threads.hpp"
-#include "plugins/math/transform/simd.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -67,24 +67,24 @@ float value_of(const Frames& frames, int t, int y, int x, int c) {
     return std::bit_cast<float>(c % 2 == 0 ? word << 16 : word & 0xFFFF0000U);
 }
 
-bool runs(simd::Isa isa) {
-    const std::vector<simd::Isa> list = simd::available();
+bool runs(Isa isa) {
+    const std::vector<Isa> list = processor::available();
     return std::find(list.begin(), list.end(), isa) != list.end();
 }
 
 /// With the kernels of an instruction set.
-class PlaneConvolution : public testing::TestWithParam<std::pair<simd::Isa, Type>> {
+class PlaneConvolution : public testing::TestWithParam<std::pair<Isa, Type>> {
   protected:
     void SetUp() override {
         const auto [isa, type] = GetParam();
         if (!runs(isa))
-            GTEST_SKIP() << "this processor does not run " << simd::name(isa);
-        simd::select(isa);
+            GTEST_SKIP() << "this processor does not run " << processor::name(isa);
+        processor::select(isa);
         if (type == Type::bfloat16 && !kernels(type))
             GTEST_SKIP() << "this processor has no kernels of bfloat16";
         ASSERT_NE(kernels(type), nullptr);
     }
-    void TearDown() override { simd::select(simd::available().back()); }
+    void TearDown() override { processor::select(processor::available().back()); }
 };
 
 /// What lies beside the pixels is read as zeros by the next layer.
@@ -467,29 +467,29 @@ TEST_P(PlaneConvolution, FilteringDependsOnNothingElse) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, PlaneConvolution,
-                         testing::Values(std::pair(simd::Isa::avx2, Type::float32),
-                                         std::pair(simd::Isa::avx512, Type::float32),
-                                         std::pair(simd::Isa::avx512, Type::bfloat16)),
+                         testing::Values(std::pair(Isa::avx2, Type::float32),
+                                         std::pair(Isa::avx512, Type::float32),
+                                         std::pair(Isa::avx512, Type::bfloat16)),
                          [](const auto& info) {
-                             return std::string(simd::name(info.param.first)) +
+                             return std::string(processor::name(info.param.first)) +
                                     (info.param.second == Type::float32 ? "Float32" : "Bfloat16");
                          });
 
 TEST(PlaneConvolutionKernels, AreThoseOfTheInstructionSet) {
-    simd::select(simd::Isa::portable);
+    processor::select(Isa::portable);
     EXPECT_EQ(kernels(Type::float32), nullptr);
     EXPECT_EQ(kernels(Type::bfloat16), nullptr);
-    for (const auto& [isa, lanes] : {std::pair(simd::Isa::avx2, 8), std::pair(simd::Isa::avx512, 16)})
+    for (const auto& [isa, lanes] : {std::pair(Isa::avx2, 8), std::pair(Isa::avx512, 16)})
         if (runs(isa)) {
-            simd::select(isa);
-            ASSERT_NE(kernels(Type::float32), nullptr) << simd::name(isa);
-            EXPECT_EQ(kernels(Type::float32)->lanes, lanes) << simd::name(isa);
+            processor::select(isa);
+            ASSERT_NE(kernels(Type::float32), nullptr) << processor::name(isa);
+            EXPECT_EQ(kernels(Type::float32)->lanes, lanes) << processor::name(isa);
         }
-    if (runs(simd::Isa::avx2)) {
-        simd::select(simd::Isa::avx2);
+    if (runs(Isa::avx2)) {
+        processor::select(Isa::avx2);
         EXPECT_EQ(kernels(Type::bfloat16), nullptr);
     }
-    simd::select(simd::available().back());
+    processor::select(processor::available().back());
 }
 
 } // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "models/kernels/winograd3d/winograd3d.hpp"
 #include "plugins/math/base/error.hpp"
-#include "plugins/math/transform/simd.hpp"
+#include "plugins/math/base/processor.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -101,15 +101,15 @@ std::vector<float*> frames_of(std::vector<float>& values, const Problem& p, std:
 }
 
 /// All instruction sets of this processor; a skip where there is none.
-std::vector<const Kernels*> all_kernels() {
-    std::vector<const Kernels*> out;
-    const simd::Isa best = simd::selected();
-    for (const simd::Isa isa : simd::available()) {
-        simd::select(isa);
-        if (const Kernels* k = kernels())
+std::vector<const Winograd3dKernels*> all_kernels() {
+    std::vector<const Winograd3dKernels*> out;
+    const Isa best = processor::selected();
+    for (const Isa isa : processor::available()) {
+        processor::select(isa);
+        if (const Winograd3dKernels* k = kernels())
             out.push_back(k);
     }
-    simd::select(best);
+    processor::select(best);
     return out;
 }
 
@@ -122,7 +122,7 @@ double tolerance(double largest) {
 
 class Winograd3d : public ::testing::Test {
   protected:
-    Scratch scratch; // of all calls, as in use
+    Winograd3dScratch scratch; // of all calls, as in use
 
     void SetUp() override {
         if (all_kernels().empty())
@@ -140,10 +140,10 @@ TEST_F(Winograd3d, ConvolutionsAreTheDirectSums) {
             magnitude[o] += std::abs(term);
         });
         const double most = tolerance(*std::max_element(magnitude.begin(), magnitude.end()));
-        const Weights weights(p.weights, c.out, c.in);
+        const Winograd3dWeights weights(p.weights, c.out, c.in);
         const auto frames = p.frames_in();
         const auto kept = static_cast<std::size_t>(weights.narrow() ? c.out : stored(c.out));
-        for (const Kernels* k : all_kernels())
+        for (const Winograd3dKernels* k : all_kernels())
             for (const bool relu : {false, true}) {
                 std::vector<std::vector<float>> results;
                 for (const int threads : {1, 3}) {
@@ -169,11 +169,11 @@ TEST_F(Winograd3d, ConvolutionsAreTheDirectSums) {
 
 TEST_F(Winograd3d, FewOutputsAreAddedWhereAskedFor) {
     const Problem p(cases[2]);
-    const Weights weights(p.weights, p.c.out, p.c.in);
+    const Winograd3dWeights weights(p.weights, p.c.out, p.c.in);
     ASSERT_TRUE(weights.narrow());
     const auto frames = p.frames_in();
     ThreadPool pool(1);
-    for (const Kernels* k : all_kernels()) {
+    for (const Winograd3dKernels* k : all_kernels()) {
         std::vector<float> out(static_cast<std::size_t>(p.c.shape.frames) * p.frame * 2), added;
         convolve(pool, scratch, *k,
                  {frames.data(), frames_of(out, p, 2).data(), weights, p.c.shape, false, false});
@@ -184,7 +184,7 @@ TEST_F(Winograd3d, FewOutputsAreAddedWhereAskedFor) {
             ASSERT_EQ(added[i], 2.0F + out[i]);
     }
     const Problem wide(cases[0]);
-    const Weights many(wide.weights, wide.c.out, wide.c.in);
+    const Winograd3dWeights many(wide.weights, wide.c.out, wide.c.in);
     std::vector<float> out(wide.out.size());
     const auto wide_frames = wide.frames_in();
     EXPECT_THROW(
@@ -198,11 +198,11 @@ TEST_F(Winograd3d, FewOutputsGoOnInAStream) {
     for (const int outputs : {2, 1}) {
         Problem p({16, outputs, 0, false, {7, 9, 101}});
         p.in[p.at(2, 3, 3, 5, p.c.in)] = std::numeric_limits<float>::quiet_NaN();
-        const Weights weights(p.weights, p.c.out, p.c.in);
+        const Winograd3dWeights weights(p.weights, p.c.out, p.c.in);
         const auto kept = static_cast<std::size_t>(outputs);
         const auto frames = p.frames_in();
         ThreadPool pool(2);
-        for (const Kernels* k : all_kernels()) {
+        for (const Winograd3dKernels* k : all_kernels()) {
             std::vector<float> whole(static_cast<std::size_t>(p.c.shape.frames) * p.frame * kept);
             convolve(pool, scratch, *k,
                      {frames.data(), frames_of(whole, p, kept).data(), weights, p.c.shape, false, false});
@@ -212,9 +212,9 @@ TEST_F(Winograd3d, FewOutputsGoOnInAStream) {
             for (const int count : {1, 1, 3, 2}) {
                 std::vector<const float*> from(frames.begin() + first, frames.begin() + first + count + 2);
                 from[0] = from[1] = nullptr;
-                Convolution part{from.data(), to.data() + first,
-                                 weights,     {count, p.c.shape.height, p.c.shape.width},
-                                 false,       false};
+                Winograd3dConvolution part{from.data(), to.data() + first,
+                                           weights,     {count, p.c.shape.height, p.c.shape.width},
+                                           false,       false};
                 part.pending = pending.data();
                 convolve(pool, scratch, *k, part);
                 first += count;
@@ -236,11 +236,11 @@ TEST_F(Winograd3d, FewOutputsGoOnInAStream) {
         }
     }
     Problem wide(cases[0]);
-    const Weights many(wide.weights, wide.c.out, wide.c.in);
+    const Winograd3dWeights many(wide.weights, wide.c.out, wide.c.in);
     std::vector<float> out(wide.out.size()), pending(pending_floats(wide.c.shape));
     const auto frames = wide.frames_in();
     const auto to = frames_of(out, wide, 16);
-    Convolution refused{frames.data(), to.data(), many, wide.c.shape, false, false};
+    Winograd3dConvolution refused{frames.data(), to.data(), many, wide.c.shape, false, false};
     refused.pending = pending.data();
     ThreadPool pool(1);
     EXPECT_THROW(convolve(pool, scratch, *all_kernels().front(), refused), Error);
@@ -256,11 +256,11 @@ TEST_F(Winograd3d, TransposedKernelsGiveTheGradientOfTheInput) {
             magnitude[i] += std::abs(term);
         });
         const double most = tolerance(*std::max_element(magnitude.begin(), magnitude.end()));
-        const Weights weights = Weights::transposed(p.weights, c.out, c.in);
+        const Winograd3dWeights weights = Winograd3dWeights::transposed(p.weights, c.out, c.in);
         const auto frames = p.frames_out(2 - c.reach);
         const auto kept = static_cast<std::size_t>(weights.narrow() ? c.in : stored(c.in));
         ThreadPool pool(2);
-        for (const Kernels* k : all_kernels()) {
+        for (const Winograd3dKernels* k : all_kernels()) {
             std::vector<float> out(static_cast<std::size_t>(c.shape.frames) * p.frame * kept, 1e30F);
             convolve(pool, scratch, *k,
                      {frames.data(), frames_of(out, p, kept).data(), weights, c.shape, false, false});
@@ -272,7 +272,7 @@ TEST_F(Winograd3d, TransposedKernelsGiveTheGradientOfTheInput) {
                                           [&](int t) { return p.in.data() + p.at(t, 0, 0, 0, c.in); });
             std::vector<float> passed(out.size(), 1e30F);
             const auto to = frames_of(passed, p, kept);
-            Convolution through{frames.data(), to.data(), weights, c.shape, false, false};
+            Winograd3dConvolution through{frames.data(), to.data(), weights, c.shape, false, false};
             through.rectified = rectified.data();
             if (weights.narrow()) {
                 EXPECT_THROW(convolve(pool, scratch, *k, through), Error);
@@ -296,7 +296,7 @@ TEST_F(Winograd3d, GradientsOfTheKernelsAreTheDirectSums) {
         });
         const double most = tolerance(*std::max_element(magnitude.begin(), magnitude.end()));
         const auto frames = p.frames_in();
-        for (const Kernels* k : all_kernels()) {
+        for (const Winograd3dKernels* k : all_kernels()) {
             std::vector<std::vector<float>> results;
             for (const int threads : {1, 3}) {
                 ThreadPool pool(threads);
@@ -314,10 +314,10 @@ TEST_F(Winograd3d, WhatIsNotANumberIsSeen) {
     const Case c{16, 16, 1, false, {1, 8, 8}};
     Problem p(c);
     p.in[p.at(0, 3, 3, 5, c.in)] = std::numeric_limits<float>::quiet_NaN();
-    const Weights weights(p.weights, c.out, c.in);
+    const Winograd3dWeights weights(p.weights, c.out, c.in);
     const auto frames = p.frames_in();
     ThreadPool pool(1);
-    for (const Kernels* k : all_kernels()) {
+    for (const Winograd3dKernels* k : all_kernels()) {
         std::vector<float> out(p.out.size());
         convolve(pool, scratch, *k,
                  {frames.data(), frames_of(out, p, group).data(), weights, c.shape, true, false});
@@ -327,11 +327,11 @@ TEST_F(Winograd3d, WhatIsNotANumberIsSeen) {
 
 TEST(Winograd3dWeights, RefusesSizesThatDoNotFit) {
     const std::vector<float> values(27 * 4);
-    EXPECT_NO_THROW(Weights(values, 2, 2));
-    EXPECT_THROW(Weights(values, 2, 3), Error);
-    EXPECT_THROW(Weights(values, 0, 2), Error);
-    EXPECT_THROW(Weights::transposed(values, 4, 2), Error);
-    EXPECT_THROW(Weights(std::vector<float>(27 * 257), 257, 1), Error);
+    EXPECT_NO_THROW(Winograd3dWeights(values, 2, 2));
+    EXPECT_THROW(Winograd3dWeights(values, 2, 3), Error);
+    EXPECT_THROW(Winograd3dWeights(values, 0, 2), Error);
+    EXPECT_THROW(Winograd3dWeights::transposed(values, 4, 2), Error);
+    EXPECT_THROW(Winograd3dWeights(std::vector<float>(27 * 257), 257, 1), Error);
 }
 
 } // namespace

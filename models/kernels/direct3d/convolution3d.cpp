@@ -3,8 +3,8 @@
 
 #include "models/files/float_types.hpp"
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/processor.hpp"
 #include "plugins/math/base/sizes.hpp"
-#include "plugins/math/transform/simd.hpp"
 
 #include <algorithm>
 #include <string>
@@ -25,10 +25,9 @@ std::size_t row_values(int channels, int width) {
 
 } // namespace
 
-const Kernels* kernels() {
-#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512bf16") && simd::selected() == simd::Isa::avx512)
+const DirectKernels* kernels() {
+#ifdef MRI_HAVE_X86
+    if (processor::selected() == Isa::avx512 && processor::has_avx512_bf16())
         return &kernels_avx512_bf16;
 #endif
     return nullptr;
@@ -38,7 +37,7 @@ Values::Values(std::size_t count) : data_(count > 0 ? allocated(count) : nullptr
     std::fill_n(data_.get(), count, std::uint16_t{0});
 }
 
-Weights::Weights(Layer layer, std::span<const float> weights, int out, int in) {
+DirectWeights::DirectWeights(Layer layer, std::span<const float> weights, int out, int in) {
     const bool last = layer == Layer::last;
     const bool fits =
         layer == Layer::first ? in > 0 && in <= packed && in % 2 == 0 : in > 0 && in % block == 0;
@@ -78,7 +77,7 @@ Weights::Weights(Layer layer, std::span<const float> weights, int out, int in) {
             }
 }
 
-Frames::Frames(int slots, int blocks, int channels, int height, int width)
+DirectFrames::DirectFrames(int slots, int blocks, int channels, int height, int width)
     : slots_(slots),
       blocks_(blocks),
       channels_(channels),
@@ -89,19 +88,19 @@ Frames::Frames(int slots, int blocks, int channels, int height, int width)
                                static_cast<std::size_t>(height), row_},
                               max_values, "the features of a network")) {}
 
-void Frames::grow(int slots, std::int64_t first, std::int64_t last) {
+void DirectFrames::grow(int slots, std::int64_t first, std::int64_t last) {
     if (slots <= slots_)
         return;
-    Frames larger(slots, blocks_, channels_, height_, width_);
+    DirectFrames larger(slots, blocks_, channels_, height_, width_);
     for (std::int64_t t = first; t <= last; ++t)
         std::copy_n(row(t, 0, 0), block_stride() * static_cast<std::size_t>(blocks_), larger.row(t, 0, 0));
     *this = std::move(larger);
 }
 
-Row rows_around(const Frames& in, const Weights& weights, int width, std::int64_t t, int reach, int y,
-                std::int64_t begin, std::int64_t end, bool cycle) {
+DirectRow rows_around(const DirectFrames& in, const DirectWeights& weights, int width, std::int64_t t,
+                      int reach, int y, std::int64_t begin, std::int64_t end, bool cycle) {
     const std::int64_t frames = end - begin;
-    Row row{{}, weights.of(0), in.block_stride(), weights.in_blocks(), weights.pairs(), width};
+    DirectRow row{{}, weights.of(0), in.block_stride(), weights.in_blocks(), weights.pairs(), width};
     for (int dt = 0; dt < 3; ++dt)
         for (int dy = 0; dy < 3; ++dy) {
             std::int64_t frame = t + reach - 2 + dt;

@@ -21,9 +21,9 @@ constexpr int kernel_rows = 9;
 
 /// A row of outputs as the inner loops see it. A row of features is [x + 1][channel] in bfloat16 and has a
 /// column of zeros on either side, and more up to row_pixels().
-struct Row {
+struct DirectRow {
     const std::uint16_t* rows[kernel_rows]; ///< inputs, [t][y]; null: beyond the images, all 0
-    const std::uint16_t* weights;           ///< as Weights orders them
+    const std::uint16_t* weights;           ///< as DirectWeights orders them
     std::size_t block_stride;               ///< values from one block of input channels to the next
     int blocks;                             ///< of input channels
     int pairs;                              ///< of channels used in a block
@@ -42,21 +42,21 @@ struct DataRow {
 };
 
 /// The functions of an instruction set.
-struct Kernels {
+struct DirectKernels {
     const char* name;
     /// out = ReLU(convolution) of a block of outputs, from inputs of `packed` channels a pixel
-    void (*first)(const Row&, std::uint16_t* out);
+    void (*first)(const DirectRow&, std::uint16_t* out);
     /// the same, from blocks of channels
-    void (*hidden)(const Row&, std::uint16_t* out);
+    void (*hidden)(const DirectRow&, std::uint16_t* out);
     /// x += convolution to two channels, a complex number per pixel; from blocks of channels
-    void (*last)(const Row&, float* x);
+    void (*last)(const DirectRow&, float* x);
     /// g = b - N x; x += eta g; out = (x - M, M, g)
     void (*data_step)(const DataRow&);
 };
 
 /// Those of this processor, or null where there are none: they are for AVX512_BF16, and are not used either
-/// where gridding is told to use an older instruction set (simd::selected()).
-const Kernels* kernels();
+/// where gridding is told to use an older instruction set (processor::selected()).
+const DirectKernels* kernels();
 
 /// The pixels that a row takes in memory.
 constexpr int row_pixels(int width) {
@@ -80,13 +80,13 @@ class Values {
 };
 
 /// Weights in the order in which the inner loops read them.
-class Weights {
+class DirectWeights {
   public:
     enum class Layer { first, hidden, last };
     /// From [out][in][t][y][x] in float32, rounded to bfloat16. `in` is at most `packed` of a first layer and
     /// even, else a multiple of `block`; `out` is a multiple of `block`, or 2 of a last layer. Throws
     /// Errc::settings otherwise.
-    Weights(Layer layer, std::span<const float> weights, int out, int in);
+    DirectWeights(Layer layer, std::span<const float> weights, int out, int in);
 
     int in_blocks() const noexcept { return in_blocks_; }
     int pairs() const noexcept { return pairs_; }
@@ -103,11 +103,11 @@ class Weights {
 };
 
 /// The last frames of a series of features: a ring, [slot][block][y][x + 1][channel].
-class Frames {
+class DirectFrames {
   public:
-    Frames() = default;
+    DirectFrames() = default;
     /// For `slots` frames of `blocks` blocks of `channels` channels a pixel.
-    Frames(int slots, int blocks, int channels, int height, int width);
+    DirectFrames(int slots, int blocks, int channels, int height, int width);
 
     int slots() const noexcept { return slots_; }
     /// Row y of a frame, at the column of zeros before its first pixel; frames are counted on and on.
@@ -136,11 +136,11 @@ class Frames {
 
 /// The rows around row y of frame t: frames t + reach - 2, ..., t + reach, where frames begin, ..., end - 1
 /// exist. In a cycle frame `begin` follows upon frame end - 1.
-Row rows_around(const Frames& in, const Weights& weights, int width, std::int64_t t, int reach, int y,
-                std::int64_t begin, std::int64_t end, bool cycle = false);
+DirectRow rows_around(const DirectFrames& in, const DirectWeights& weights, int width, std::int64_t t,
+                      int reach, int y, std::int64_t begin, std::int64_t end, bool cycle = false);
 
-#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
-extern const Kernels kernels_avx512_bf16;
+#ifdef MRI_HAVE_X86
+extern const DirectKernels kernels_avx512_bf16;
 #endif
 
 } // namespace mri::convolution3d

@@ -34,7 +34,7 @@ MRI_INLINE __m512bh broadcast(const Half* p) {
 /// outputs that it reaches: with an input operand in memory for each product the loads would be what
 /// limits.
 template <int Pixels, int Channels>
-MRI_INLINE void tile(const Row& row, int x, Half* out) {
+MRI_INLINE void tile(const DirectRow& row, int x, Half* out) {
     __m512 sum[Pixels];
 #pragma GCC unroll 24
     for (int i = 0; i < Pixels; ++i)
@@ -72,7 +72,7 @@ MRI_INLINE void tile(const Row& row, int x, Half* out) {
 }
 
 template <int Channels>
-void features(const Row& row, Half* out) {
+void features(const DirectRow& row, Half* out) {
     int x = 0;
     for (; row.width - x > 16; x += widest)
         tile<widest, Channels>(row, x, out);
@@ -94,7 +94,7 @@ MRI_INLINE __mmask16 lanes(int count) {
 /// Two outputs would leave 14 lanes idle: here the lanes are 8 pairs of channels of two neighbouring pixels,
 /// summed at the end.
 template <int Pixels>
-MRI_INLINE void pair_tile(const Row& row, int x, float* out) {
+MRI_INLINE void pair_tile(const DirectRow& row, int x, float* out) {
     constexpr int n = Pixels / 2;
     __m512 re[n], im[n];
 #pragma GCC unroll 12
@@ -153,7 +153,7 @@ MRI_INLINE void pair_tile(const Row& row, int x, float* out) {
     }
 }
 
-void residual(const Row& row, float* x) {
+void residual(const DirectRow& row, float* x) {
     int at = 0;
     for (; row.width - at > 16; at += widest)
         pair_tile<widest>(row, at, x);
@@ -187,6 +187,7 @@ void data_step(const DataRow& row) {
 
 } // namespace
 
-const Kernels kernels_avx512_bf16 = {"avx512_bf16", features<packed>, features<block>, residual, data_step};
+const DirectKernels kernels_avx512_bf16 = {"avx512_bf16", features<packed>, features<block>, residual,
+                                           data_step};
 
 } // namespace mri::convolution3d

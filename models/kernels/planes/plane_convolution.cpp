@@ -4,9 +4,9 @@
 #include "models/files/float_types.hpp"
 #include "models/kernels/minimal_filtering.hpp"
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/processor.hpp"
 #include "plugins/math/base/sizes.hpp"
 #include "plugins/math/base/threads.hpp"
-#include "plugins/math/transform/simd.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -17,9 +17,6 @@
 
 #ifdef __linux__
 #include <sys/mman.h>
-#endif
-#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
-#include <cpuid.h>
 #endif
 
 namespace mri::planes {
@@ -50,13 +47,6 @@ Word word_of(Type type, float even, float odd) {
     return static_cast<Word>(bfloat16_of(even)) | static_cast<Word>(bfloat16_of(odd)) << 16;
 }
 
-#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
-bool multiplies_matrices() {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1U) != 0; // AMX-BF16
-}
-#endif
-
 /// Words of a plane of so many cache lines or one more: an odd number of them, so that the planes of a row do
 /// not compete for the same places.
 std::ptrdiff_t spread_words(std::size_t lines) {
@@ -77,7 +67,7 @@ std::vector<int> blocks_of(int outputs, int most, int together) {
 }
 
 /// Vectors of pixels in a row's tiles: few channels leave room for more of them; as equal as they can be.
-int pixels_of(const Kernels& kernel, int width, int outputs) {
+int pixels_of(const PlaneKernels& kernel, int width, int outputs) {
     int most = 4;
     while (most > kernel.pixels && outputs > kernel.most_channels[most])
         --most;
@@ -124,19 +114,16 @@ void fetch_part(const std::vector<TapRow>& taps, std::ptrdiff_t plane, int part,
 
 } // namespace
 
-const Kernels* kernels([[maybe_unused]] Type type) {
-    [[maybe_unused]] const simd::Isa isa = simd::selected();
-#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
-    __builtin_cpu_init();
-    if (isa == simd::Isa::avx512 && __builtin_cpu_supports("bmi2")) {
+const PlaneKernels* kernels([[maybe_unused]] Type type) {
+#ifdef MRI_HAVE_X86
+    const Isa isa = processor::selected();
+    if (isa == Isa::avx512 && processor::has_bmi2()) {
         if (type == Type::float32)
             return &kernels_avx512_float32;
-        if (__builtin_cpu_supports("avx512bf16") && !multiplies_matrices())
+        if (processor::has_avx512_bf16() && !processor::has_amx_bf16())
             return &kernels_avx512_bfloat16;
     }
-#endif
-#ifdef MRI_HAVE_AVX2_CONVOLUTIONS
-    if (isa != simd::Isa::portable && type == Type::float32)
+    if (isa != Isa::portable && type == Type::float32)
         return &kernels_avx2_float32;
 #endif
     return nullptr;
@@ -268,7 +255,7 @@ int Convolution::reach_over_time(std::size_t source) const {
     return std::max(latest - earliest, 0);
 }
 
-void Convolution::pack(const Kernels& kernel, int pixels) {
+void Convolution::pack(const PlaneKernels& kernel, int pixels) {
     if (packed_.kernel == &kernel && packed_.pixels == pixels)
         return;
     packed_ = {&kernel, pixels, blocks_of(outputs_, kernel.most_channels[pixels], kernel.together), {}};
@@ -282,7 +269,7 @@ void Convolution::pack(const Kernels& kernel, int pixels) {
     }
 }
 
-void Convolution::pack_points(const Kernels& kernel, int pixels) {
+void Convolution::pack_points(const PlaneKernels& kernel, int pixels) {
     using namespace minimal_filtering;
     if (packed_points_.kernel == &kernel && packed_points_.pixels == pixels)
         return;
@@ -311,7 +298,7 @@ void Convolution::pack_points(const Kernels& kernel, int pixels) {
 }
 
 /// Whether minimal filtering takes less time than the direct sum, counted in products of a vector.
-bool Convolution::filtering_pays(const Kernels& kernel, const Target& target) const {
+bool Convolution::filtering_pays(const PlaneKernels& kernel, const Target& target) const {
     using namespace minimal_filtering;
     if (!kernel.to_points || target.step != 1 || columns_.empty())
         return false;
@@ -329,7 +316,7 @@ bool Convolution::filtering_pays(const Kernels& kernel, const Target& target) co
 /// A piece of work is four rows, up to `most_across` wide, frame after frame: what the taps over time share
 /// is brought to the points once. All products of a point come before those of the next: its planes and its
 /// weights are what has to stay in the second cache.
-void Convolution::run_filtering(ThreadPool& pool, const Kernels& kernel, std::span<const Source> sources,
+void Convolution::run_filtering(ThreadPool& pool, const PlaneKernels& kernel, std::span<const Source> sources,
                                 const Target& target, const std::vector<const Word*>* add) {
     using namespace minimal_filtering;
     const Layout& in = sources[0].layout;
@@ -351,11 +338,11 @@ void Convolution::run_filtering(ThreadPool& pool, const Kernels& kernel, std::sp
     // an output takes, a ring.
     const std::ptrdiff_t sums_at = plane;
     std::ptrdiff_t room = sums_at + points * outputs_ * plane;
-    struct Ring {
+    struct PointRing {
         std::ptrdiff_t first, slot;
         int size, place;
     };
-    std::vector<Ring> rings;
+    std::vector<PointRing> rings;
     int slots = 0;
     for (std::size_t s = 0; s < sources.size(); ++s) {
         const int size = reach_over_time(s) + 1;
@@ -378,7 +365,7 @@ void Convolution::run_filtering(ThreadPool& pool, const Kernels& kernel, std::sp
         std::vector<TapRow> taps;
         const auto at_points_of = [&](std::size_t s, int frame) -> Word* {
             const Source& source = sources[s];
-            const Ring& ring = rings[s];
+            const PointRing& ring = rings[s];
             if (frame < 0 || frame >= static_cast<int>(source.frames.size()) ||
                 !source.frames[static_cast<std::size_t>(frame)])
                 return nullptr;
@@ -387,12 +374,12 @@ void Convolution::run_filtering(ThreadPool& pool, const Kernels& kernel, std::sp
             int& there = held[static_cast<std::size_t>(ring.place + slot)];
             if (there == frame)
                 return to;
-            Row rows[points];
+            PlaneRow rows[points];
             for (int r = 0; r < points; ++r) {
                 const int row = y - 1 + r;
                 const Word* from = source.frames[static_cast<std::size_t>(frame)] + x - aside;
-                rows[r] = row < 0 || row >= in.height ? Row{mine, 0}
-                                                      : Row{from + row * source.layout.row, in.plane};
+                rows[r] = row < 0 || row >= in.height ? PlaneRow{mine, 0}
+                                                      : PlaneRow{from + row * source.layout.row, in.plane};
             }
             kernel.to_points(rows, source.layout.words, width + 2 * aside,
                              {to, plane, source.layout.words * plane});
@@ -435,7 +422,7 @@ void Convolution::run_filtering(ThreadPool& pool, const Kernels& kernel, std::sp
 
 void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const Target& target,
                       const std::vector<const Word*>* add) {
-    const Kernels* kernel = kernels(type_);
+    const PlaneKernels* kernel = kernels(type_);
     if (!kernel)
         throw Error(Errc::failed, "this processor has no kernels for such convolutions");
     const Layout& in = sources[0].layout;
@@ -523,7 +510,7 @@ void Convolution::run(ThreadPool& pool, std::span<const Source> sources, const T
 
 void max_pool(ThreadPool& pool, const std::vector<const Word*>& in, const Layout& in_layout,
               const std::vector<Word*>& out, const Layout& out_layout, bool over_time) {
-    const Kernels* kernel = kernels(in_layout.type);
+    const PlaneKernels* kernel = kernels(in_layout.type);
     const std::size_t frames = over_time ? 2 : 1;
     if (!kernel || in.size() != frames * out.size() || in_layout.words != out_layout.words ||
         in_layout.height != 2 * out_layout.height || in_layout.width != 2 * out_layout.width)
@@ -544,7 +531,7 @@ void max_pool(ThreadPool& pool, const std::vector<const Word*>& in, const Layout
 }
 
 void add(ThreadPool& pool, Word* a, const Word* b, const Layout& layout) {
-    const Kernels* kernel = kernels(layout.type);
+    const PlaneKernels* kernel = kernels(layout.type);
     if (!kernel)
         throw Error(Errc::failed, "this processor has no kernels for such convolutions");
     in_pieces(pool, layout.height, [&](int begin, int end) {

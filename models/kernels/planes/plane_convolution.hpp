@@ -57,7 +57,7 @@ struct Tile {
 };
 
 /// A row of the input; `plane` 0: one plane stands for all.
-struct Row {
+struct PlaneRow {
     const Word* row;
     std::ptrdiff_t plane;
 };
@@ -79,7 +79,7 @@ struct SumRows {
 };
 
 /// The functions of an instruction set and a type.
-struct Kernels {
+struct PlaneKernels {
     int lanes;            ///< pixels of a vector, at most 16
     int pixels;           ///< vectors of pixels in a tile of many channels
     int most_channels[5]; ///< by vectors of pixels: what the registers hold beside the operands
@@ -93,15 +93,15 @@ struct Kernels {
     void (*add)(Word* a, const Word* b, int count);
     /// Minimal filtering over y, null but for float32: six rows to their values at the points. Whole vectors
     /// are read and written.
-    void (*to_points)(const Row* rows, int words, int width, const Points&);
+    void (*to_points)(const PlaneRow* rows, int words, int width, const Points&);
     /// The sums at the points to rows of the output.
     void (*to_rows)(const Points&, const SumRows&);
 };
 
 /// Those of this processor, or null: float32 needs AVX2 and FMA, bfloat16 AVX512_BF16. Null too for bfloat16
 /// on processors that multiply matrices of it (AMX), because LibTorch uses that, and where gridding is told
-/// to use an older instruction set (simd::selected()).
-const Kernels* kernels(Type type);
+/// to use an older instruction set (processor::selected()).
+const PlaneKernels* kernels(Type type);
 
 /// Where the values of a frame lie: [y][word of channels][x], each row of a plane after 16 or more words of
 /// zeros.
@@ -192,7 +192,7 @@ class Convolution {
     };
     /// Weights as an instruction set's tiles take them.
     struct Packed {
-        const Kernels* kernel = nullptr;
+        const PlaneKernels* kernel = nullptr;
         int pixels = 0; ///< vectors in a tile
         std::vector<int> blocks;
         std::vector<Word> weights; ///< ([point])[block][tap or column][word][output of the block]
@@ -200,11 +200,11 @@ class Convolution {
 
     void find_columns();
     int reach_over_time(std::size_t source) const;
-    bool filtering_pays(const Kernels& kernel, const Target& target) const;
-    void run_filtering(ThreadPool& pool, const Kernels& kernel, std::span<const Source> sources,
+    bool filtering_pays(const PlaneKernels& kernel, const Target& target) const;
+    void run_filtering(ThreadPool& pool, const PlaneKernels& kernel, std::span<const Source> sources,
                        const Target& target, const std::vector<const Word*>* add);
-    void pack(const Kernels& kernel, int pixels);
-    void pack_points(const Kernels& kernel, int pixels);
+    void pack(const PlaneKernels& kernel, int pixels);
+    void pack_points(const PlaneKernels& kernel, int pixels);
 
     Type type_;
     std::vector<int> inputs_;
@@ -228,12 +228,10 @@ void max_pool(ThreadPool& pool, const std::vector<const Word*>& in, const Layout
 /// a += b, whole frames.
 void add(ThreadPool& pool, Word* a, const Word* b, const Layout& layout);
 
-#ifdef MRI_HAVE_AVX2_CONVOLUTIONS
-extern const Kernels kernels_avx2_float32;
-#endif
-#ifdef MRI_HAVE_AVX512_CONVOLUTIONS
-extern const Kernels kernels_avx512_float32;
-extern const Kernels kernels_avx512_bfloat16;
+#ifdef MRI_HAVE_X86
+extern const PlaneKernels kernels_avx2_float32;
+extern const PlaneKernels kernels_avx512_float32;
+extern const PlaneKernels kernels_avx512_bfloat16;
 #endif
 
 } // namespace planes

@@ -162,7 +162,7 @@ void add(Word* a, const Word* b, int count) {
 
 } // namespace
 
-const Kernels kernels_avx2_float32{
+const PlaneKernels kernels_avx2_float32{
     8, 2, {0, 12, 6, 4, 3}, 1, any_tile, pool, add, rows_to_points<8>, points_to_rows<8>};
 
 } // namespace mri::planes

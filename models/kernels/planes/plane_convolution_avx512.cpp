@@ -202,16 +202,16 @@ void add(Word* a, const Word* b, int count) {
 
 } // namespace
 
-const Kernels kernels_avx512_float32{16,
-                                     4,
-                                     {0, 16, 12, 8, 6},
-                                     2,
-                                     any_tile<Float32>,
-                                     pool<Float32>,
-                                     add<Float32>,
-                                     rows_to_points<16>,
-                                     points_to_rows<16>};
-const Kernels kernels_avx512_bfloat16{
+const PlaneKernels kernels_avx512_float32{16,
+                                          4,
+                                          {0, 16, 12, 8, 6},
+                                          2,
+                                          any_tile<Float32>,
+                                          pool<Float32>,
+                                          add<Float32>,
+                                          rows_to_points<16>,
+                                          points_to_rows<16>};
+const PlaneKernels kernels_avx512_bfloat16{
     16, 4, {0, 16, 12, 8, 6}, 2, any_tile<Bfloat16>, pool<Bfloat16>, add<Bfloat16>, nullptr, nullptr};
 
 } // namespace mri::planes

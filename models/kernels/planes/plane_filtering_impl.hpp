@@ -8,7 +8,7 @@ namespace mri::planes {
 namespace {
 
 template <int L>
-void rows_to_points(const Row* rows, int words, int width, const Points& to) {
+void rows_to_points(const PlaneRow* rows, int words, int width, const Points& to) {
     using namespace minimal_filtering;
     for (int word = 0; word < words; ++word)
         for (int x = 0; x < width; x += L) {

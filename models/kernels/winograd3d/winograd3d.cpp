@@ -3,7 +3,7 @@
 
 #include "models/kernels/minimal_filtering.hpp"
 #include "plugins/math/base/error.hpp"
-#include "plugins/math/transform/simd.hpp"
+#include "plugins/math/base/processor.hpp"
 
 #include <algorithm>
 #include <string>
@@ -41,14 +41,14 @@ std::size_t transformed(int channels) {
 
 } // namespace
 
-const Kernels* kernels() {
+const Winograd3dKernels* kernels() {
 #ifdef MRI_HAVE_X86
-    switch (simd::selected()) {
-    case simd::Isa::avx512:
+    switch (processor::selected()) {
+    case Isa::avx512:
         return &kernels_avx512;
-    case simd::Isa::avx2:
+    case Isa::avx2:
         return &kernels_avx2;
-    case simd::Isa::portable:
+    case Isa::portable:
         break;
     }
 #endif
@@ -56,7 +56,7 @@ const Kernels* kernels() {
 }
 
 template <typename At>
-void Weights::transform(const At& at) {
+void Winograd3dWeights::transform(const At& at) {
     const int outputs = std::min(stored(out_), group), groups = (out_ + group - 1) / group;
     const std::size_t per_point = static_cast<std::size_t>(in_ * (narrow() ? narrow_lanes : 3 * outputs));
     const std::size_t per_group = points * per_point;
@@ -85,7 +85,8 @@ void Weights::transform(const At& at) {
             }
 }
 
-Weights::Weights(std::span<const float> weights, int out, int in) : Weights(out, in) {
+Winograd3dWeights::Winograd3dWeights(std::span<const float> weights, int out, int in)
+    : Winograd3dWeights(out, in) {
     check(in, out);
     if (weights.size() != static_cast<std::size_t>(out) * static_cast<std::size_t>(in) * 27)
         throw Error(Errc::settings, "a convolution was given kernels of another size");
@@ -94,19 +95,20 @@ Weights::Weights(std::span<const float> weights, int out, int in) : Weights(out,
     });
 }
 
-Weights Weights::transposed(std::span<const float> weights, int out, int in) {
+Winograd3dWeights Winograd3dWeights::transposed(std::span<const float> weights, int out, int in) {
     check(in, out);
     if (weights.size() != static_cast<std::size_t>(out) * static_cast<std::size_t>(in) * 27)
         throw Error(Errc::settings, "a convolution was given kernels of another size");
-    Weights result(in, out);
+    Winograd3dWeights result(in, out);
     result.transform([&](int o, int i, int t, int y, int x) {
         return weights[static_cast<std::size_t>((((i * in + o) * 3 + 2 - t) * 3 + 2 - y) * 3 + 2 - x)];
     });
     return result;
 }
 
-Convolution::Convolution(const float* const* from, float* const* to, const Weights& weights, const Shape& s,
-                         bool rectify, bool sum)
+Winograd3dConvolution::Winograd3dConvolution(const float* const* from, float* const* to,
+                                             const Winograd3dWeights& weights, const Shape& s, bool rectify,
+                                             bool sum)
     : in(from),
       out(to),
       kernels(weights.data()),
@@ -136,7 +138,8 @@ std::size_t gradient_sums(int in, int out) {
     return std::size_t{points} * 3 * static_cast<std::size_t>(kept);
 }
 
-void convolve(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Convolution& c) {
+void convolve(ThreadPool& pool, Winograd3dScratch& scratch, const Winograd3dKernels& kernels,
+              const Winograd3dConvolution& c) {
     if (c.add && !c.narrow)
         throw Error(Errc::failed, "a convolution can only be added to two channels");
     if (c.rectified && c.narrow)
@@ -153,8 +156,8 @@ void convolve(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const 
     });
 }
 
-void gradient(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Gradient& g,
-              std::span<float> result) {
+void gradient(ThreadPool& pool, Winograd3dScratch& scratch, const Winograd3dKernels& kernels,
+              const Winograd3dGradient& g, std::span<float> result) {
     check(g.in_channels, g.out_channels);
     if (result.size() !=
         static_cast<std::size_t>(g.out_channels) * static_cast<std::size_t>(g.in_channels) * 27)

@@ -41,25 +41,25 @@ struct Shape {
 };
 
 /// The functions of an instruction set. A strip is a row of tiles, all frames of it.
-struct Convolution;
-struct Gradient;
-struct Kernels {
+struct Winograd3dConvolution;
+struct Winograd3dGradient;
+struct Winograd3dKernels {
     const char* name;
-    void (*convolve)(const Convolution&, int y, int x, int tiles, float* scratch);
-    void (*gradient)(const Gradient&, int y, int x, int tiles, float* scratch, float* sums);
+    void (*convolve)(const Winograd3dConvolution&, int y, int x, int tiles, float* scratch);
+    void (*gradient)(const Winograd3dGradient&, int y, int x, int tiles, float* scratch, float* sums);
 };
 
-/// Those of this processor and of what gridding is told to use (simd::selected()), or null: there are some
+/// Those of this processor and of what gridding is told to use (processor::selected()), or null: there are some
 /// for AVX2 and for AVX-512.
-const Kernels* kernels();
+const Winograd3dKernels* kernels();
 
 /// Kernels of a convolution, transformed.
-class Weights {
+class Winograd3dWeights {
   public:
     /// From [out][in][t][y][x].
-    Weights(std::span<const float> weights, int out, int in);
+    Winograd3dWeights(std::span<const float> weights, int out, int in);
     /// Those of the gradient with respect to the input: channels exchanged, all axes reversed.
-    static Weights transposed(std::span<const float> weights, int out, int in);
+    static Winograd3dWeights transposed(std::span<const float> weights, int out, int in);
 
     int out() const noexcept { return out_; }
     int in() const noexcept { return in_; }
@@ -67,7 +67,7 @@ class Weights {
     bool narrow() const noexcept { return is_narrow(in_, out_); }
 
   private:
-    Weights(int out, int in) : out_(out), in_(in) {}
+    Winograd3dWeights(int out, int in) : out_(out), in_(in) {}
     template <typename At>
     void transform(const At& at);
 
@@ -91,10 +91,10 @@ std::vector<const float*> inputs(int frames, std::int64_t before, int reach, boo
 }
 
 /// What a strip's kernel is told; see convolve().
-struct Convolution {
+struct Winograd3dConvolution {
     const float* const* in;
     float* const* out;    ///< a pointer a frame
-    const float* kernels; ///< of Weights, like the next three
+    const float* kernels; ///< of Winograd3dWeights, like the next three
     int in_channels, out_channels;
     bool narrow;
     Shape shape;
@@ -107,34 +107,35 @@ struct Convolution {
     /// zeros at first. It stands for in[0] and in[1], which are not read, and is brought up to date.
     float* pending = nullptr;
 
-    Convolution(const float* const* from, float* const* to, const Weights& weights, const Shape& s,
-                bool rectify, bool sum);
+    Winograd3dConvolution(const float* const* from, float* const* to, const Winograd3dWeights& weights,
+                          const Shape& s, bool rectify, bool sum);
 };
-struct Gradient {
+struct Winograd3dGradient {
     const float* const* in;
     const float* out;
     int in_channels, out_channels;
     Shape shape;
 };
 
-/// Size of Convolution::pending.
+/// Size of Winograd3dConvolution::pending.
 std::size_t pending_floats(const Shape& shape);
 
 /// Memory that calls work in, of each thread of a pool: kept from call to call.
-using Scratch = std::vector<std::vector<float>>;
+using Winograd3dScratch = std::vector<std::vector<float>>;
 
 /// out = convolution, or its positive part with `relu`, or with `add` out += that. `in` is of inputs(). `out`
 /// has stored(out_channels) channels a pixel; of narrow weights it has just their outputs.
-void convolve(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Convolution& convolution);
+void convolve(ThreadPool& pool, Winograd3dScratch& scratch, const Winograd3dKernels& kernels,
+              const Winograd3dConvolution& convolution);
 
 /// Adds the gradient with respect to the kernels, [out][in][t][y][x], where `out` is the gradient with
 /// respect to the convolution's result.
-void gradient(ThreadPool& pool, Scratch& scratch, const Kernels& kernels, const Gradient& gradient,
-              std::span<float> result);
+void gradient(ThreadPool& pool, Winograd3dScratch& scratch, const Winograd3dKernels& kernels,
+              const Winograd3dGradient& gradient, std::span<float> result);
 
 #ifdef MRI_HAVE_X86
-extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512;
+extern const Winograd3dKernels kernels_avx2;
+extern const Winograd3dKernels kernels_avx512;
 #endif
 
 /// Tiles of a strip at most, and what one needs of memory, in floats.

@@ -130,7 +130,7 @@ MRI_INLINE void pixels_of(const float* from, std::ptrdiff_t step, Vec<L>* out) {
 
 /// [point][tile][Width] -> [y][x][channel], channels `first` and on.
 template <int L, int Width>
-void transform_output(const Convolution& c, int t, int y, int x, int tiles, int padded, int first,
+void transform_output(const Winograd3dConvolution& c, int t, int y, int x, int tiles, int padded, int first,
                       const float* from) {
     const int channels = stored(c.out_channels);
     for (int i = 0; i < tiles; ++i)
@@ -185,18 +185,18 @@ MRI_INLINE void product(const float* const* in, int channels, int stride, const 
 constexpr int widest = MRI_WINOGRAD_LANES;
 
 /// Transformed inputs of the frames around one: a ring of three.
-struct Ring {
+struct InputRing {
     float* slots[3];
     bool there[3];
 };
 
 template <int L>
-void convolve_strip(const Convolution& c, int y, int x, int tiles, float* scratch) {
+void convolve_strip(const Winograd3dConvolution& c, int y, int x, int tiles, float* scratch) {
     const int in = stored(c.in_channels), padded = padded_tiles(tiles);
     const std::ptrdiff_t slot = points * point_step(padded, in);
     float* patch = scratch;
     float* products = patch + patch_floats;
-    Ring ring;
+    InputRing ring;
     for (int i = 0; i < 3; ++i)
         ring.slots[i] = products + points * point_step(padded, group * 2) + i * slot;
     for (int i = 0; i < c.shape.frames + 2; ++i) {
@@ -257,7 +257,7 @@ MRI_INLINE Vec<8> next(Vec<8> v) {
 /// One or two outputs: lanes are those of the three frames that an input frame is a part of, the eldest
 /// first. Sums that wait for later frames are kept as pixels, so that an input is looked at once.
 template <int L, int Outputs>
-void convolve_narrow(const Convolution& c, int y, int x, int tiles, float* scratch) {
+void convolve_narrow(const Winograd3dConvolution& c, int y, int x, int tiles, float* scratch) {
     constexpr int pixels = tile * tile;
     const int in = stored(c.in_channels);
     float* patch = scratch;
@@ -311,7 +311,7 @@ void convolve_narrow(const Convolution& c, int y, int x, int tiles, float* scrat
     }
 }
 
-void convolve(const Convolution& c, int y, int x, int tiles, float* scratch) {
+void convolve(const Winograd3dConvolution& c, int y, int x, int tiles, float* scratch) {
     if (c.narrow) {
         // So few at a time that they stay in the first cache.
         for (int first = 0; first < tiles; first += tile_step) {
@@ -424,13 +424,13 @@ void narrow_outer(const float* const* frames, int channels, const float* v, int 
 }
 
 template <int LIn, int LOut>
-void gradient_strip(const Gradient& g, int y, int x, int tiles, float* scratch, float* sums) {
+void gradient_strip(const Winograd3dGradient& g, int y, int x, int tiles, float* scratch, float* sums) {
     const int in = stored(g.in_channels), out = stored(g.out_channels), padded = padded_tiles(tiles);
     const bool narrow = is_narrow(g.in_channels, g.out_channels);
     const std::ptrdiff_t slot = points * point_step(padded, in);
     float* patch = scratch;
     float* outputs = patch + patch_floats;
-    Ring ring;
+    InputRing ring;
     for (int i = 0; i < 3; ++i)
         ring.slots[i] = outputs + points * point_step(padded, out) + i * slot;
     for (int i = 0; i < g.shape.frames + 2; ++i) {
@@ -471,7 +471,7 @@ void gradient_strip(const Gradient& g, int y, int x, int tiles, float* scratch, 
     }
 }
 
-void gradient(const Gradient& g, int y, int x, int tiles, float* scratch, float* sums) {
+void gradient(const Winograd3dGradient& g, int y, int x, int tiles, float* scratch, float* sums) {
     const bool in = stored(g.in_channels) % widest == 0, out = stored(g.out_channels) % widest == 0;
     if (in && out)
         gradient_strip<widest, widest>(g, y, x, tiles, scratch, sums);
@@ -485,6 +485,6 @@ void gradient(const Gradient& g, int y, int x, int tiles, float* scratch, float*
 
 } // namespace
 
-const Kernels MRI_WINOGRAD_TABLE{MRI_WINOGRAD_LANES == 16 ? "avx512" : "avx2", convolve, gradient};
+const Winograd3dKernels MRI_WINOGRAD_TABLE{MRI_WINOGRAD_LANES == 16 ? "avx512" : "avx2", convolve, gradient};
 
 } // namespace mri::winograd3d

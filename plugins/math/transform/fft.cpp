@@ -117,12 +117,7 @@ FftLine::FftLine(int n) {
 }
 
 Fft2d::Fft2d(int width, int height, int threads)
-    : width_(width),
-      height_(height),
-      kernels_(simd::kernels(simd::selected())),
-      x_(width),
-      y_(height),
-      pool_(threads) {
+    : width_(width), height_(height), kernels_(simd::kernels()), x_(width), y_(height), pool_(threads) {
     for (int i = 0; i < pool_.threads(); i++)
         scratch_.emplace_back(std::max(x_.scratch(), y_.scratch()));
 }

@@ -69,7 +69,7 @@ class Fft2d {
     void run(cfloat* image, bool centred, bool inverse);
 
     int width_, height_;
-    const simd::Kernels& kernels_;
+    const simd::TransformKernels& kernels_;
     FftLine x_, y_;
     ThreadPool pool_;
     std::vector<AlignedFloats> scratch_;

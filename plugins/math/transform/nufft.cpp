@@ -238,7 +238,7 @@ struct Axis {
 struct Nufft::Impl {
     Accuracy spec;
     Axis x, y;
-    const simd::Kernels& kernels;
+    const simd::TransformKernels& kernels;
     ThreadPool pool;
     simd::NufftPlan plan{};
     std::size_t scratch_floats = 0;
@@ -260,7 +260,7 @@ struct Nufft::Impl {
         : spec(accuracy(o.tolerance)),
           x(check(width, "width"), spec),
           y(check(height, "height"), spec),
-          kernels(simd::kernels(simd::selected())),
+          kernels(simd::kernels()),
           pool(o.threads) {
         plan.x = x.plan();
         plan.y = y.plan();

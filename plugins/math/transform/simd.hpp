@@ -2,24 +2,10 @@
 // The inner loops of the transforms, compiled once per instruction set and chosen at run time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <string_view>
-#include <vector>
 
 namespace mri::simd {
-
-enum class Isa { portable, avx2, avx512 };
-
-/// The instruction sets that were compiled in and that this processor (and its operating system) runs.
-std::vector<Isa> available();
-/// "portable", "avx2" or "avx512".
-std::string_view name(Isa isa);
-/// What new transforms use: the best available one, or what the environment variable GST_MRI_ISA or select()
-/// said. Throws mri::Error when GST_MRI_ISA names a set that is unknown or not available.
-Isa selected();
-/// Overrides the choice for transforms made later (tests, benches). Throws mri::Error when it is not
-/// available.
-void select(Isa isa);
 
 /// Lanes of the widest instruction set; buffers are laid out so that any of them can be used.
 constexpr int max_lanes = 16;
@@ -104,7 +90,7 @@ struct NufftPlan {
     long grid_at, line_at, samples_at;
 };
 
-/// What places points on the grid, for kx and ky in turns as the coordinates come.
+/// How points are placed on the grid, for kx and ky in turns as the coordinates come.
 struct Placement {
     double per_pixel[2]; ///< 1 / pixels
     double cells[2];
@@ -112,8 +98,7 @@ struct Placement {
 };
 
 /// The functions one instruction set provides. Every pointer to scratch is aligned to 64 bytes.
-struct Kernels {
-    Isa isa;
+struct TransformKernels {
     int lanes;
     /// samples [points] complex -> what lies between the two passes, in scratch, of one coil
     void (*adjoint_grid)(const NufftPlan&, const float* samples, const float* weights, float* scratch);
@@ -140,13 +125,13 @@ struct Kernels {
     void (*rows)(const FftPlan&, float* image, int height, int y0, int shift, bool inverse, float* scratch);
 };
 
-/// The table of an available instruction set.
-const Kernels& kernels(Isa isa);
+/// The table of processor::selected(). Throws what that throws.
+const TransformKernels& kernels();
 
-extern const Kernels kernels_portable;
+extern const TransformKernels kernels_portable;
 #ifdef MRI_HAVE_X86
-extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512;
+extern const TransformKernels kernels_avx2;
+extern const TransformKernels kernels_avx512;
 #endif
 
 } // namespace mri::simd

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #define MRI_SIMD_LANES 16
-#define MRI_SIMD_ISA Isa::avx512
 #define MRI_SIMD_TABLE kernels_avx512
 #include "plugins/math/transform/simd_impl.hpp"

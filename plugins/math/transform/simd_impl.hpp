@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Passes of the non-uniform transform, and the table of an instruction set.
 //
-// Included once per instruction set, with MRI_SIMD_LANES, MRI_SIMD_ISA and MRI_SIMD_TABLE defined. Everything
+// Included once per instruction set, with MRI_SIMD_LANES and MRI_SIMD_TABLE defined. Everything
 // is in an unnamed namespace and nothing but builtins is called: an inline function of the standard library
 // compiled here with AVX-512 could be the copy that the linker keeps for the whole program.
 #include "plugins/math/transform/simd.hpp"
@@ -149,8 +149,8 @@ void forward(const NufftPlan& plan, const float* image, float* samples, float* s
 
 } // namespace
 
-const Kernels MRI_SIMD_TABLE = {
-    MRI_SIMD_ISA, L,    adjoint_grid, adjoint_store, adjoint_add_product, adjoint_add_square, forward,
-    place,        taps, columns,      rows};
+const TransformKernels MRI_SIMD_TABLE = {
+    L,    adjoint_grid, adjoint_store, adjoint_add_product, adjoint_add_square, forward, place,
+    taps, columns,      rows};
 
 } // namespace mri::simd
