@@ -594,6 +594,35 @@ struct CudaDevice : testing::Test {
     }
 };
 
+TEST(CudaTransform, TellsTheTimeOfItsKernels) {
+    const Nufft host(32, 24);
+    Opened gpu(like(host));
+    EXPECT_THROW(gpu.nufft.kernel_milliseconds(), Error);
+    const std::vector<float> kxy{0, 0, 1, 2, -3, 4};
+    gpu.nufft.set_points(kxy);
+    std::vector<cfloat> samples(6, 1), images(2 * 32 * 24);
+    for (int direction = 0; direction < 2; ++direction) {
+        const auto begin = std::chrono::steady_clock::now();
+        direction ? gpu.nufft.forward(images.data(), samples.data(), 2)
+                  : gpu.nufft.adjoint(samples.data(), {}, images.data(), 2);
+        const std::chrono::duration<double, std::milli> call = std::chrono::steady_clock::now() - begin;
+        EXPECT_GT(gpu.nufft.kernel_milliseconds(), 0);
+        EXPECT_LE(gpu.nufft.kernel_milliseconds(), call.count());
+    }
+}
+
+// The counts that the bench prints, by hand for a case that can be reckoned: 2 coils, 10 points, a grid of 32 x 64.
+TEST(CudaTransform, CountsItsWork) {
+    const Design d = design(16, 32, 4, 32, 64);
+    const Work adjoint = adjoint_work(d, 10, 2), forward = forward_work(d, 10, 2);
+    const double cells = 32 * 64 * 2, pixels = 16 * 32 * 2, values = 10 * 2, plan = 10 * (8 + 2 * 8 * 4);
+    const double fft = 4 * 8 * cells, fft_flops = 5 * 11 * cells;
+    EXPECT_DOUBLE_EQ(adjoint.bytes, fft + 8 * values + plan + 8 * cells + 2 * 8 * pixels);
+    EXPECT_DOUBLE_EQ(forward.bytes, fft + 8 * (pixels + cells) + 8 * (cells + values) + plan);
+    EXPECT_DOUBLE_EQ(adjoint.flops, fft_flops + 4 * 16 * values + 3 * pixels);
+    EXPECT_DOUBLE_EQ(forward.flops, fft_flops + 4 * 16 * values + 3 * pixels);
+}
+
 TEST(CudaWithoutDevice, IsOneClearError) {
     std::string reason;
     const int count = CudaNufft::devices(&reason);

@@ -67,7 +67,20 @@ class Backend {
                          int coils) = 0;
     /// `combined`: `images` is one image, seen by each coil through its map
     virtual void forward(const cfloat* images, bool combined, cfloat* samples, int coils) = 0;
+    /// What the kernels of the last adjoint() or forward() took, from the first one's start to the last one's end, by
+    /// the device's clock; the copies before and after are not in it. Throws Errc::failed before the first call.
+    virtual double kernel_milliseconds() = 0;
 };
+
+/// What a transform does at least, counted, not measured: bytes to and from the device's memory when every array is
+/// read or written once a kernel (the FFT twice), and operations in float32.
+struct Work {
+    double bytes = 0;
+    double flops = 0;
+};
+/// Of `points` samples of `coils` coils; samples and images of each coil come out (Combination::none).
+Work adjoint_work(const Design& design, std::size_t points, int coils);
+Work forward_work(const Design& design, std::size_t points, int coils);
 
 /// What the module exports, under the name below.
 struct Module {
@@ -76,7 +89,7 @@ struct Module {
     int (*devices)(std::string& reason);
     std::unique_ptr<Backend> (*open)(const Design& design, int device);
 };
-inline constexpr int module_version = 1;
+inline constexpr int module_version = 2;
 inline constexpr const char* module_symbol = "mri_cuda_module";
 
 } // namespace mri::cuda

@@ -197,6 +197,10 @@ void CudaNufft::adjoint_sense(const cfloat* samples, std::span<const float> weig
                     state_->coils_of_maps);
 }
 
+double CudaNufft::kernel_milliseconds() {
+    return state_->backend->kernel_milliseconds();
+}
+
 void CudaNufft::forward(const cfloat* images, cfloat* samples, int coils) {
     state_->check_coils(coils);
     if (points() > 0 && coils > 0)

@@ -5,6 +5,8 @@
 #include "plugins/math/transform/fft.hpp"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <map>
@@ -187,6 +189,8 @@ class HostRuntime {
     void uploaded() {}
     void wait(int) {}
     void finish() {}
+    void mark(int which) { marks_.at(static_cast<std::size_t>(which)) = std::chrono::steady_clock::now(); }
+    double marked() const { return std::chrono::duration<double, std::milli>(marks_[1] - marks_[0]).count(); }
 
     template <class Args>
     void launch(void (*kernel)(Args), Dim grid, Dim block, const Args& args) {
@@ -234,6 +238,7 @@ class HostRuntime {
 
     emulation::Order order_;
     std::shared_ptr<EmulationLog> log_;
+    std::array<std::chrono::steady_clock::time_point, 2> marks_;
     std::map<void*, Memory, std::less<>> memory_;
 };
 

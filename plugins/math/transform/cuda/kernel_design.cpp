@@ -2,6 +2,7 @@
 #include "plugins/math/transform/cuda/backend.hpp"
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/transform/cuda/kernels.cuh"
 
 #include <algorithm>
 #include <cmath>
@@ -114,6 +115,51 @@ Design design(int width, int height, int taps, int grid_width, int grid_height) 
                                         std::to_string(taps) + " do not suit an image of " +
                                         std::to_string(width) + " x " + std::to_string(height) + " pixels");
     return {taps, axis(width, grid_width, taps), axis(height, grid_height, taps)};
+}
+
+namespace {
+
+struct Sizes {
+    double points, coils, cells, pixels, taps;
+    Sizes(const Design& design, std::size_t n, int c)
+        : points(static_cast<double>(n)),
+          coils(c),
+          cells(static_cast<double>(design.x.cells) * design.y.cells),
+          pixels(static_cast<double>(design.x.pixels) * design.y.pixels),
+          taps(design.taps) {}
+
+    static constexpr double value = 8;                   // bytes of a complex number
+    static constexpr double plan = 8 + 2 * 4 * max_taps; // bytes of a sample's cell and weights
+    /// Two passes over the grids; 5 N log2 N.
+    Work fft() const { return {4 * value * cells * coils, 5 * cells * std::log2(cells) * coils}; }
+};
+
+} // namespace
+
+Work adjoint_work(const Design& design, std::size_t points, int coils) {
+    const Sizes n(design, points, coils);
+    Work work = n.fft();
+    // spread(): samples, their plan once for each group of coils, the grids; a complex number for each tap of each axis.
+    const double groups = std::ceil(n.coils / coils_per_thread);
+    work.bytes += n.value * n.points * n.coils + n.plan * n.points * groups + n.value * n.cells * n.coils;
+    work.flops += 4 * n.taps * n.taps * n.points * n.coils;
+    // crop(): the image's part of the grids, the images.
+    work.bytes += 2 * n.value * n.pixels * n.coils;
+    work.flops += 3 * n.pixels * n.coils;
+    return work;
+}
+
+Work forward_work(const Design& design, std::size_t points, int coils) {
+    const Sizes n(design, points, coils);
+    Work work = n.fft();
+    // pad(): images, grids.
+    work.bytes += n.value * (n.pixels + n.cells) * n.coils;
+    work.flops += 3 * n.pixels * n.coils;
+    // interpolate(): the grids, the plan, samples.
+    const double groups = std::ceil(n.coils / coils_per_thread);
+    work.bytes += n.value * (n.cells + n.points) * n.coils + n.plan * n.points * groups;
+    work.flops += 4 * n.taps * n.taps * n.points * n.coils;
+    return work;
 }
 
 } // namespace mri::cuda

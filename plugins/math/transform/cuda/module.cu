@@ -61,6 +61,8 @@ class CudaRuntime {
             MRI_CUDA(cudaEventCreateWithFlags(&copied_, cudaEventDisableTiming));
             for (cudaEvent_t& event : events_)
                 MRI_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+            for (cudaEvent_t& mark : marks_)
+                MRI_CUDA(cudaEventCreate(&mark));
         } catch (...) {
             release();
             throw;
@@ -103,6 +105,14 @@ class CudaRuntime {
         MRI_CUDA(cudaStreamSynchronize(compute_));
     }
 
+    void mark(int which) { MRI_CUDA(cudaEventRecord(marks_.at(static_cast<std::size_t>(which)), compute_)); }
+    double marked() {
+        float milliseconds = 0;
+        MRI_CUDA(cudaEventSynchronize(marks_[1]));
+        MRI_CUDA(cudaEventElapsedTime(&milliseconds, marks_[0], marks_[1]));
+        return milliseconds;
+    }
+
     /// The one place that starts kernels.
     template <class Args>
     void launch(void (*kernel)(Args), Dim grid, Dim block, const Args& args) {
@@ -133,6 +143,9 @@ class CudaRuntime {
     void release() noexcept {
         for (const auto& [size, plan] : plans_)
             (void)cufftDestroy(plan);
+        for (cudaEvent_t mark : marks_)
+            if (mark)
+                (void)cudaEventDestroy(mark);
         for (cudaEvent_t event : events_)
             if (event)
                 (void)cudaEventDestroy(event);
@@ -149,6 +162,7 @@ class CudaRuntime {
     cudaStream_t compute_ = nullptr, copy_ = nullptr;
     cudaEvent_t copied_ = nullptr;
     std::array<cudaEvent_t, pieces> events_{};
+    std::array<cudaEvent_t, 2> marks_{};              // with times
     std::map<std::array<int, 3>, cufftHandle> plans_; // of width, height, number of grids
 };
 

@@ -3,6 +3,7 @@
 // over the host's stand-in (emulation.cpp).
 #pragma once
 
+#include "plugins/math/base/error.hpp"
 #include "plugins/math/transform/cuda/kernels.cuh"
 
 #include <algorithm>
@@ -68,6 +69,7 @@ class Buffer {
 ///     void wait(int event);  void finish();            the host waits for an event, for everything
 ///     void launch(void (*kernel)(Args), Dim grid, Dim block, const Args&)
 ///     void fft(Complex* grids, int width, int height, int count, bool forward)
+///     void mark(int which); double marked();           0 and 1, on the computing stream; ms between them, after finish()
 ///     std::string name()
 ///
 /// Samples and images are copied piece by piece into pinned memory, so that the device reads a piece while
@@ -171,6 +173,8 @@ class Transform : public Backend {
             // Computing on one batch and copying the next overlap: the samples of each have their own memory.
             upload_pieces(samples_.data() + offset, samples + offset, points_, count, offset);
             runtime_.uploaded();
+            if (first == 0)
+                runtime_.mark(0);
             SpreadArgs s{samples_.data() + offset,
                          density ? density_.data() : nullptr,
                          cells_.data(),
@@ -209,6 +213,8 @@ class Transform : public Backend {
                              apart ? static_cast<unsigned>(count) : 1},
                             {image_block_x, image_block_y}, c);
         }
+        runtime_.mark(1);
+        timed_ = true;
         download_pieces(images, images_.data(), pixels(), apart ? coils : 1);
         runtime_.finish();
     }
@@ -227,6 +233,8 @@ class Transform : public Backend {
                               offset);
                 runtime_.uploaded();
             }
+            if (first == 0)
+                runtime_.mark(0);
             PadArgs p{images_.data() + offset,
                       combined ? maps_.data() + static_cast<std::size_t>(first) * pixels() : nullptr,
                       apodisation_x_.data(),
@@ -256,8 +264,17 @@ class Transform : public Backend {
                              blocks(static_cast<std::size_t>(count), coils_per_thread)},
                             {interpolate_threads}, i);
         }
+        runtime_.mark(1);
+        timed_ = true;
         download_pieces(samples, samples_.data(), points_, coils);
         runtime_.finish();
+    }
+
+    double kernel_milliseconds() override {
+        if (!timed_)
+            throw Error(Errc::failed, "no transform has run yet whose time could be told");
+        runtime_.enter();
+        return runtime_.marked();
     }
 
   private:
@@ -335,6 +352,7 @@ class Transform : public Backend {
     Runtime runtime_; // before the buffers, which give back to it
     std::size_t points_ = 0;
     Binned binned_ = Binned::never;
+    bool timed_ = false;     // both marks were set
     std::vector<float> kxy_; // that the plan on the device is for
     OnDevice<float> apodisation_x_{runtime_}, apodisation_y_{runtime_};
     OnDevice<float> positions_{runtime_}, weights_{runtime_}, density_{runtime_}, inverse_power_{runtime_};
