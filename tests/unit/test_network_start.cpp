@@ -31,17 +31,17 @@ std::vector<float> scene(int frame) {
 }
 
 struct Scan {
-    explicit Scan(int coils, Sampling sampling = Sampling::radial) {
+    explicit Scan(int coils, Trajectory trajectory = Trajectory::radial) {
         SimulateSettings s;
         s.coils = coils;
-        s.sampling = sampling;
-        s.readouts = sampling == Sampling::cartesian ? 24 : 7;
+        s.trajectory = trajectory;
+        s.readouts = trajectory == Trajectory::cartesian ? 24 : 7;
         Simulator simulator(s, size, size);
         for (int t = 0; t < frames; ++t)
             data.push_back(simulator.acquire(simulator.seen(scene(t)), {}, {}));
         space.width = space.height = size;
         space.coils = coils;
-        space.sampling = sampling == Sampling::cartesian ? KspaceSampling::cartesian : KspaceSampling::radial;
+        space.trajectory = trajectory;
     }
     std::vector<SampledFrame> views() const {
         std::vector<SampledFrame> out;
@@ -90,7 +90,7 @@ TEST(NetworkStart, TheRecipeIsWhatTheShippedWeightsWereTrainedWith) {
 }
 
 TEST(NetworkStart, CartesianFramesAreGriddedByThemselves) {
-    const Scan scan(2, Sampling::cartesian);
+    const Scan scan(2, Trajectory::cartesian);
     NetworkStart gridded(scan.space, StartKind::gridded);
     FrameReconstruction frame(scan.space, Density::ramp, Combine::adaptive);
     std::vector<cfloat> image(pixels), other(pixels);
