@@ -61,7 +61,7 @@ struct CascadeSettings : ConsistencySettings {
     "height=(int)[1,8192], "                                                                                 \
     "framerate=(fraction)[0/1,2147483647/1], series=(int)[0,2147483647]"
 
-class MriCascade : public NetworkElement<Cascade, CascadeSettings> {
+class MriCascade : public NetworkElementOf<Cascade, CascadeSettings> {
   public:
     static constexpr ElementInfo info{"mricascade", "GstMriCascade", "MRI cascade", "Filter/Effect/MRI",
                                       "De-aliases cine with an unrolled network and data consistency"};

@@ -50,6 +50,7 @@
 #include "models/common/intensity.hpp"
 #include "models/crnn/cartesian_grid.hpp"
 #include "models/crnn/crnn.hpp"
+#include "models/files/weights.hpp"
 #include "plugins/inference/network_element.hpp"
 
 #include <cmath>
@@ -71,7 +72,7 @@ struct CrnnSettings : ConsistencySettings {
     "height=(int)[1,8192], "                                                                                 \
     "framerate=(fraction)[0/1,2147483647/1], series=(int)[0,2147483647]"
 
-class MriCrnn : public NetworkElement<Crnn, CrnnSettings> {
+class MriCrnn : public NetworkElementOf<Crnn, CrnnSettings> {
   public:
     static constexpr ElementInfo info{"mricrnn", "GstMriCrnn", "MRI CRNN", "Filter/Effect/MRI",
                                       "De-aliases cine with a recurrent network and data consistency"};
@@ -171,12 +172,14 @@ void MriCrnn::compute(Crnn& network, std::span<float> output) {
     if (causal && (fresh() || factor_ != remembered_factor_))
         network.reset();
     remembered_factor_ = factor_;
-    if (on_grid_)
-        causal ? network.stream(images_, grid_, mask_, output_, shape())
-               : network.run(images_, grid_, mask_, output_, shape());
+    if (on_grid_ && causal)
+        network.stream(images_, grid_, mask_, output_, shape());
+    else if (on_grid_)
+        network.run(images_, grid_, mask_, output_, shape());
+    else if (causal)
+        network.stream(samples_.window(1, factor_), output_, shape());
     else
-        causal ? network.stream(samples_.window(1, factor_), output_, shape())
-               : network.run(samples_.window(1, factor_), output_, shape());
+        network.run(samples_.window(1, factor_), output_, shape());
     samples_.clear();
     residuals_ = network.residuals();
     // A sample is sqrt(W H) of a coefficient on the grid, and one of several for a point of it has more

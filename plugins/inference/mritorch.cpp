@@ -35,6 +35,7 @@
 // mritorch weights=FILE ! fakesink
 // ]|
 #include "models/common/intensity.hpp"
+#include "models/files/weights.hpp"
 #include "models/torch/user_module.hpp"
 #include "plugins/inference/network_element.hpp"
 
@@ -53,7 +54,7 @@ struct TorchSettings : NetworkSettings {
     "application/x-mri-image, format=(string){C64LE,F32LE}, channels=(int)1, width=(int)[1,8192], "          \
     "height=(int)[1,8192], framerate=(fraction)[0/1,2147483647/1], series=(int)[0,2147483647]"
 
-class MriTorch : public NetworkElement<TorchModule, TorchSettings> {
+class MriTorch : public NetworkElementOf<TorchModule, TorchSettings> {
   public:
     static constexpr ElementInfo info{"mritorch", "GstMriTorch", "MRI torch module", "Filter/Effect/MRI",
                                       "Runs a PyTorch module of your own over images or windows of them"};

@@ -91,7 +91,7 @@ class UnetOfEitherKind {
     Either network_;
 };
 
-class MriUnet : public NetworkElement<UnetOfEitherKind, UnetSettings> {
+class MriUnet : public NetworkElementOf<UnetOfEitherKind, UnetSettings> {
   public:
     static constexpr ElementInfo info{"mriunet", "GstMriUnet", "MRI U-Net", "Filter/Effect/MRI",
                                       "De-aliases MR images with a residual 3D U-Net over windows of frames"};
