@@ -7,6 +7,7 @@
 // k-space. Quality is mrimetrics' score: one linear fit a series, central 128 x 128 pixels, mean over the
 // series. Seconds are those of the calling thread inside the elements, from k-space frames to images, median
 // over the series; files, start-up and the network's warm-up are not in it.
+#include "models/files/safetensors.hpp"
 #include "pipelines/launcher/table.hpp"
 #include "plugins/common/image_buffers.hpp"
 #include "plugins/common/metas.hpp"
@@ -17,6 +18,7 @@
 #include "tests/support/temp_dir.hpp"
 
 #include <CLI/CLI.hpp>
+#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <complex>
@@ -27,6 +29,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <thread>
 
 namespace {
 
@@ -48,6 +51,8 @@ struct Options {
     std::string precision = "auto"; ///< of the networks
     bool whole = false;
     bool bart = false;
+    bool table = false;
+    std::string live = "live.json"; ///< what `bench live` has left, for --table
 };
 
 /// A usage error: exit 2.
@@ -284,6 +289,11 @@ std::string element_of(const std::string& file) {
                                                            : "";
 }
 
+/// Whether its frames wait for no later ones.
+bool is_causal(const std::string& file) {
+    return std::filesystem::path(file).filename().string().starts_with("causal");
+}
+
 /// Files unet*, cascade*, causal-unet* and causal-cascade*.safetensors in the folders of GST_MRI_MODELS_PATH.
 std::vector<std::string> shipped_weights() {
     std::vector<std::string> files;
@@ -320,12 +330,80 @@ Series scan(const Options& options, int spokes, int beats = 1) {
     return by_series(frames);
 }
 
-void run(const Options& options) {
-    const auto weights = options.weights.empty() ? shipped_weights() : options.weights;
-    if (weights.empty())
-        std::cerr << "There are no weights of a known name in GST_MRI_MODELS_PATH: the table "
-                     "has no network\n";
+/// One method's figures at one number of spokes.
+struct Row {
+    std::string method;
+    std::string weights; ///< empty where there is no network
+    int spokes = 0;
+    Quality quality;
+    double seconds = 0; ///< a series of one beat
+};
+
+struct Measured {
+    std::vector<Row> rows;
+    std::size_t series = 0;
+};
+
+/// Runs every method on one scan. With options.table only those of the table.
+Measured measure(const Options& options, const std::vector<std::string>& weights, int spokes) {
     const std::string recon = "mrirecon";
+    const Series scans = scan(options, spokes);
+    Series two_beats; // for causal networks
+    Measured result;
+    result.series = scans.size();
+    const auto add = [&](const std::string& method, const Quality& quality, double seconds,
+                         const std::string& file = {}) {
+        result.rows.push_back({method, file, spokes, quality, seconds});
+    };
+    const auto gridded = reconstruct("mrigrid", scans);
+    add("gridded frame", score(gridded.images), bench::median(gridded.seconds));
+    const auto background = reconstruct(recon, scans);
+    if (!options.table)
+        add("mean of mrirecon, frozen", score_frozen(background.images), bench::median(background.seconds));
+    add("mrirecon", score(background.images), bench::median(background.seconds));
+    const auto variation = reconstruct("mrirecon method=tv", scans);
+    add("mrirecon method=tv", score(variation.images), bench::median(variation.seconds));
+    if (!options.table) {
+        const auto cycle = reconstruct("mrirecon method=tv cycle=true", scans);
+        add("mrirecon method=tv cycle=true", score(cycle.images), bench::median(cycle.seconds));
+    }
+    for (const auto& file : weights) {
+        const std::string element = element_of(file);
+        const std::string network_line =
+            element + " precision=" + options.precision + " weights=" + quoted(file);
+        const std::string name = element + " " + std::filesystem::path(file).stem().string();
+        const bool cascade = element == "mricascade";
+        if (is_causal(file)) {
+            if (two_beats.empty())
+                two_beats = scan(options, spokes, 2);
+            const std::string grid = cascade ? "mrigrid background=20 combine=adaptive "
+                                               "attach-kspace=true attach-sensitivities=true"
+                                             : "mrigrid background=20 ! mricrop width=128 height=128";
+            auto network = reconstruct(grid + " ! " + network_line, two_beats);
+            for (auto& images : network.images) // the first beat runs in
+                images.erase(images.begin(), images.begin() + static_cast<std::ptrdiff_t>(images.size() / 2));
+            add(name + ", second beat", score(network.images), bench::median(network.seconds) / 2, file);
+            continue;
+        }
+        const std::string before = cascade         ? " combine=adaptive attach-kspace=true "
+                                                     "attach-sensitivities=true"
+                                   : options.whole ? ""
+                                                   : " ! mricrop width=128 height=128";
+        const auto network = reconstruct(recon + before + " ! " + network_line, scans);
+        add(name, score(network.images), bench::median(network.seconds), file);
+        if (cascade && !options.table) {
+            const auto closed = reconstruct(recon + before + " ! " + network_line + " cycle=true", scans);
+            add(name + ", cycle=true", score(closed.images), bench::median(closed.seconds), file);
+        }
+    }
+    if (options.bart) {
+        const auto best = compressed_sensing(scans);
+        add("bart pics, weight " + best.weight, best.quality, best.seconds);
+    }
+    return result;
+}
+
+void run(const Options& options, const std::vector<std::string>& weights) {
     const std::string of_scan =
         (options.coils > 1 ? ", " + std::to_string(options.coils) + " coils" : std::string()) +
         (options.oversampling > 1
@@ -335,63 +413,19 @@ void run(const Options& options) {
     std::vector<Fields> json;
     std::size_t series = 0;
     for (const int spokes : options.spokes) {
-        const Series scans = scan(options, spokes);
-        Series two_beats; // for causal networks
-        series = scans.size();
+        const Measured measured = measure(options, weights, spokes);
+        series = measured.series;
         std::vector<std::vector<std::string>> rows;
-        const auto add = [&](const std::string& method, const Quality& q, double seconds) {
-            rows.push_back({method, bench::fixed(q.psnr, 2), bench::fixed(q.ssim, 3),
-                            bench::fixed(q.psnr_moving, 2), bench::fixed(seconds, 2)});
+        for (const Row& row : measured.rows) {
+            rows.push_back({row.method, bench::fixed(row.quality.psnr, 2), bench::fixed(row.quality.ssim, 3),
+                            bench::fixed(row.quality.psnr_moving, 2), bench::fixed(row.seconds, 2)});
             json.push_back(Fields()
-                               .add("method", method)
-                               .add("spokes", spokes)
-                               .add("psnr", q.psnr)
-                               .add("ssim", q.ssim)
-                               .add("psnr_moving", q.psnr_moving)
-                               .add("seconds", seconds));
-        };
-        const auto gridded = reconstruct("mrigrid", scans);
-        add("gridded frame", score(gridded.images), bench::median(gridded.seconds));
-        const auto background = reconstruct(recon, scans);
-        add("mean of mrirecon, frozen", score_frozen(background.images), bench::median(background.seconds));
-        add("mrirecon", score(background.images), bench::median(background.seconds));
-        const auto variation = reconstruct("mrirecon method=tv", scans);
-        add("mrirecon method=tv", score(variation.images), bench::median(variation.seconds));
-        const auto cycle = reconstruct("mrirecon method=tv cycle=true", scans);
-        add("mrirecon method=tv cycle=true", score(cycle.images), bench::median(cycle.seconds));
-        for (const auto& file : weights) {
-            const std::string element = element_of(file);
-            const std::string network_line =
-                element + " precision=" + options.precision + " weights=" + quoted(file);
-            const std::string name = element + " " + std::filesystem::path(file).stem().string();
-            const bool cascade = element == "mricascade";
-            if (std::filesystem::path(file).filename().string().starts_with("causal")) {
-                if (two_beats.empty())
-                    two_beats = scan(options, spokes, 2);
-                const std::string grid = cascade ? "mrigrid background=20 combine=adaptive "
-                                                   "attach-kspace=true attach-sensitivities=true"
-                                                 : "mrigrid background=20 ! mricrop width=128 height=128";
-                auto network = reconstruct(grid + " ! " + network_line, two_beats);
-                for (auto& images : network.images) // the first beat runs in
-                    images.erase(images.begin(),
-                                 images.begin() + static_cast<std::ptrdiff_t>(images.size() / 2));
-                add(name + ", second beat", score(network.images), bench::median(network.seconds) / 2);
-                continue;
-            }
-            const std::string before = cascade         ? " combine=adaptive attach-kspace=true "
-                                                         "attach-sensitivities=true"
-                                       : options.whole ? ""
-                                                       : " ! mricrop width=128 height=128";
-            const auto network = reconstruct(recon + before + " ! " + network_line, scans);
-            add(name, score(network.images), bench::median(network.seconds));
-            if (cascade) {
-                const auto closed = reconstruct(recon + before + " ! " + network_line + " cycle=true", scans);
-                add(name + ", cycle=true", score(closed.images), bench::median(closed.seconds));
-            }
-        }
-        if (options.bart) {
-            const auto best = compressed_sensing(scans);
-            add("bart pics, weight " + best.weight, best.quality, best.seconds);
+                               .add("method", row.method)
+                               .add("spokes", row.spokes)
+                               .add("psnr", row.quality.psnr)
+                               .add("ssim", row.quality.ssim)
+                               .add("psnr_moving", row.quality.psnr_moving)
+                               .add("seconds", row.seconds));
         }
         std::cout << "\n"
                   << spokes << " spokes a frame" << of_scan << ", mean of " << series << " series\n"
@@ -408,6 +442,129 @@ void run(const Options& options) {
         .add("network_input", options.whole ? "whole" : "crop 128")
         .add("rows", json)
         .save("quality.json");
+}
+
+// --- the table in Markdown
+// --------------------------------------------------------------------------------------------------
+
+/// What the table says of a method beside its figures.
+struct Use {
+    const char* method; ///< "mrirecon", or the stem of a weights file
+    const char* job;
+    const char* where;
+};
+
+constexpr Use uses[] = {
+    {"gridded frame", "each frame alone", "`mrigrid`"},
+    {"mrirecon", "windows, no network", "`mrirecon`"},
+    {"mrirecon method=tv", "windows, no network, slow", "`mrirecon method=tv`"},
+    {"unet", "windows; images alone, so any trajectory", "`mrirecon ! mriunet`"},
+    {"cascade", "windows; keeps to the samples: the best images", "`mrirecon ! mricascade`"},
+    {"cascade-9", "the same at a third of the work", "`mrirecon ! mricascade`"},
+    {"causal-unet", "frame by frame, live, many coils", "`mrigrid background=20 ! mriunet`"},
+    {"causal-cascade", "frame by frame; keeps to the samples", "`mrigrid background=20 ! mricascade`"},
+    {"causal-cascade-5", "the same at 0.45 of the work", "`mrigrid background=20 ! mricascade`"},
+};
+
+/// 1234567 as "1,234,567".
+std::string grouped(std::size_t number) {
+    std::string text = std::to_string(number);
+    for (std::size_t at = text.size(); at > 3; at -= 3)
+        text.insert(at - 3, ",");
+    return text;
+}
+
+std::string parameters_of(const std::string& file) {
+    std::size_t count = 0;
+    for (const auto& [name, tensor] : read_safetensors(file).tensors)
+        count += tensor.count();
+    return grouped(count);
+}
+
+/// Milliseconds from the last readout to the picture, median / 99th percentile, of each chain of `bench live` that runs
+/// these weights; "-" where there is none.
+std::string live_of(const std::string& json, const std::string& weights) {
+    if (weights.empty() || !std::filesystem::exists(json))
+        return "-";
+    std::string cell;
+    const std::string name = '"' + std::filesystem::path(weights).filename().string() + '"';
+    for (const auto& chain : YAML::LoadFile(json)["chains"]) { // JSON is YAML too
+        const auto elements = chain["elements"].as<std::string>();
+        if (elements.find("weights=" + name) == std::string::npos)
+            continue;
+        const bool compressed = elements.find("mricompress coils=4") != std::string::npos;
+        const auto frames = chain["frames"].as<int>(), late = chain["late"].as<int>();
+        cell += (cell.empty() ? "" : "<br>") + chain["coils"].as<std::string>() +
+                (compressed                      ? " to 4 coils: "
+                 : chain["coils"].as<int>() == 1 ? " coil: "
+                                                 : " coils: ") +
+                (2 * late > frames ? "falls behind"
+                                   : bench::fixed(chain["median_milliseconds"].as<double>(), 0) + " / " +
+                                         bench::fixed(chain["percentile_99_milliseconds"].as<double>(), 0));
+    }
+    return cell.empty() ? "-" : cell;
+}
+
+/// Name of the processor, and which of the instructions that the kernels ask for it has.
+std::string processor() {
+    std::ifstream file("/proc/cpuinfo");
+    std::string model = "unknown processor", has;
+    for (std::string line; std::getline(file, line) && has.empty();) {
+        if (line.starts_with("model name"))
+            model = line.substr(line.find(": ") + 2);
+        if (!line.starts_with("flags"))
+            continue;
+        std::stringstream words(line);
+        for (std::string word; words >> word;)
+            if (word == "avx2" || word == "avx512f" || word == "avx512_bf16" || word == "amx_bf16")
+                has += (has.empty() ? "" : ", ") + word;
+    }
+    return model + " with " + (has.empty() ? "neither AVX2 nor AVX-512" : has) + ", " +
+           std::to_string(std::thread::hardware_concurrency()) + " cores";
+}
+
+void print_markdown(Options options, const std::vector<std::string>& weights) {
+    struct Cells {
+        std::string weights, one, eight;
+        double seconds = 0;
+    };
+    std::map<std::string, Cells> cells; // by Use::method
+    for (const bool many : {false, true}) {
+        options.coils = many ? 8 : 1;
+        options.oversampling = many ? 2 : 1;
+        options.snr = many ? std::optional<double>(30) : std::nullopt;
+        for (std::size_t i = 0; i < options.spokes.size(); ++i)
+            for (const Row& row : measure(options, weights, options.spokes[i]).rows) {
+                const std::string stem = std::filesystem::path(row.weights).stem().string();
+                Cells& cell = cells[stem.empty() ? row.method : stem];
+                cell.weights = row.weights;
+                std::string& text = many ? cell.eight : cell.one;
+                text += (text.empty() ? "" : "<br>") + bench::fixed(row.quality.psnr, 1) + " / " +
+                        bench::fixed(row.quality.ssim, 2) + " / " + bench::fixed(row.quality.psnr_moving, 1);
+                if (!many && i == 0)
+                    cell.seconds = row.seconds;
+            }
+    }
+    std::string spokes;
+    for (const int n : options.spokes)
+        spokes += (spokes.empty() ? "" : ", ") + std::to_string(n);
+    std::cout << "| network | for | elements | parameters | one coil, no noise | 8 coils, 30 dB | s a series "
+                 "| ms a frame, "
+                 "live |\n|---|---|---|---|---|---|---|---|\n";
+    for (const Use& use : uses) {
+        const auto found = cells.find(use.method);
+        if (found == cells.end())
+            continue;
+        const Cells& cell = found->second;
+        const std::string name = std::string(use.method);
+        std::cout << "| " << (cell.weights.empty() ? "none" : "[" + name + "](" + name + ".md)") << " | "
+                  << use.job << " | " << use.where << " | "
+                  << (cell.weights.empty() ? "-" : parameters_of(cell.weights)) << " | " << cell.one << " | "
+                  << cell.eight << " | " << bench::fixed(cell.seconds, 2) << " | "
+                  << live_of(options.live, cell.weights) << " |\n";
+    }
+    std::cout << "\nPSNR in dB / SSIM / PSNR of the moving pixels at " << spokes << " spokes a frame. "
+              << processor() << ".\n";
 }
 
 Options parse(int argc, char** argv) {
@@ -438,6 +595,14 @@ Options parse(int argc, char** argv) {
     app.add_flag("--whole", o.whole, "Give the U-Net the whole image, not its central 128 x 128 pixels");
     app.add_flag("--bart", o.bart,
                  "Add compressed sensing by `bart pics`, the best of several weights (slow)");
+    auto* table = app.add_flag(
+        "--table", o.table,
+        "Print the table of the shipped networks in Markdown: one coil without noise, and 8 coils, "
+        "readouts oversampled twice, 30 dB");
+    app.add_option("--live", o.live, "What `bench live` has left, for --table's last column")
+        ->capture_default_str();
+    for (const char* fixed : {"--coils", "--oversampling", "--snr", "--bart"})
+        table->excludes(app.get_option(fixed));
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -464,7 +629,14 @@ int main(int argc, char** argv) {
     try {
         const Options options = parse(argc, argv);
         gst_init(nullptr, nullptr);
-        run(options);
+        const auto weights = options.weights.empty() ? shipped_weights() : options.weights;
+        if (weights.empty())
+            std::cerr
+                << "There are no weights of a known name in GST_MRI_MODELS_PATH: the table has no network\n";
+        if (options.table)
+            print_markdown(options, weights);
+        else
+            run(options, weights);
         return 0;
     } catch (const Usage& usage) {
         std::cerr << "bench_quality: " << usage.text << "\n";
