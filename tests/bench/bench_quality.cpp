@@ -458,7 +458,7 @@ constexpr Use uses[] = {
     {"gridded frame", "each frame alone", "`mrigrid`"},
     {"mrirecon", "windows, no network", "`mrirecon`"},
     {"mrirecon method=tv", "windows, no network, slow", "`mrirecon method=tv`"},
-    {"unet", "windows; images alone, so any trajectory", "`mrirecon ! mriunet`"},
+    {"unet", "windows; images alone", "`mrirecon ! mriunet`"},
     {"cascade", "windows; keeps to the samples: the best images", "`mrirecon ! mricascade`"},
     {"cascade-9", "the same at a third of the work", "`mrirecon ! mricascade`"},
     {"causal-unet", "frame by frame, live, many coils", "`mrigrid background=20 ! mriunet`"},

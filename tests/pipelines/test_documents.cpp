@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the documents say, held against what was built: each element has a doc block with a launch line,
-// README lists each element and no other, the properties that README and pipelines name exist, and every
-// launch line runs.
+// README lists each element and no other, the properties that launch lines name exist, every launch line of the
+// pages runs, and what the pages link to is there.
 #include "tests/support/gst_test.hpp"
 
 #include <algorithm>
@@ -61,12 +61,12 @@ std::vector<Line> lines_of_source(const fs::path& path) {
     return lines;
 }
 
-// Lines of README's shell blocks that begin with "./dev run", continuation lines joined.
-std::vector<Line> lines_of_readme(const std::string& readme) {
+// Lines of a page's shell blocks that begin with "./dev run", continuation lines joined.
+std::vector<Line> lines_of_page(const std::string& origin, const std::string& page) {
     std::vector<Line> lines;
     bool shell = false;
     std::string open;
-    for (const auto& raw : split(readme, '\n')) {
+    for (const auto& raw : split(page, '\n')) {
         if (raw.rfind("```", 0) == 0) {
             shell = raw == "```sh";
             continue;
@@ -81,7 +81,7 @@ std::vector<Line> lines_of_readme(const std::string& readme) {
         if (more)
             continue;
         if (open.rfind("./dev run ", 0) == 0)
-            lines.push_back({"README.md", open.substr(10)});
+            lines.push_back({origin, open.substr(10)});
         open.clear();
     }
     return lines;
@@ -104,13 +104,29 @@ std::vector<fs::path> element_sources() {
     return sources;
 }
 
+// The pages of the repository, relative to its root: README.md in the folders that hold sources, and the cards of
+// weights.
+std::vector<std::string> pages() {
+    std::vector<std::string> found{"README.md"};
+    for (const char* folder : {"data_gen", "models", "pipelines", "plugins", "tests", ".github"}) {
+        if (!fs::is_directory(root() + "/" + folder))
+            continue;
+        for (const auto& entry : fs::recursive_directory_iterator(root() + "/" + folder))
+            if (entry.path().extension() == ".md")
+                found.push_back(fs::relative(entry.path(), root()));
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
 std::vector<Line> all_lines() {
     std::vector<Line> lines;
     for (const auto& source : element_sources())
         for (auto& line : lines_of_source(source))
             lines.push_back(std::move(line));
-    for (auto& line : lines_of_readme(read_file(root() + "/README.md")))
-        lines.push_back(std::move(line));
+    for (const auto& page : pages())
+        for (auto& line : lines_of_page(page, read_file(root() + "/" + page)))
+            lines.push_back(std::move(line));
     return lines;
 }
 
@@ -194,6 +210,26 @@ TEST(Documents, PropertiesNamedInLaunchLinesExist) {
                     ++checked;
                 }
             }
+        }
+    }
+    EXPECT_GT(checked, 10);
+}
+
+// [text](path), ![text](path) and src="path": the file or folder is there.
+TEST(Documents, WhatPagesLinkToExists) {
+    const std::regex link(R"re(\]\(([^)\s]+)\)|src="([^"]+)")re");
+    int checked = 0;
+    for (const auto& page : pages()) {
+        const std::string text = read_file(root() + "/" + page);
+        for (auto i = std::sregex_iterator(text.begin(), text.end(), link); i != std::sregex_iterator();
+             ++i) {
+            std::string to = (*i)[1].matched ? (*i)[1] : (*i)[2];
+            to = to.substr(0, to.find('#'));
+            if (to.empty() || to.find("://") != std::string::npos)
+                continue;
+            EXPECT_TRUE(fs::exists(fs::path(root()) / fs::path(page).parent_path() / to))
+                << page << ": " << to;
+            ++checked;
         }
     }
     EXPECT_GT(checked, 10);
