@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <fmt/format.h>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -33,7 +34,7 @@ constexpr TypeName type_names[] = {
 std::string place(const fs::path& path, const YAML::Mark& mark) {
     std::string text = path.string();
     if (!mark.is_null())
-        text += ":" + std::to_string(mark.line + 1);
+        text += fmt::format(":{}", mark.line + 1);
     return text;
 }
 
@@ -108,7 +109,7 @@ std::string checked_value(const Parameter& p, const std::string& value) {
                                                     : parse_number<std::int32_t>(value.substr(slash + 1));
         if (!num || !den || *den <= 0 || *num < 0)
             refuse("a fraction like 30/1");
-        return std::to_string(*num) + "/" + std::to_string(*den);
+        return fmt::format("{}/{}", *num, *den);
     }
     case ParameterType::choice: {
         std::string all;

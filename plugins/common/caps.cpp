@@ -2,6 +2,7 @@
 #include "plugins/common/caps.hpp"
 
 #include <cstring>
+#include <fmt/format.h>
 
 namespace mri {
 
@@ -27,8 +28,8 @@ int int_field(const GstStructure* structure, const char* field, int low, int hig
         throw Error(Errc::format, std::string("Caps of ") + gst_structure_get_name(structure) +
                                       " have no integer " + field);
     if (value < low || value > high)
-        throw Error(Errc::format, std::string("Caps field ") + field + " is " + std::to_string(value) +
-                                      ", outside " + std::to_string(low) + ".." + std::to_string(high));
+        throw Error(Errc::format,
+                    fmt::format("Caps field {} is {}, outside {}..{}", field, value, low, high));
     return value;
 }
 
@@ -122,9 +123,11 @@ GstPtr<GstCaps> KspaceInfo::to_caps() const {
 int KspaceInfo::readouts_in(std::size_t bytes) const {
     const std::size_t readout = static_cast<std::size_t>(coils) * samples * sizeof(cfloat);
     if (bytes == 0 || bytes % readout != 0 || bytes / readout > G_MAXINT)
-        throw Error(Errc::format, "A k-space buffer of " + std::to_string(bytes) +
-                                      " bytes is not a whole number of readouts of " + std::to_string(coils) +
-                                      " coils x " + std::to_string(samples) + " samples");
+        throw Error(
+            Errc::format,
+            fmt::format(
+                "A k-space buffer of {} bytes is not a whole number of readouts of {} coils x {} samples",
+                bytes, coils, samples));
     return static_cast<int>(bytes / readout);
 }
 
@@ -155,9 +158,9 @@ GstPtr<GstCaps> ImageInfo::to_caps() const {
 
 void ImageInfo::check_size(std::size_t size) const {
     if (size != bytes())
-        throw Error(Errc::format, "An image buffer has " + std::to_string(size) + " bytes, its caps mean " +
-                                      std::to_string(channels) + " x " + std::to_string(height) + " x " +
-                                      std::to_string(width) + " = " + std::to_string(bytes()) + " bytes");
+        throw Error(Errc::format,
+                    fmt::format("An image buffer has {} bytes, its caps mean {} x {} x {} = {} bytes", size,
+                                channels, height, width, bytes()));
 }
 
 bool is_kspace(const GstCaps* caps) {

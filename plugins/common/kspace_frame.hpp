@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fmt/format.h>
 #include <memory>
 #include <optional>
 #include <string>
@@ -61,10 +62,10 @@ class KspaceFrame {
             throw Error(Errc::format,
                         "A k-space frame came without the positions of its samples (trajectory meta)");
         if (trajectory_->readouts != readouts_ || trajectory_->samples != per_readout_)
-            throw Error(Errc::format, "A k-space frame of " + std::to_string(readouts_) + " readouts of " +
-                                          std::to_string(per_readout_) + " samples has a trajectory of " +
-                                          std::to_string(trajectory_->readouts) + " x " +
-                                          std::to_string(trajectory_->samples));
+            throw Error(
+                Errc::format,
+                fmt::format("A k-space frame of {} readouts of {} samples has a trajectory of {} x {}",
+                            readouts_, per_readout_, trajectory_->readouts, trajectory_->samples));
         view_.emplace(trajectory_->kxy, samples_.span(), trajectory_->density, readouts_);
     }
 

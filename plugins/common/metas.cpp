@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/common/metas.hpp"
 
+#include <fmt/format.h>
+
 namespace mri {
 
 namespace {
@@ -132,9 +134,9 @@ void add_trajectory(GstBuffer* buffer, std::shared_ptr<const TrajectoryData> tra
     const std::size_t points = static_cast<std::size_t>(trajectory->readouts) * trajectory->samples;
     if (trajectory->kxy.size() != 2 * points ||
         (!trajectory->density.empty() && trajectory->density.size() != points))
-        throw Error(Errc::format, "A trajectory of " + std::to_string(trajectory->readouts) + " readouts x " +
-                                      std::to_string(trajectory->samples) + " samples has " +
-                                      std::to_string(trajectory->kxy.size()) + " coordinates");
+        throw Error(Errc::format,
+                    fmt::format("A trajectory of {} readouts x {} samples has {} coordinates",
+                                trajectory->readouts, trajectory->samples, trajectory->kxy.size()));
     replace<TrajectoryValue>(buffer, std::move(trajectory));
 }
 

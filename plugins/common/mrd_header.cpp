@@ -4,6 +4,7 @@
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/text.hpp"
 
+#include <fmt/format.h>
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 
@@ -117,8 +118,9 @@ class EncodingReader {
             to = *value;
             return;
         }
-        out_.missing.push_back((element ? "'" + text_of(element) + "' as " : "no ") + path + " (line " +
-                               std::to_string(xmlGetLineNo(element ? element : element_)) + ")");
+        out_.missing.push_back(fmt::format("{}{} (line {})",
+                                           (element ? "'" + text_of(element) + "' as " : "no "), path,
+                                           xmlGetLineNo(element ? element : element_)));
     }
 
     void space(const std::string& path, MrdSpace& to) {
@@ -143,7 +145,7 @@ class EncodingReader {
     void trajectory() {
         const xmlNode* element = child(element_, "trajectory");
         if (!element) {
-            out_.missing.push_back("no trajectory (line " + std::to_string(xmlGetLineNo(element_)) + ")");
+            out_.missing.push_back(fmt::format("no trajectory (line {})", xmlGetLineNo(element_)));
             return;
         }
         const std::string name = text_of(element);
@@ -166,8 +168,8 @@ Document parse_document(std::string_view xml, const std::string& name) {
     }();
     static_cast<void>(initialised);
     if (xml.size() > max_bytes)
-        throw Error(Errc::decode, name + " has " + std::to_string(xml.size()) + " bytes; the most are " +
-                                      std::to_string(max_bytes));
+        throw Error(Errc::decode,
+                    fmt::format("{} has {} bytes; the most are {}", name, xml.size(), max_bytes));
     const std::unique_ptr<xmlParserCtxt, decltype(&xmlFreeParserCtxt)> context(xmlNewParserCtxt(),
                                                                                &xmlFreeParserCtxt);
     if (!context)
@@ -180,7 +182,7 @@ Document parse_document(std::string_view xml, const std::string& name) {
         return document;
     std::string detail;
     if (const xmlError* error = xmlCtxtGetLastError(context.get()); error && error->message)
-        detail = "line " + std::to_string(error->line) + ": " + std::string(trimmed(error->message));
+        detail = fmt::format("line {}: {}", error->line, trimmed(error->message));
     throw Error(Errc::decode, name + " does not parse: it is no well-formed XML", detail);
 }
 

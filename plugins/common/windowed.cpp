@@ -3,6 +3,8 @@
 
 #include "plugins/common/registration.hpp"
 
+#include <fmt/format.h>
+
 namespace mri {
 
 void Windowed::set_window(std::size_t window, std::size_t hop, Emit emit) {
@@ -61,8 +63,8 @@ GstFlowReturn Windowed::run(const Frames::Job& job) {
         throw;
     }
     if (outputs.size() != job.count)
-        throw Error(Errc::failed, "A window gave " + std::to_string(outputs.size()) + " frames instead of " +
-                                      std::to_string(job.count));
+        throw Error(Errc::failed,
+                    fmt::format("A window gave {} frames instead of {}", outputs.size(), job.count));
     if (late) {
         skip(job);
         return GST_FLOW_OK;

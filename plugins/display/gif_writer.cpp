@@ -4,6 +4,7 @@
 #include "plugins/math/base/error.hpp"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <gif_lib.h>
 #include <utility>
 
@@ -153,8 +154,8 @@ struct GifWriter::File {
 GifWriter::GifWriter(const std::string& location, int width, int height, int loops)
     : location_(location), width_(width), height_(height), file_(std::make_unique<File>()) {
     if (width < 1 || height < 1 || width > 65535 || height > 65535)
-        throw Error(Errc::settings, "A GIF cannot have " + std::to_string(width) + "x" +
-                                        std::to_string(height) + " pixels: 65535 an edge are the most");
+        throw Error(Errc::settings,
+                    fmt::format("A GIF cannot have {}x{} pixels: 65535 an edge are the most", width, height));
     if (location.empty())
         throw Error(Errc::settings, "A GIF needs a location to be written to");
     const std::string failed = "The GIF '" + location + "' cannot be written";
@@ -188,9 +189,9 @@ void GifWriter::add(const IndexedPicture& picture, int delay) {
     const std::size_t colors = picture.palette.size();
     if (picture.pixels.size() != static_cast<std::size_t>(width_) * height_ || colors < 1 ||
         colors > max_colors || *std::max_element(picture.pixels.begin(), picture.pixels.end()) >= colors)
-        throw Error(Errc::format, "a picture of " + std::to_string(picture.pixels.size()) + " pixels and " +
-                                      std::to_string(colors) + " colours does not fit a GIF of " +
-                                      std::to_string(width_) + "x" + std::to_string(height_));
+        throw Error(Errc::format,
+                    fmt::format("a picture of {} pixels and {} colours does not fit a GIF of {}x{}",
+                                picture.pixels.size(), colors, width_, height_));
     // A table has a power of two entries.
     std::vector<GifColorType> table(static_cast<std::size_t>(1) << GifBitSize(static_cast<int>(colors)));
     for (std::size_t i = 0; i < colors; ++i)

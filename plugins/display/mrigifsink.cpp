@@ -15,6 +15,7 @@
 #include "plugins/common/element.hpp"
 #include "plugins/display/gif_writer.hpp"
 
+#include <fmt/format.h>
 #include <gst/video/video.h>
 
 #include <numeric>
@@ -94,7 +95,7 @@ void MriGifSink::set_caps(const GstCaps* caps) {
     if (!gst_video_info_from_caps(&video, caps))
         throw Error(Errc::format, "These are no caps of a video");
     const auto size = [](const GstVideoInfo& v) {
-        return std::to_string(GST_VIDEO_INFO_WIDTH(&v)) + "x" + std::to_string(GST_VIDEO_INFO_HEIGHT(&v));
+        return fmt::format("{}x{}", GST_VIDEO_INFO_WIDTH(&v), GST_VIDEO_INFO_HEIGHT(&v));
     };
     if (writer_ && size(video) != size(video_))
         throw Error(Errc::format, "The pictures of a GIF must have one size, and they change from " +

@@ -28,6 +28,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <fmt/format.h>
 #include <fstream>
 #include <locale>
 #include <map>
@@ -253,9 +254,8 @@ void MriMetrics::inspect(GstBuffer* buffer) {
     const ImageInfo truth_info = ImageInfo::from_caps(gst_sample_get_caps(side));
     if (!same_size(truth_info))
         throw Error(Errc::format,
-                    "An image of " + std::to_string(image_.width) + "x" + std::to_string(image_.height) +
-                        " cannot be scored against a truth of " + std::to_string(truth_info.width) + "x" +
-                        std::to_string(truth_info.height));
+                    fmt::format("An image of {}x{} cannot be scored against a truth of {}x{}", image_.width,
+                                image_.height, truth_info.width, truth_info.height));
     const std::vector<float> truth = magnitude_of(gst_sample_get_buffer(side), truth_info);
     for (Track& track : tracks_) {
         if (!track.role) {

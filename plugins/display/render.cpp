@@ -4,6 +4,7 @@
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/statistics.hpp"
 
+#include <fmt/format.h>
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 
@@ -99,9 +100,9 @@ Levels SteadyLevels::next(std::span<const float> pixels) {
 PanelLayout panel_layout(int panels, int width, int height, int zoom, bool captions) {
     constexpr int limit = 32767;
     if (panels < 1 || width < 1 || height < 1 || zoom < 1 || width > limit / zoom || height > limit / zoom)
-        throw Error(Errc::settings, "a picture of " + std::to_string(panels) + " panels of " +
-                                        std::to_string(width) + "x" + std::to_string(height) +
-                                        " pixels, enlarged " + std::to_string(zoom) + " times, is too large");
+        throw Error(Errc::settings,
+                    fmt::format("a picture of {} panels of {}x{} pixels, enlarged {} times, is too large",
+                                panels, width, height, zoom));
     PanelLayout l;
     l.panels = panels;
     l.panel_width = width * zoom;
@@ -111,8 +112,8 @@ PanelLayout panel_layout(int panels, int width, int height, int zoom, bool capti
     // height because video codecs want one.
     l.caption_height = captions ? 2 * std::clamp(l.panel_width / 20, 7, 20) : 0;
     if (l.panel_width + l.gap > limit / panels || l.height() > limit)
-        throw Error(Errc::settings, std::to_string(panels) + " panels of " + std::to_string(l.panel_width) +
-                                        " pixels make a picture that is too wide");
+        throw Error(Errc::settings, fmt::format("{} panels of {} pixels make a picture that is too wide",
+                                                panels, l.panel_width));
     return l;
 }
 
@@ -131,9 +132,8 @@ void draw(const Canvas& canvas, int x, int y, std::span<const float> values, int
         height > (canvas.height - y) / zoom || values.size() != static_cast<std::size_t>(width) * height ||
         canvas.stride < canvas.width * bytes_of(canvas.format) ||
         canvas.data.size() < (canvas.height - 1) * canvas.stride + canvas.width * bytes_of(canvas.format))
-        throw Error(Errc::format, "a panel of " + std::to_string(width) + "x" + std::to_string(height) +
-                                      " does not fit a picture of " + std::to_string(canvas.width) + "x" +
-                                      std::to_string(canvas.height));
+        throw Error(Errc::format, fmt::format("a panel of {}x{} does not fit a picture of {}x{}", width,
+                                              height, canvas.width, canvas.height));
     const double range = levels.high - levels.low;
     const double scale = range > 0 ? 1 / range : 0;
     const auto level = [&](float v, double max) {
@@ -187,9 +187,8 @@ void draw_caption(const Canvas& canvas, const PanelLayout& layout, int panel, co
 std::vector<float> recentre(std::span<const float> values, int in_width, int in_height, int width,
                             int height) {
     if (in_width < 1 || in_height < 1 || values.size() != static_cast<std::size_t>(in_width) * in_height)
-        throw Error(Errc::format, "an image of " + std::to_string(in_width) + "x" +
-                                      std::to_string(in_height) + " has " + std::to_string(values.size()) +
-                                      " values");
+        throw Error(Errc::format,
+                    fmt::format("an image of {}x{} has {} values", in_width, in_height, values.size()));
     std::vector<float> out(static_cast<std::size_t>(width) * height);
     const int dx = in_width / 2 - width / 2, dy = in_height / 2 - height / 2;
     const int x0 = std::max(0, -dx), x1 = std::min(width, in_width - dx);

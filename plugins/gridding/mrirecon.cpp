@@ -53,6 +53,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <fmt/format.h>
 #include <optional>
 
 namespace mri {
@@ -145,9 +146,8 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         if (settings_.method != WindowMethod::temporal_variation || settings_.hop > 0 || settings_.cycle)
             throw Error(Errc::settings, "lookahead is for method=tv, without hop and without cycle");
         if (settings_.lookahead >= settings_.window)
-            throw Error(Errc::settings, "A lookahead of " + std::to_string(settings_.lookahead) +
-                                            " does not fit a window of " + std::to_string(settings_.window) +
-                                            " frames");
+            throw Error(Errc::settings, fmt::format("A lookahead of {} does not fit a window of {} frames",
+                                                    settings_.lookahead, settings_.window));
         set_window(settings_.lookahead + 1, 1, Emit::settled);
     }
 

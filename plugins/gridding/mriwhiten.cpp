@@ -34,6 +34,7 @@
 #include "plugins/common/mrd_header.hpp"
 #include "plugins/math/coils/prewhitening.hpp"
 
+#include <fmt/format.h>
 #include <numbers>
 #include <optional>
 
@@ -98,10 +99,9 @@ class MriWhiten : public Configured<Regroup, MriWhitenSettings> {
         const Readout head = heads.empty() ? Readout{} : heads.front();
         const Mapped<const cfloat> in(buffer.get());
         if (info_.readouts_in(in.size() * sizeof(cfloat)) != 1)
-            throw Error(Errc::format, "A buffer of " + std::to_string(in.size()) +
-                                          " samples is more than the one readout of " +
-                                          std::to_string(info_.coils) + " coils x " +
-                                          std::to_string(info_.samples) + " samples that its caps announce");
+            throw Error(Errc::format, fmt::format("A buffer of {} samples is more than the one readout of {} "
+                                                  "coils x {} samples that its caps announce",
+                                                  in.size(), info_.coils, info_.samples));
         discont_ |= GST_BUFFER_FLAG_IS_SET(buffer.get(), GST_BUFFER_FLAG_DISCONT) != 0;
         if (head.flags & flag::noise) {
             if (!noise_)

@@ -40,6 +40,7 @@
 #include "plugins/inference/network_element.hpp"
 
 #include <cmath>
+#include <fmt/format.h>
 
 namespace {
 
@@ -75,9 +76,9 @@ class MriTorch : public NetworkElementOf<TorchModule, TorchSettings> {
             path, s.model_info.empty() ? path + ".modelinfo" : s.model_info, s.trusted, s.run());
         const auto frames = module.info().frames();
         if (s.window > 0 && frames && *frames != s.window)
-            throw Error(Errc::settings, "The module '" + path + "' takes " + module.info().input.text() +
-                                            ", which is not a window of " + std::to_string(s.window) +
-                                            " frames");
+            throw Error(Errc::settings,
+                        fmt::format("The module '{}' takes {}, which is not a window of {} frames", path,
+                                    module.info().input.text(), s.window));
         return module;
     }
     ImageInfo output_info(const TorchModule& module, const ImageInfo& input) const override {

@@ -10,6 +10,7 @@
 #include "plugins/math/recon/network_start.hpp"
 
 #include <complex>
+#include <fmt/format.h>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,11 +41,9 @@ class WindowSamples {
             const KspaceInfo kspace = kspace_of(item.get());
             if (kspace.width != info.width || kspace.height != info.height ||
                 (coils && *coils != kspace.coils))
-                throw Error(Errc::format, "An image of " + std::to_string(info.width) + " x " +
-                                              std::to_string(info.height) + " came with k-space of " +
-                                              std::to_string(kspace.coils) + " coils for " +
-                                              std::to_string(kspace.width) + " x " +
-                                              std::to_string(kspace.height));
+                throw Error(Errc::format,
+                            fmt::format("An image of {} x {} came with k-space of {} coils for {} x {}",
+                                        info.width, info.height, kspace.coils, kspace.width, kspace.height));
             coils = kspace.coils;
             space_ = space_of(kspace, ReconstructionSpace().tolerance, threads);
             held_.push_back(retain(gst_sample_get_buffer(side_of(item.get(), Role::kspace))));
@@ -101,17 +100,20 @@ class WindowSamples {
             return;
         GstSample* side = side_of(image, Role::sensitivities);
         if (!side)
-            throw Error(Errc::format,
-                        "An image of " + std::to_string(coils) +
-                            " coils came without their sensitivities, which data consistency needs "
-                            "(mrigrid and mrirecon combine=adaptive attach-sensitivities=true attach them)");
+            throw Error(
+                Errc::format,
+                fmt::format(
+                    "An image of {} coils came without their sensitivities, which data consistency needs "
+                    "(mrigrid and mrirecon combine=adaptive attach-sensitivities=true attach them)",
+                    coils));
         const ImageInfo maps = ImageInfo::from_caps(gst_sample_get_caps(side));
         if (maps.format != SampleFormat::c64 || maps.channels != coils || maps.width != info.width ||
             maps.height != info.height)
-            throw Error(Errc::format, "Sensitivities of " + std::to_string(maps.channels) + " coils for " +
-                                          std::to_string(maps.width) + " x " + std::to_string(maps.height) +
-                                          " do not fit " + std::to_string(coils) + " coils and an image of " +
-                                          std::to_string(info.width) + " x " + std::to_string(info.height));
+            throw Error(
+                Errc::format,
+                fmt::format(
+                    "Sensitivities of {} coils for {} x {} do not fit {} coils and an image of {} x {}",
+                    maps.channels, maps.width, maps.height, coils, info.width, info.height));
         GstBuffer* buffer = gst_sample_get_buffer(side);
         maps.check_size(gst_buffer_get_size(buffer));
         const Mapped<const cfloat> mapped(buffer);

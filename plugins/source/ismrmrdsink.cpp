@@ -28,6 +28,7 @@
 #include "plugins/math/base/text.hpp"
 #include "plugins/source/ismrmrd/writer.hpp"
 
+#include <fmt/format.h>
 #include <ismrmrd/version.h>
 
 #include <algorithm>
@@ -75,7 +76,7 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
         if (writer_ && !finished_ && writer_->images() > 0)
             post_warning("'" + settings_.location +
                              "' was not written: the stream was stopped before its end",
-                         std::to_string(writer_->images()) + " images are lost");
+                         fmt::format("{} images are lost", writer_->images()));
         writer_.reset();
     }
 
@@ -97,8 +98,9 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
     void set_caps(const GstCaps* caps) override {
         image_ = ImageInfo::from_caps(caps);
         if (image_.series > 65535)
-            throw Error(Errc::unsupported, "An ISMRMRD file has 65536 series at most, this is number " +
-                                               std::to_string(image_.series));
+            throw Error(
+                Errc::unsupported,
+                fmt::format("An ISMRMRD file has 65536 series at most, this is number {}", image_.series));
     }
 
     GstFlowReturn render(GstBuffer* buffer) override {

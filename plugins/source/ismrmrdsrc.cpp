@@ -38,6 +38,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fmt/format.h>
 #include <memory>
 
 namespace mri {
@@ -343,8 +344,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             }
         }
         if (!geometry)
-            throw Error(Errc::decode, reader_->where() + ": none of " + std::to_string(rows) +
-                                          " readouts belongs to an image");
+            throw Error(Errc::decode,
+                        fmt::format("{}: none of {} readouts belongs to an image", reader_->where(), rows));
         unit_ = settings_.unit;
         if (has_trajectory && unit_ == TrajectoryUnit::automatic)
             unit_ = detect_trajectory_unit(extent, *geometry, reader_->where());
@@ -360,10 +361,9 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         Kind kind;
         kind.geometry = g;
         if (head.active_channels > max_coils || g.width > max_side || g.height > max_side)
-            throw Error(Errc::unsupported, std::to_string(head.active_channels) + " channels for images of " +
-                                               std::to_string(g.width) + " x " + std::to_string(g.height) +
-                                               "; the most are " + std::to_string(max_coils) + " and " +
-                                               std::to_string(max_side));
+            throw Error(Errc::unsupported,
+                        fmt::format("{} channels for images of {} x {}; the most are {} and {}",
+                                    head.active_channels, g.width, g.height, max_coils, max_side));
         kind.caps.alignment = Alignment::readout;
         kind.caps.coils = head.active_channels;
         kind.caps.samples = samples;
@@ -392,11 +392,11 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         const auto& head = *readout.head;
         const int samples = head.number_of_samples - head.discard_pre - head.discard_post;
         if (samples <= 0 || head.active_channels == 0)
-            throw Error(Errc::decode, "of " + std::to_string(head.number_of_samples) + " samples of " +
-                                          std::to_string(head.active_channels) + " channels " +
-                                          std::to_string(head.discard_pre) + " and " +
-                                          std::to_string(head.discard_post) +
-                                          " are to be discarded, which leaves nothing");
+            throw Error(
+                Errc::decode,
+                fmt::format(
+                    "of {} samples of {} channels {} and {} are to be discarded, which leaves nothing",
+                    head.number_of_samples, head.active_channels, head.discard_pre, head.discard_post));
         return samples;
     }
 

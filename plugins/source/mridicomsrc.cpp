@@ -35,6 +35,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fmt/format.h>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -150,8 +151,8 @@ class MriDicomSrc : public Configured<Source, MriDicomSrcSettings> {
                 chosen.push_back(scan.series[i]);
         }
         if (chosen.empty())
-            throw Error(Errc::settings, "The property slices, '" + s.slices + "', leaves none of " +
-                                            std::to_string(scan.series.size()) + " slices");
+            throw Error(Errc::settings, fmt::format("The property slices, '{}', leaves none of {} slices",
+                                                    s.slices, scan.series.size()));
         series_ = std::move(chosen);
         next_ = 0;
         pass_ = 0;
@@ -252,8 +253,8 @@ class MriDicomSrc : public Configured<Source, MriDicomSrcSettings> {
         if (scan.files == 0)
             text += ": no files at all";
         else
-            text += ": " + std::to_string(scan.files) + " files, among them '" + scan.skipped.front().path +
-                    "': " + scan.skipped.front().reason;
+            text += fmt::format(": {} files, among them '{}': {}", scan.files, scan.skipped.front().path,
+                                scan.skipped.front().reason);
         return Error(Errc::not_found, text);
     }
 

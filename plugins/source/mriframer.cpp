@@ -48,6 +48,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <fmt/format.h>
 
 namespace mri {
 namespace {
@@ -183,10 +184,9 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
         const auto size = gst_buffer_get_size(buffer.get());
         if (in_.readouts_in(size) != 1)
-            throw Error(Errc::format, "A buffer of " + std::to_string(size) +
-                                          " bytes is more than the one readout of " +
-                                          std::to_string(in_.coils) + " coils x " +
-                                          std::to_string(in_.samples) + " samples that its caps announce");
+            throw Error(Errc::format, fmt::format("A buffer of {} bytes is more than the one readout of {} "
+                                                  "coils x {} samples that its caps announce",
+                                                  size, in_.coils, in_.samples));
         const auto heads = readouts_of(buffer.get());
         Item item{std::move(buffer), heads.empty() ? Readout{} : heads.front()};
         const auto flags = item.head.flags;
@@ -239,9 +239,9 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     void take(Item item) {
         if (pending_.size() >= most_readouts ||
             (pending_.size() + 1) * gst_buffer_get_size(item.buffer.get()) > most_bytes)
-            throw Error(Errc::no_memory,
-                        "A frame has grown to " + std::to_string(pending_.size()) +
-                            " readouts and no index or flag closes it: set the property readouts");
+            throw Error(Errc::no_memory, fmt::format("A frame has grown to {} readouts and no index or flag "
+                                                     "closes it: set the property readouts",
+                                                     pending_.size()));
         pending_.push_back(std::move(item));
         ++fresh_;
     }
@@ -318,9 +318,9 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
     GstFlowReturn cut_off(std::size_t expected) {
         const auto have = pending_.size();
-        const std::string text = "A frame was cut off after " + std::to_string(have) +
-                                 (expected > 0 ? " of " + std::to_string(expected) : std::string()) +
-                                 " readouts";
+        const std::string text =
+            fmt::format("A frame was cut off after {}{} readouts", have,
+                        (expected > 0 ? " of " + std::to_string(expected) : std::string()));
         if (settings_.incomplete == Incomplete::emit) {
             MRI_INFO("%s", text.c_str());
             const auto frame = build(std::min<std::size_t>(have, stride_ > 0 ? stride_ : have));
@@ -426,9 +426,8 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
     void append(TrajectoryData& all, const TrajectoryData& one) const {
         if (one.readouts != 1 || one.samples != in_.samples)
-            throw Error(Errc::format, "A readout of " + std::to_string(in_.samples) +
-                                          " samples has a trajectory of " + std::to_string(one.readouts) +
-                                          " x " + std::to_string(one.samples));
+            throw Error(Errc::format, fmt::format("A readout of {} samples has a trajectory of {} x {}",
+                                                  in_.samples, one.readouts, one.samples));
         all.kxy.insert(all.kxy.end(), one.kxy.begin(), one.kxy.end());
         all.density.insert(all.density.end(), one.density.begin(), one.density.end());
         ++all.readouts;

@@ -40,6 +40,7 @@
 #include "plugins/common/mrd_header.hpp"
 
 #include <cmath>
+#include <fmt/format.h>
 #include <utility>
 
 namespace mri {
@@ -135,7 +136,7 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         image_ = ImageInfo::from_caps(caps);
         if (image_.channels != 1)
             throw Error(Errc::format,
-                        "A scan needs images of one channel; these have " + std::to_string(image_.channels));
+                        fmt::format("A scan needs images of one channel; these have {}", image_.channels));
         image_caps_ = adopt(gst_caps_copy(caps));
         truth_info_ = image_;
         truth_info_.format = s.phase > 0 ? SampleFormat::c64 : image_.format;

@@ -32,6 +32,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <fmt/format.h>
 #include <memory>
 #include <mutex>
 #include <stop_token>
@@ -54,7 +55,7 @@ struct TrainSettings : TrainOptions {
     guint64 validation_windows = 0;
     std::string validation_series;
     int window = 20;
-    std::string spokes = std::to_string(scan.spokes_min) + "-" + std::to_string(scan.spokes_max);
+    std::string spokes = fmt::format("{}-{}", scan.spokes_min, scan.spokes_max);
     std::string device = run.device;
     Precision precision = run.precision;
     int threads = run.threads;
@@ -92,8 +93,8 @@ TrainOptions TrainSettings::options() const {
         throw Error(Errc::settings, "initial-blocks are those of a cascade's initial-weights");
     for (const NumberRange& blocks : ranges_of("initial-blocks", kept_blocks)) {
         if (blocks.last >= most_blocks)
-            throw Error(Errc::settings, "initial-blocks are numbers below " + std::to_string(most_blocks) +
-                                            ", not '" + kept_blocks + "'");
+            throw Error(Errc::settings, fmt::format("initial-blocks are numbers below {}, not '{}'",
+                                                    most_blocks, kept_blocks));
         for (int block = blocks.first; block <= blocks.last; ++block)
             o.initial_blocks.push_back(block);
     }
@@ -355,9 +356,8 @@ GstFlowReturn MriTrain::render(GstBuffer* buffer) {
                     "truth as side data (mrisim does)");
     const ImageInfo truth_info = side ? ImageInfo::from_caps(gst_sample_get_caps(side)) : image_;
     if (truth_info.width != image_.width || truth_info.height != image_.height)
-        throw Error(Errc::format, "The truth is " + std::to_string(truth_info.width) + " x " +
-                                      std::to_string(truth_info.height) + " and the image " +
-                                      std::to_string(image_.width) + " x " + std::to_string(image_.height));
+        throw Error(Errc::format, fmt::format("The truth is {} x {} and the image {} x {}", truth_info.width,
+                                              truth_info.height, image_.width, image_.height));
     if (frames_ > 0 && GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT)) {
         short_ += static_cast<std::size_t>(frames_);
         forget_window();
@@ -437,15 +437,16 @@ void MriTrain::begin(GstPtr<GstEvent> eos) {
     short_ += static_cast<std::size_t>(frames_);
     forget_window();
     if (short_ > 0)
-        post_warning(std::to_string(short_) + " frames were not trained on: they do not fill a window of " +
-                     std::to_string(s_.window));
+        post_warning(
+            fmt::format("{} frames were not trained on: they do not fill a window of {}", short_, s_.window));
     if (trainer_->windows() == 0)
-        throw Error(Errc::settings, "There is nothing to train on: the stream brought no whole window of " +
-                                        std::to_string(s_.window) + " frames" +
-                                        (windows_ > 0 ? " beside those kept for validation" : ""));
+        throw Error(
+            Errc::settings,
+            fmt::format("There is nothing to train on: the stream brought no whole window of {} frames{}",
+                        s_.window, (windows_ > 0 ? " beside those kept for validation" : "")));
     post_progress(GST_PROGRESS_TYPE_START, "train",
-                  "training on " + std::to_string(trainer_->windows()) + " windows, " +
-                      std::to_string(trainer_->validation_windows()) + " for validation");
+                  fmt::format("training on {} windows, {} for validation", trainer_->windows(),
+                              trainer_->validation_windows()));
     end_worker();
     abandoned_ = false;
     std::stop_token stop;

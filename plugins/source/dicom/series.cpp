@@ -6,6 +6,7 @@
 #include "plugins/math/base/statistics.hpp"
 
 #include <dcmtk/config/osconfig.h>
+#include <fmt/format.h>
 
 #include <dcmtk/dcmdata/dcrledrg.h>
 #include <dcmtk/dcmdata/dctk.h>
@@ -134,8 +135,8 @@ PixelFormat read_pixel_format(DcmDataset& data) {
     format.height = number(DCM_Rows, "Rows");
     format.width = number(DCM_Columns, "Columns");
     if (format.width < 1 || format.height < 1 || format.width > max_matrix || format.height > max_matrix)
-        throw Unusable{"its matrix of " + std::to_string(format.width) + "x" + std::to_string(format.height) +
-                       " is outside 1..." + std::to_string(max_matrix)};
+        throw Unusable{
+            fmt::format("its matrix of {}x{} is outside 1...{}", format.width, format.height, max_matrix)};
 
     Uint16 samples = 1;
     data.findAndGetUint16(DCM_SamplesPerPixel, samples);
@@ -155,8 +156,8 @@ PixelFormat read_pixel_format(DcmDataset& data) {
     format.is_signed = number(DCM_PixelRepresentation, "PixelRepresentation") != 0;
     if ((format.bits_allocated != 8 && format.bits_allocated != 16) || format.bits_stored < 1 ||
         format.high_bit >= format.bits_allocated || format.bits_stored > format.high_bit + 1)
-        throw Unusable{"pixels of " + std::to_string(format.bits_stored) + " bits in " +
-                       std::to_string(format.bits_allocated) + " are not supported"};
+        throw Unusable{fmt::format("pixels of {} bits in {} are not supported", format.bits_stored,
+                                   format.bits_allocated)};
 
     format.slope = get_double(data, DCM_RescaleSlope).value_or(1.0);
     format.intercept = get_double(data, DCM_RescaleIntercept).value_or(0.0);
@@ -264,8 +265,7 @@ bool same_geometry(const Header& a, const Header& b) {
 }
 
 std::string describe_geometry(const Header& h) {
-    return std::to_string(h.width) + "x" + std::to_string(h.height) + " of " + std::to_string(h.spacing_x) +
-           "x" + std::to_string(h.spacing_y) + " mm";
+    return fmt::format("{}x{} of {}x{} mm", h.width, h.height, h.spacing_x, h.spacing_y);
 }
 
 /// Keeps the images with the most common geometry, the first of equals.
@@ -476,9 +476,9 @@ DicomScan scan_dicom(std::span<const std::string> folders, bool recursive, std::
         keep_one_geometry(group, scan.skipped);
         if (group.size() < min_frames) {
             for (const Header& h : group)
-                scan.skipped.push_back({h.frame.path, "no cine: its slice has " +
-                                                          std::to_string(group.size()) +
-                                                          (group.size() == 1 ? " image" : " images")});
+                scan.skipped.push_back(
+                    {h.frame.path, fmt::format("no cine: its slice has {}{}", group.size(),
+                                               (group.size() == 1 ? " image" : " images"))});
             continue;
         }
         scan.series.push_back(make_series(group));
@@ -489,8 +489,7 @@ DicomScan scan_dicom(std::span<const std::string> folders, bool recursive, std::
 std::vector<float> resample_frames(std::span<const float> cine, int frames, std::size_t pixels,
                                    int frames_out, bool cycle) {
     if (frames < 1 || frames_out < 1 || cine.size() != static_cast<std::size_t>(frames) * pixels)
-        throw Error(Errc::settings,
-                    "Cannot resample " + std::to_string(frames) + " frames to " + std::to_string(frames_out));
+        throw Error(Errc::settings, fmt::format("Cannot resample {} frames to {}", frames, frames_out));
     const std::size_t total =
         checked_product({static_cast<std::size_t>(frames_out), pixels}, max_pixels, "the resampled series");
     std::vector<float> out(total);
@@ -514,9 +513,8 @@ CineSeries load_dicom_series(const DicomSeries& series, const DicomLoadOptions& 
     initialise_dcmtk();
     if (options.frames < 0 || options.width < 0 || options.height < 0 || options.width > max_matrix ||
         options.height > max_matrix)
-        throw Error(Errc::settings, "Cannot make a series of " + std::to_string(options.width) + "x" +
-                                        std::to_string(options.height) + " with " +
-                                        std::to_string(options.frames) + " frames");
+        throw Error(Errc::settings, fmt::format("Cannot make a series of {}x{} with {} frames", options.width,
+                                                options.height, options.frames));
     if (series.frames.empty() || series.width < 1 || series.height < 1)
         throw Error(Errc::settings, "The DICOM series '" + series.uid + "' is empty");
 

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <fmt/format.h>
 #include <mutex>
 #include <thread>
 #include <variant>
@@ -143,7 +144,7 @@ struct IsmrmrdReader::Impl {
     std::thread thread;
 
     std::string where() const { return "'" + options.path + "', group '" + options.group + "'"; }
-    std::string where(std::uint64_t row) const { return where() + ", row " + std::to_string(row); }
+    std::string where(std::uint64_t row) const { return fmt::format("{}, row {}", where(), row); }
 
     void open();
     void read_xml(const Hdf5Id& group);
@@ -229,9 +230,8 @@ void IsmrmrdReader::Impl::open() {
         throw Error(Errc::decode, where() + ": holds no readouts");
     stop = std::min<std::uint64_t>(options.stop.value_or(rows), rows);
     if (options.start >= stop)
-        throw Error(Errc::settings, where() + ": no rows from " + std::to_string(options.start) +
-                                        " to before " + std::to_string(options.stop.value_or(rows)) +
-                                        ", the file has " + std::to_string(rows));
+        throw Error(Errc::settings, fmt::format("{}: no rows from {} to before {}, the file has {}", where(),
+                                                options.start, options.stop.value_or(rows), rows));
 
     const auto member = [&](const char* name) {
         const auto index = static_cast<unsigned>(H5Tget_member_index(type.get(), name));
@@ -277,7 +277,7 @@ void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group) {
     } else {
         const std::size_t size = H5Tget_size(type.get());
         if (size > max_xml_bytes)
-            throw Error(Errc::no_memory, prefix + "'xml' claims " + std::to_string(size) + " bytes");
+            throw Error(Errc::no_memory, fmt::format("{}'xml' claims {} bytes", prefix, size));
         xml.resize(size);
         const Hdf5Id memory(H5Tcopy(type.get()));
         hdf5_check(H5Dread(set.get(), memory.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, xml.data()), Errc::read,
@@ -390,16 +390,16 @@ IsmrmrdReadout IsmrmrdReader::Impl::checked(const Row& row, std::uint64_t index)
     const std::uint64_t samples = head.number_of_samples;
     const std::uint64_t values = samples * head.active_channels * 2;
     if (row.data.len != values)
-        throw Error(Errc::decode, where(index) + ": the head says " + std::to_string(samples) +
-                                      " samples of " + std::to_string(head.active_channels) + " channels, " +
-                                      std::to_string(values) + " values, but there are " +
-                                      std::to_string(row.data.len));
+        throw Error(Errc::decode,
+                    fmt::format("{}: the head says {} samples of {} channels, {} values, but there are {}",
+                                where(index), samples, head.active_channels, values, row.data.len));
     const std::uint64_t coordinates = samples * head.trajectory_dimensions;
     if (row.trajectory.len != coordinates)
-        throw Error(Errc::decode, where(index) + ": the head says a trajectory of " +
-                                      std::to_string(head.trajectory_dimensions) + " dimensions for " +
-                                      std::to_string(samples) + " samples, " + std::to_string(coordinates) +
-                                      " values, but there are " + std::to_string(row.trajectory.len));
+        throw Error(
+            Errc::decode,
+            fmt::format(
+                "{}: the head says a trajectory of {} dimensions for {} samples, {} values, but there are {}",
+                where(index), head.trajectory_dimensions, samples, coordinates, row.trajectory.len));
     readout.data = {static_cast<const std::complex<float>*>(row.data.p),
                     static_cast<std::size_t>(values / 2)};
     readout.trajectory = {static_cast<const float*>(row.trajectory.p), static_cast<std::size_t>(coordinates)};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <fmt/format.h>
 #include <numbers>
 #include <vector>
 
@@ -49,10 +50,10 @@ std::string short_number(double value) {
 
 EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index) {
     if (index >= header.encodings.size())
-        throw Error(Errc::decode, "refers to encoding " + std::to_string(index) + ", the header describes " +
-                                      std::to_string(header.encodings.size()));
+        throw Error(Errc::decode, fmt::format("refers to encoding {}, the header describes {}", index,
+                                              header.encodings.size()));
     const MrdEncoding& encoding = header.encodings[index];
-    const auto name = [index] { return "encoding " + std::to_string(index) + " of the header"; };
+    const auto name = [index] { return fmt::format("encoding {} of the header", index); };
 
     // Slices can be reconstructed without a thickness, and readouts with positions without a trajectory's name.
     std::string missing;
@@ -65,17 +66,16 @@ EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index) {
         const std::string which = space == &encoding.encoded ? "encoded" : "reconstructed";
         const int x = space->matrix[0], y = space->matrix[1];
         if (x < 1 || y < 1 || x > 65535 || y > 65535)
-            throw Error(Errc::decode, name() + " has an " + which + " matrix of " + std::to_string(x) +
-                                          " x " + std::to_string(y));
+            throw Error(Errc::decode, fmt::format("{} has an {} matrix of {} x {}", name(), which, x, y));
         for (const double fov : {space->fov_mm[0], space->fov_mm[1]})
             if (!(fov > 0))
-                throw Error(Errc::decode, name() + " has a field of view of " + std::to_string(fov) +
-                                              " mm (" + which + " space)");
+                throw Error(Errc::decode,
+                            fmt::format("{} has a field of view of {} mm ({} space)", name(), fov, which));
     }
     if (encoding.encoded.matrix[2] > 1)
-        throw Error(Errc::unsupported, name() + " is a volume of " +
-                                           std::to_string(encoding.encoded.matrix[2]) +
-                                           " partitions; only slices are supported");
+        throw Error(Errc::unsupported,
+                    fmt::format("{} is a volume of {} partitions; only slices are supported", name(),
+                                encoding.encoded.matrix[2]));
 
     // The format has lengths in float32.
     const auto mm = [](double value) { return double{static_cast<float>(value)}; };
@@ -99,8 +99,9 @@ EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index) {
 
 void TrajectoryExtent::include(std::span<const float> trajectory, int dimensions) {
     if (dimensions < 2)
-        throw Error(Errc::unsupported, "a trajectory of " + std::to_string(dimensions) +
-                                           " dimension is not supported, it takes kx and ky");
+        throw Error(
+            Errc::unsupported,
+            fmt::format("a trajectory of {} dimension is not supported, it takes kx and ky", dimensions));
     for (std::size_t i = 0; i + 1 < trajectory.size(); i += static_cast<std::size_t>(dimensions)) {
         if (!std::isfinite(trajectory[i]) || !std::isfinite(trajectory[i + 1]))
             throw Error(Errc::decode, "the trajectory holds a value that is not finite");
@@ -142,13 +143,12 @@ TrajectoryUnit detect_trajectory_unit(const TrajectoryExtent& extent, const Enco
     }
     if (fits.size() == 1)
         return fits.front().unit;
-    throw Error(Errc::settings, where + ": the unit of the trajectory is " +
-                                    (fits.empty() ? "unknown" : "ambiguous") + ": it reaches +-" +
-                                    short_number(extent.x) + " and +-" + short_number(extent.y) +
-                                    ", for an encoded matrix of " + std::to_string(g.encoded_width) + " x " +
-                                    std::to_string(g.encoded_height) + " and a reconstructed one of " +
-                                    std::to_string(g.width) + " x " + std::to_string(g.height) +
-                                    "; set the property trajectory-unit");
+    throw Error(
+        Errc::settings,
+        fmt::format("{}: the unit of the trajectory is {}: it reaches +-{} and +-{}, for an encoded matrix "
+                    "of {} x {} and a reconstructed one of {} x {}; set the property trajectory-unit",
+                    where, (fits.empty() ? "unknown" : "ambiguous"), short_number(extent.x),
+                    short_number(extent.y), g.encoded_width, g.encoded_height, g.width, g.height));
 }
 
 void convert_trajectory(std::span<const float> trajectory, int dimensions, TrajectoryUnit unit,

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <fmt/format.h>
 #include <map>
 #include <optional>
 
@@ -129,7 +130,7 @@ Series& IsmrmrdWriter::Impl::series_of(const ISMRMRD::ISMRMRD_ImageHeader& head)
     const int index = head.image_series_index;
     const std::array<hsize_t, 4> shape{head.channels, head.matrix_size[2], head.matrix_size[1],
                                        head.matrix_size[0]};
-    const std::string at = name() + ", series " + std::to_string(index);
+    const std::string at = fmt::format("{}, series {}", name(), index);
     const auto fits = [&](const Series& s) {
         if (s.shape != shape || s.data_type != head.data_type)
             throw Error(Errc::format, at + " holds " + shape_text(s.shape, s.data_type) +
@@ -143,7 +144,7 @@ Series& IsmrmrdWriter::Impl::series_of(const ISMRMRD::ISMRMRD_ImageHeader& head)
     Series s;
     s.shape = shape;
     s.data_type = head.data_type;
-    const std::string path = "image_" + std::to_string(index);
+    const std::string path = fmt::format("image_{}", index);
     if (H5Lexists(group.get(), path.c_str(), H5P_DEFAULT) > 0) {
         const std::string broken = at + " of the file that is appended to is no ISMRMRD image series";
         const Hdf5Id old =
@@ -192,7 +193,7 @@ Series& IsmrmrdWriter::Impl::series_of(const ISMRMRD::ISMRMRD_ImageHeader& head)
 void IsmrmrdWriter::Impl::put(const Hdf5Id& set, hid_t type, std::span<const hsize_t> extent,
                               const void* value) {
     const std::string failed =
-        name() + ": writing broke off at image " + std::to_string(images) + " (is the disk full?)";
+        fmt::format("{}: writing broke off at image {} (is the disk full?)", name(), images);
     hdf5_check(H5Dset_extent(set.get(), extent.data()), Errc::write, failed);
     std::array<hsize_t, 5> offset{extent[0] - 1}, count{1};
     std::copy(extent.begin() + 1, extent.end(), count.begin() + 1);
@@ -242,15 +243,15 @@ void IsmrmrdWriter::add(ISMRMRD::ISMRMRD_ImageHeader head, std::span<const std::
     if (impl.finished)
         throw Error(Errc::failed, impl.name() + " is finished: no image can be added");
     if (head.data_type != ISMRMRD::ISMRMRD_FLOAT && head.data_type != ISMRMRD::ISMRMRD_CXFLOAT)
-        throw Error(Errc::unsupported, impl.name() + ": images of ISMRMRD's data type " +
-                                           std::to_string(head.data_type) + " are not written");
+        throw Error(Errc::unsupported, fmt::format("{}: images of ISMRMRD's data type {} are not written",
+                                                   impl.name(), head.data_type));
     const std::size_t bytes =
         checked_product({head.channels, head.matrix_size[0], head.matrix_size[1], head.matrix_size[2],
                          head.data_type == ISMRMRD::ISMRMRD_CXFLOAT ? 8u : 4u},
                         max_image_bytes, "An ISMRMRD image");
     if (bytes == 0 || data.size() != bytes)
-        throw Error(Errc::format, impl.name() + ": an image of " + std::to_string(data.size()) +
-                                      " bytes, its header means " + std::to_string(bytes));
+        throw Error(Errc::format, fmt::format("{}: an image of {} bytes, its header means {}", impl.name(),
+                                              data.size(), bytes));
     head.attribute_string_len = static_cast<std::uint32_t>(attributes.size());
 
     const Hdf5Lock lock;
