@@ -37,6 +37,44 @@ struct Value {
 };
 using Kind = Value::Kind;
 
+/// Opcodes of pickles (Python's pickletools) that state dicts are made of.
+namespace opcode {
+enum : unsigned char {
+    proto = 0x80,
+    stop = '.',
+    mark = '(',
+    empty_dict = '}',
+    empty_list = ']',
+    empty_tuple = ')',
+    none = 'N',
+    newtrue = 0x88,
+    newfalse = 0x89,
+    binint1 = 'K',
+    binint2 = 'M',
+    binint = 'J',
+    long1 = 0x8A,
+    binfloat = 'G',
+    binunicode = 'X',
+    short_binstring = 'U', // of Python 2
+    global = 'c',
+    binput = 'q',
+    long_binput = 'r',
+    binget = 'h',
+    long_binget = 'j',
+    tuple = 't',
+    tuple1 = 0x85,
+    tuple2 = 0x86,
+    tuple3 = 0x87,
+    append = 'a',
+    appends = 'e',
+    setitem = 's',
+    setitems = 'u',
+    build = 'b', // attributes of an OrderedDict (_metadata), which nothing here needs
+    reduce = 'R',
+    binpersid = 'Q',
+};
+} // namespace opcode
+
 /// One pickle machine for one pickle; values live as long as the reader, so that no cycle of them can leak.
 class Unpickler {
   public:
@@ -47,41 +85,41 @@ class Unpickler {
         while (true) {
             const auto op = static_cast<unsigned char>(byte());
             switch (op) {
-            case 0x80: // PROTO
+            case opcode::proto:
                 if (byte() > 2)
                     fail("a pickle of a newer protocol");
                 break;
-            case '.': // STOP
+            case opcode::stop:
                 return pop();
-            case '(': // MARK
+            case opcode::mark:
                 push(Kind::mark);
                 break;
-            case '}': // EMPTY_DICT
+            case opcode::empty_dict:
                 push(Kind::dict);
                 break;
-            case ']': // EMPTY_LIST
+            case opcode::empty_list:
                 push(Kind::list);
                 break;
-            case ')': // EMPTY_TUPLE
+            case opcode::empty_tuple:
                 push(Kind::tuple);
                 break;
-            case 'N': // NONE
+            case opcode::none:
                 push(Kind::none);
                 break;
-            case 0x88: // NEWTRUE
-            case 0x89: // NEWFALSE
-                push(Kind::boolean)->number = op == 0x88;
+            case opcode::newtrue:
+            case opcode::newfalse:
+                push(Kind::boolean)->number = op == opcode::newtrue;
                 break;
-            case 'K': // BININT1
+            case opcode::binint1:
                 push(Kind::integer)->number = byte();
                 break;
-            case 'M': // BININT2
+            case opcode::binint2:
                 push(Kind::integer)->number = static_cast<std::int64_t>(little(2));
                 break;
-            case 'J': // BININT
+            case opcode::binint:
                 push(Kind::integer)->number = static_cast<std::int32_t>(little(4));
                 break;
-            case 0x8A: { // LONG1
+            case opcode::long1: {
                 const std::size_t count = byte();
                 if (count > 8)
                     fail("a number is too large");
@@ -91,72 +129,72 @@ class Unpickler {
                 push(Kind::integer)->number = static_cast<std::int64_t>(value);
                 break;
             }
-            case 'G': // BINFLOAT
+            case opcode::binfloat:
                 skip(8);
                 push(Kind::real);
                 break;
-            case 'X': // BINUNICODE
+            case opcode::binunicode:
                 push(Kind::text)->text = characters(little(4));
                 break;
-            case 'U': // SHORT_BINSTRING, of Python 2
+            case opcode::short_binstring:
                 push(Kind::text)->text = characters(byte());
                 break;
-            case 'c': { // GLOBAL
+            case opcode::global: {
                 const std::string module = line();
                 push(Kind::global)->text = module + "." + line();
                 break;
             }
-            case 'q': // BINPUT
+            case opcode::binput:
                 memo_[byte()] = top();
                 break;
-            case 'r': // LONG_BINPUT
+            case opcode::long_binput:
                 if (memo_.size() > max_values)
                     fail("too many values");
                 memo_[little(4)] = top();
                 break;
-            case 'h': // BINGET
+            case opcode::binget:
                 recall(byte());
                 break;
-            case 'j': // LONG_BINGET
+            case opcode::long_binget:
                 recall(little(4));
                 break;
-            case 't': // TUPLE
+            case opcode::tuple:
                 gather(Kind::tuple, above_mark());
                 break;
-            case 0x85: // TUPLE1 .. TUPLE3
-            case 0x86:
-            case 0x87: {
-                std::vector<Value*> items(op - 0x84U);
+            case opcode::tuple1:
+            case opcode::tuple2:
+            case opcode::tuple3: {
+                std::vector<Value*> items(op - opcode::tuple1 + 1U);
                 for (std::size_t i = items.size(); i-- > 0;)
                     items[i] = pop();
                 gather(Kind::tuple, std::move(items));
                 break;
             }
-            case 'a': { // APPEND
+            case opcode::append: {
                 Value* item = pop();
                 of_kind(top(), Kind::list)->items.push_back(item);
                 break;
             }
-            case 'e': // APPENDS
+            case opcode::appends:
                 extend(Kind::list, above_mark());
                 break;
-            case 's': { // SETITEM
+            case opcode::setitem: {
                 Value* item = pop();
                 Value* key = pop();
                 extend(Kind::dict, {key, item});
                 break;
             }
-            case 'u': // SETITEMS
+            case opcode::setitems:
                 extend(Kind::dict, above_mark());
                 break;
-            case 'b': // BUILD: attributes of an OrderedDict (_metadata), which nothing here needs
+            case opcode::build:
                 pop();
                 of_kind(top(), Kind::dict);
                 break;
-            case 'R': // REDUCE
+            case opcode::reduce:
                 reduce();
                 break;
-            case 'Q': // BINPERSID
+            case opcode::binpersid:
                 persistent();
                 break;
             default:
