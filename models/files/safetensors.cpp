@@ -2,6 +2,7 @@
 #include "models/files/safetensors.hpp"
 
 #include "models/files/float_types.hpp"
+#include "models/files/json_reader.hpp"
 #include "plugins/math/base/atomic_file.hpp"
 #include "plugins/math/base/error.hpp"
 #include "plugins/math/base/sizes.hpp"
@@ -53,189 +54,6 @@ class Descriptor {
     int fd_;
 };
 
-/// The subset of JSON that a safetensors header may hold: objects, strings, arrays of and plain non-negative
-/// integers.
-class HeaderParser {
-  public:
-    HeaderParser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
-
-    [[noreturn]] void fail(const std::string& what) const {
-        throw Error(Errc::decode, "'" + name_ + "' is not a valid safetensors file: " + what,
-                    "at byte " + std::to_string(at_) + " of the header");
-    }
-
-    void expect(char c) {
-        if (!accept(c))
-            fail(std::string("'") + c + "' expected in the header");
-    }
-
-    bool accept(char c) {
-        skip_space();
-        if (at_ >= text_.size() || text_[at_] != c)
-            return false;
-        ++at_;
-        return true;
-    }
-
-    std::string string() {
-        expect('"');
-        std::string out;
-        while (true) {
-            const char c = next();
-            if (c == '"')
-                return out;
-            if (static_cast<unsigned char>(c) < 0x20)
-                fail("control character in a string");
-            if (c != '\\') {
-                out += c;
-                continue;
-            }
-            switch (const char escape = next()) {
-            case '"':
-            case '\\':
-            case '/':
-                out += escape;
-                break;
-            case 'b':
-                out += '\b';
-                break;
-            case 'f':
-                out += '\f';
-                break;
-            case 'n':
-                out += '\n';
-                break;
-            case 'r':
-                out += '\r';
-                break;
-            case 't':
-                out += '\t';
-                break;
-            case 'u':
-                append_utf8(out, code_point());
-                break;
-            default:
-                fail("unknown escape in a string");
-            }
-        }
-    }
-
-    std::uint64_t integer() {
-        skip_space();
-        std::uint64_t value = 0;
-        const std::size_t start = at_;
-        while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') {
-            const auto digit = static_cast<std::uint64_t>(text_[at_] - '0');
-            if (value > (std::numeric_limits<std::uint64_t>::max() - digit) / 10)
-                fail("a number is too large");
-            value = value * 10 + digit;
-            ++at_;
-        }
-        if (at_ == start)
-            fail("a non-negative integer expected");
-        return value;
-    }
-
-    std::vector<std::uint64_t> integers(std::size_t limit) {
-        std::vector<std::uint64_t> out;
-        expect('[');
-        if (accept(']'))
-            return out;
-        do {
-            if (out.size() == limit)
-                fail("an array is too long");
-            out.push_back(integer());
-        } while (accept(','));
-        expect(']');
-        return out;
-    }
-
-    /// Calls member(key) for each member of an object; member must consume the value.
-    template <typename Member>
-    void object(Member&& member) {
-        expect('{');
-        if (accept('}'))
-            return;
-        do {
-            const std::string key = string();
-            expect(':');
-            member(key);
-        } while (accept(','));
-        expect('}');
-    }
-
-    void end() {
-        skip_space();
-        if (at_ != text_.size())
-            fail("text after the header's end");
-    }
-
-  private:
-    char next() {
-        if (at_ >= text_.size())
-            fail("the header breaks off");
-        return text_[at_++];
-    }
-
-    void skip_space() {
-        while (at_ < text_.size() &&
-               (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t'))
-            ++at_;
-    }
-
-    std::uint32_t hex4() {
-        std::uint32_t value = 0;
-        for (int i = 0; i < 4; ++i) {
-            const char c = next();
-            value <<= 4;
-            if (c >= '0' && c <= '9')
-                value |= static_cast<std::uint32_t>(c - '0');
-            else if (c >= 'a' && c <= 'f')
-                value |= static_cast<std::uint32_t>(c - 'a' + 10);
-            else if (c >= 'A' && c <= 'F')
-                value |= static_cast<std::uint32_t>(c - 'A' + 10);
-            else
-                fail("bad \\u escape");
-        }
-        return value;
-    }
-
-    std::uint32_t code_point() {
-        const std::uint32_t first = hex4();
-        if (first < 0xD800 || first > 0xDFFF)
-            return first;
-        if (first > 0xDBFF || next() != '\\' || next() != 'u')
-            fail("bad surrogate pair");
-        const std::uint32_t second = hex4();
-        if (second < 0xDC00 || second > 0xDFFF)
-            fail("bad surrogate pair");
-        return 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-    }
-
-    static void append_utf8(std::string& out, std::uint32_t c) {
-        const auto put = [&out](std::uint32_t byte) { out += static_cast<char>(byte); };
-        if (c < 0x80) {
-            put(c);
-        } else if (c < 0x800) {
-            put(0xC0 | (c >> 6));
-            put(0x80 | (c & 0x3F));
-        } else if (c < 0x10000) {
-            put(0xE0 | (c >> 12));
-            put(0x80 | ((c >> 6) & 0x3F));
-            put(0x80 | (c & 0x3F));
-        } else {
-            put(0xF0 | (c >> 18));
-            put(0x80 | ((c >> 12) & 0x3F));
-            put(0x80 | ((c >> 6) & 0x3F));
-            put(0x80 | (c & 0x3F));
-        }
-    }
-
-    std::string_view text_;
-    const std::string& name_;
-    std::size_t at_ = 0;
-};
-
 struct Entry {
     std::string name;
     std::string type;
@@ -243,7 +61,7 @@ struct Entry {
     std::vector<std::uint64_t> offsets;
 };
 
-Entry parse_entry(HeaderParser& parser, const std::string& name) {
+Entry parse_entry(JsonReader& parser, const std::string& name) {
     Entry entry{name, {}, {}, {}};
     bool have_type = false;
     bool have_shape = false;
@@ -349,7 +167,7 @@ TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string
 
     TensorFile file;
     std::vector<Entry> entries;
-    HeaderParser parser(header, name);
+    JsonReader parser(header, name);
     bool have_metadata = false;
     parser.object([&](const std::string& key) {
         if (key != "__metadata__") {
