@@ -46,7 +46,7 @@ NetworkScript unet_script(const TensorFile& weights, const std::string& name);
 NetworkScript causal_unet_script(const TensorFile& weights, const std::string& name);
 NetworkScript crnn_script(const TensorFile& weights, const std::string& name);
 
-/// How a network is trained.
+/// Training of a network.
 struct NetworkTraining {
     NetworkKind kind;
     const char* blurb; ///< of the kind in mritrain
@@ -56,7 +56,7 @@ struct NetworkTraining {
     int& (*filters)(NetworkOptions&); ///< of the network's first level
     /// Throws Errc::settings where an option is outside of its range.
     void (*check)(const NetworkOptions&);
-    /// What a weights file's metadata say of the network: its options, and how its input is scaled.
+    /// Metadata of a weights file: the network's options, and the scaling of its input.
     std::map<std::string, std::string> (*metadata)(const NetworkOptions&);
     /// The options of a weights file. Throws Errc::decode where it holds another network.
     NetworkOptions (*options_of)(const TensorFile&, const std::string& name);
@@ -156,7 +156,7 @@ inline constexpr NetworkRow networks[] = {
     },
 };
 
-/// How the networks of a kind are trained.
+/// Training of the networks of a kind.
 inline const NetworkTraining& training_of(NetworkKind kind) {
     return *std::find_if(std::begin(networks), std::end(networks), [kind](const NetworkRow& row) {
                 return row.training && row.training->kind == kind;

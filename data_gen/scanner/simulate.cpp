@@ -65,7 +65,7 @@ Spiral spiral_of(const SimulateSettings& s, int longer) {
     return {s.interleaves, s.spiral_exponent, static_cast<double>(longer)};
 }
 
-/// How a trajectory is simulated.
+/// Row of the table of simulated trajectories.
 struct Scan {
     Trajectory trajectory;
     int (*full_set)(const SimulateSettings& settings, int width, int height);

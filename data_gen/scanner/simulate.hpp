@@ -16,7 +16,7 @@ namespace mri {
 /// The signal-to-noise ratio of a scan without noise.
 inline constexpr double no_noise = std::numeric_limits<double>::infinity();
 
-/// What a Simulator does. Everything random follows from `seed` and the number of the series.
+/// Settings of a Simulator. Everything random follows from `seed` and the number of the series.
 struct SimulateSettings {
     Trajectory trajectory = Trajectory::radial;
     AngleScheme angles = AngleScheme::tiny_golden;
@@ -96,7 +96,7 @@ class Simulator {
     int middle() const noexcept { return readouts_ / 2; }
     std::uint64_t frames() const noexcept { return frame_; }
 
-    /// What the scanner sees of an image [height][width]: with the background phase. This is the truth of the
+    /// Image [height][width] as the scanner sees it: with the background phase. This is the truth of the
     /// frame.
     std::vector<cfloat> seen(std::span<const float> image) const;
     std::vector<cfloat> seen(std::span<const cfloat> image) const;

@@ -27,7 +27,7 @@ inline float length(Point a) {
     return std::sqrt(a.x * a.x + a.y * a.y);
 }
 
-/// How much of a pixel lies inside an edge at signed distance d (mm, negative inside): the fraction for an
+/// Share of a pixel inside an edge at signed distance d (mm, negative inside): the fraction for an
 /// edge parallel to the pixel's side when `width` is the pixel's width, a softer edge when it is larger.
 inline float edge(float d, float width) {
     return std::clamp(0.5f - d / width, 0.0f, 1.0f);

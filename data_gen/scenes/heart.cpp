@@ -246,7 +246,7 @@ void HeartScene::Model::make_heart(Random& random) {
         outer.set(k, 0.6f * outer.a[static_cast<std::size_t>(k)] + f32(random.uniform(-0.02, 0.02)),
                   0.6f * outer.b[static_cast<std::size_t>(k)] + f32(random.uniform(-0.02, 0.02)));
     wall_area = outer.area() - cavity_area;
-    // Of ten patients one or two have a weak heart.
+    // One or two of ten patients have a weak heart.
     ejected = random.chance(0.15) ? random.uniform(0.1, 0.3) : random.uniform(0.35, 0.65);
     thickening = random.uniform(0.05, 0.2);
     twist = random.uniform(0.03, 0.2) * (random.chance(0.5) ? 1.0 : -1.0);
@@ -342,7 +342,7 @@ double HeartScene::Model::make_body(Random& random, double chest) {
     return size;
 }
 
-/// What lies below the diaphragm.
+/// Liver and stomach, below the diaphragm.
 void HeartScene::Model::make_abdomen(Random& random) {
     const double reach = outer.radius;
     // The diaphragm's dome under the inferior wall.

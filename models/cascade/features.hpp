@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Where the features of a cascade lie. Only for sources of this folder.
+// Memory layout of a cascade's features. Only for sources of this folder.
 #pragma once
 
 #include "models/cascade/cascade.hpp"
@@ -17,7 +17,7 @@ namespace mri {
 template <typename Ring>
 class CascadeFeatures {
   public:
-    /// Of a stream, the last layer's inputs are kept only where it `remembers` them.
+    /// In a stream the last layer's inputs are kept only where it `remembers` them.
     CascadeFeatures(const CascadeOptions& options, bool remembers)
         : options_(options), kept_layers_(remembers ? options.layers : options.layers - 1) {}
 

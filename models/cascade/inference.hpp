@@ -14,7 +14,7 @@
 
 namespace mri {
 
-/// What CascadeModule::reconstruct() computes, with convolutions of our own. Between convolutions nothing
+/// CascadeModule::reconstruct() with convolutions of our own. Between convolutions nothing
 /// passes through memory but the features themselves, and those are kept from window to window.
 class CascadeInference {
   public:
@@ -33,7 +33,7 @@ class CascadeInference {
     const char* instruction_set() const { return layers_->instruction_set(); }
 
   private:
-    /// What is known of earlier frames: of those of a stream, or nothing.
+    /// Memory of a stream's earlier frames; empty outside of a stream.
     struct KnownFrames {
         explicit KnownFrames(int mean_frames) : mean(mean_frames) {}
         int height = 0, width = 0;

@@ -119,7 +119,7 @@ class Float32Layers : public CascadeLayers {
     const winograd3d::Winograd3dKernels& kernels_;
     std::vector<Winograd3dWeights> weights_; ///< [block][layer]
     CascadeFeatures<FrameRing> features_;
-    /// Of a stream: what the last layer of each block has for frames to come.
+    /// Streaming only: partial sums of each block's last layer for later frames.
     std::vector<std::vector<float>> pending_;
     winograd3d::Winograd3dScratch scratch_;
 };

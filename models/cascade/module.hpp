@@ -9,7 +9,7 @@
 
 namespace mri {
 
-/// What a stream keeps of earlier frames: of each convolution the two inputs before, of the start its
+/// Memory of a stream's earlier frames: of each convolution the two inputs before, of the start its
 /// mean.
 struct CascadeMemory {
     std::vector<at::Tensor> inputs; ///< [block * layers + layer]: [2, H, W, C]

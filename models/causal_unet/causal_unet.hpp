@@ -57,7 +57,7 @@ class CausalUnet {
     /// De-aliases the frames that follow those before, one or several at once with the same result (to the
     /// rounding): input and output are magnitudes [frames][height][width] of `shape`, any size (padded by
     /// repeating the edge to multiples of 4, and cropped). A frame costs one frame's work, whatever was
-    /// before. Frames of another size begin anew. Throws Errc::format for sizes that do not fit and values
+    /// before. Frames of another size begin a new stream. Throws Errc::format for sizes that do not fit and values
     /// that are not finite, Errc::failed or Errc::no_memory out of LibTorch; after that it begins anew.
     void run(std::span<const float> input, std::span<float> output, const WindowShape& shape);
 

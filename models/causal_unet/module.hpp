@@ -13,7 +13,7 @@ namespace mri {
 
 inline constexpr std::int64_t causal_taps = 3; ///< frames that a layer over time sees
 
-/// What the layers keep of the frames so far: the last `causal_taps` - 1 inputs of each layer over time,
+/// Memory of the frames so far: the last `causal_taps` - 1 inputs of each layer over time,
 /// [frames, channels, H, W]. Empty before the first frame of a series.
 struct CausalUnetMemory {
     std::map<std::string, at::Tensor> layers;

@@ -27,7 +27,7 @@ class StreamScale {
     float scale_ = 0;
 };
 
-/// How that estimator is called in the metadata of weights files.
+/// Name of that estimator in the metadata of weights files.
 inline constexpr const char* intensity_name = "p99.5-of-time-average";
 
 } // namespace mri

@@ -8,7 +8,7 @@
 
 namespace mri {
 
-/// How the outputs of windows that overlap become one.
+/// Combination of the outputs of overlapping windows.
 enum class Blend {
     none,  ///< the last window's alone
     mean,  ///< the mean of all windows that hold the frame

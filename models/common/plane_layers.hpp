@@ -12,7 +12,7 @@
 
 namespace mri::planes {
 
-/// What a layer takes from one source: `channels` of a weight [out][in]([t])[y][x] from `first` on.
+/// Part of a layer's weights for one source: `channels` of a weight [out][in]([t])[y][x] from `first` on.
 struct WeightPart {
     const NamedTensor* weight;
     int first, channels;

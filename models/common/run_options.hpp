@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Where and how a network runs, and the windows of frames that it takes. Pure C++.
+// Device, precision and threads of a network, and the shape of its windows. Pure C++.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@ namespace mri {
 
 enum class Precision { automatic, float32, bfloat16 };
 
-/// Where and how a network runs.
+/// Device, precision and threads of a network.
 struct RunOptions {
     std::string device = "cpu"; ///< cpu, cuda, cuda:N, auto
     Precision precision = Precision::automatic;

@@ -13,7 +13,7 @@ class RunningMean {
   public:
     /// Throws Errc::settings unless `frames` is above 0.
     explicit RunningMean(int frames);
-    /// Takes a frame; the mean with it. A frame of another size begins anew.
+    /// Takes a frame; the mean with it. A frame of another size resets it.
     std::span<const float> update(std::span<const float> frame);
     void reset() { count_ = 0; }
 

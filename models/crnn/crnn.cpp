@@ -59,7 +59,7 @@ void check_shape(const WindowShape& shape, std::int64_t filters) {
 } // namespace
 
 struct Crnn::State {
-    /// What a causal network keeps of the frame before.
+    /// Memory of a causal network: the frame before.
     struct Memory {
         std::vector<at::Tensor> hidden; ///< the cell's [1, C, H, W], of each iteration; empty: 0
         PlaneCrnnMemory planes;

@@ -24,7 +24,7 @@ enum class CrnnPreset {
     seed       ///< batch normalisation with the statistics of the data; 10 iterations, tau = 0.2
 };
 
-/// What the weights file does not say.
+/// Options that a weights file does not hold.
 struct CrnnOptions {
     int iterations = 0; ///< each a pass of the network and a step of data consistency; they share their
                         ///< weights. 0: preset's
@@ -82,13 +82,13 @@ class Crnn {
 
     /// The next frames of a stream through a causal network, as run() takes them: the states of earlier
     /// frames are kept and used, so that a frame costs a frame's work and the images are those that run()
-    /// makes of all frames together. Frames of another size begin anew. Throws Errc::settings for a network
+    /// makes of all frames together. Frames of another size begin a new stream. Throws Errc::settings for a network
     /// that is not causal, Errc::failed where its states have grown beyond all bounds, and what run() throws;
     /// then the stream begins anew.
     void stream(std::span<const std::complex<float>> image, std::span<const std::complex<float>> kspace,
                 std::span<const float> mask, std::span<std::complex<float>> output, const WindowShape& shape);
     void stream(const SampledWindow& frames, std::span<std::complex<float>> output, const WindowShape& shape);
-    /// Of each frame of the last run() or stream(), how far its image is from its samples: of those on a
+    /// Residual of each frame of the last run() or stream(): of those on a
     /// grid, as of the others, but that all weigh alike and `rms` is of the grid's coefficients.
     const std::vector<WindowOperator::Residual>& residuals() const;
     /// The next frame of stream() is the first.

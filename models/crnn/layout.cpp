@@ -11,7 +11,7 @@ namespace {
 constexpr int max_units = 100;
 constexpr const char* cell = "bcrnn.CRNN_model.";
 
-/// What is wrong with the tensors of a file.
+/// Faults of a file's tensors, as a sentence.
 class Problems {
   public:
     explicit Problems(const TensorFile& file) : file_(file) {}

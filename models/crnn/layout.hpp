@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the names and shapes of a CRNN's weights say. Pure C++.
+// Layout of a CRNN, read from the names and shapes of its weights. Pure C++.
 #pragma once
 
 #include "models/crnn/crnn.hpp"

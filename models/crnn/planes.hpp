@@ -14,7 +14,7 @@
 
 namespace mri {
 
-/// What a causal network keeps of the frame before: the states of the cell.
+/// Memory of a causal network: the cell's states in the frame before.
 struct PlaneCrnnMemory {
     planes::Frames states;   ///< one of each iteration, and a free one
     std::vector<int> places; ///< of each iteration's in `states`, then the free one's

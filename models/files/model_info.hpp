@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What a user's module takes and gives, in a key file beside it. Pure C++.
+// Description of a user's module, input and output, in a key file beside it. Pure C++.
 #pragma once
 
 #include <cstdint>

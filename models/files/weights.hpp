@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What every network asks of its weights file: metadata that can be read, and tensors that fit. No LibTorch
+// Checks of weights files that all networks share: readable metadata, fitting tensors. No LibTorch
 // here.
 #pragma once
 
@@ -47,7 +47,7 @@ class Metadata {
     const std::string& name_;
 };
 
-/// What a checkpoint of training adds to the name of its network, and the tensors' names in it begin with.
+/// Parts that a checkpoint of training adds to the name of its network, and the tensors' names in it begin with.
 namespace checkpoint {
 inline constexpr const char* suffix = "-checkpoint";
 inline constexpr const char* model = "model/";

@@ -52,7 +52,7 @@ double seconds_of_last(int times, Work&& work) {
 /// device.
 at::Device open_device(const std::string& name);
 
-/// What `precision` means on `device`: automatic is bfloat16 where the processor multiplies in it
+/// Arithmetic that `precision` selects on `device`: automatic is bfloat16 where the processor multiplies in it
 /// (AVX512_BF16) or the CUDA device does (Ampere and later).
 at::ScalarType compute_type(Precision precision, const at::Device& device);
 

@@ -7,7 +7,7 @@
 
 namespace mri {
 
-/// What mritorch has to know of a module from images to images.
+/// Description of an image module for mritorch.
 struct ScriptImages {
     std::string group;         ///< group-id of the description
     std::optional<int> frames; ///< that the module takes together; none: any number
@@ -18,7 +18,7 @@ struct ScriptImages {
 struct NetworkScript {
     std::string type; ///< of the module, CamelCase
     std::string code; ///< its forward()
-    /// Of a network from magnitudes to magnitudes, [1, 1, T, H, W]: what its description says.
+    /// Description of a network from magnitudes to magnitudes, [1, 1, T, H, W].
     std::optional<ScriptImages> images;
 };
 

@@ -34,7 +34,7 @@ at::ScalarType type_of(const std::string& name) {
 
 enum class Kind { script, compiled };
 
-/// What a file is, by the names of its entries. Throws for what is neither kind.
+/// Kind of a file, by the names of its entries. Throws for neither kind.
 Kind kind_of(const std::string& path) {
     const std::vector<std::byte> bytes = read_weights_bytes(path);
     if (!is_zip(bytes))

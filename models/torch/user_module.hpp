@@ -12,7 +12,7 @@
 
 namespace mri {
 
-/// How images and what a module makes of them lie in memory: [frames][height][width], complex ones as pairs.
+/// Memory layout of images and of a module's output: [frames][height][width], complex ones as pairs.
 struct ModuleShape {
     WindowShape window;
     bool is_complex = false;

@@ -17,7 +17,7 @@ namespace mri {
 
 namespace {
 
-/// What a scan makes of a series: the cascade's input and what it should come to.
+/// Scan of a series: the cascade's input and its target.
 struct Scan {
     std::vector<SimulatedFrame> data;
     std::vector<std::vector<float>> areas;
@@ -232,7 +232,7 @@ class CascadeTask : public TrainingTask {
         return sources;
     }
 
-    /// Where convolutions are our own, LibTorch's threads have little to do, and wait in the way of theirs.
+    /// One thread for LibTorch where convolutions are our own: its idle threads would wait in their way.
     void keep_torch_aside() const {
         if (module_.own_convolutions())
             set_torch_threads(1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the trainer's loop trains: a module, how a sample of a window is drawn and judged, and how a whole
+// Subject of the trainer's loop: a module, how a sample of a window is drawn and judged, and how a whole
 // window is computed for validation. Only for sources of models/: it includes LibTorch.
 #pragma once
 
@@ -16,7 +16,7 @@
 
 namespace mri {
 
-/// Where a module computes, and in which type.
+/// Device and type of a module's computation.
 struct ComputeTarget {
     at::Device device;
     at::ScalarType type;

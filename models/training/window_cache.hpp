@@ -70,7 +70,7 @@ struct TrainingSample {
     std::vector<float> truth; ///< [frames][height][width]
 };
 
-/// What draw_sample() varies.
+/// Variations of draw_sample().
 struct SampleOptions {
     int patch = 64;      ///< side of a random square crop; 0 or more than the window has: the whole side
     bool augment = true; ///< rotations by 90 degrees, mirror images, reversed time, intensity +-10 %

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What defines a residual 3D U-Net, and how that is written into and read from a weights file. No LibTorch
+// Options of a residual 3D U-Net, written into and read from a weights file. No LibTorch
 // here.
 #pragma once
 

@@ -20,7 +20,7 @@ namespace {
 
 constexpr GstClockTime poll_interval = 50 * GST_MSECOND;
 constexpr GstClockTime redraw_interval = 200 * GST_MSECOND;
-/// How long files may take to be finished after a timeout.
+/// Time for finishing files after a timeout.
 constexpr GstClockTime finish_grace = 30 * GST_SECOND;
 /// Rows kept of each kind of report; a long run drops the oldest.
 constexpr std::size_t max_rows = 200;
@@ -85,7 +85,7 @@ std::string shortened(std::string text) {
     return text;
 }
 
-/// What elements reported with messages of one name (mri-metrics ...): a table.
+/// Table of the elements' messages of one name (mri-metrics ...).
 struct Report {
     std::vector<std::string> headings{"element"};
     std::vector<std::vector<std::string>> rows;

@@ -11,7 +11,7 @@
 
 namespace mri {
 
-/// What mri-launch returns to the shell.
+/// Exit codes of mri-launch.
 enum class ExitCode {
     ok = 0,
     pipeline_error = 1, ///< an element reported an error

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// How long each element of a running pipeline works, and how late its frames reach the sinks.
+// Working time of each element of a running pipeline, and lateness of its frames at the sinks.
 #pragma once
 
 #include "plugins/common/gst_ptr.hpp"

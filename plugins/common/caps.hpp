@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What flows between the elements, as caps: k-space and images.
+// Caps of the data between elements: k-space and images.
 #pragma once
 
 #include "plugins/common/gst_ptr.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What mrigrid and mrirecon share: caps and buffers as the mathematics of reconstruct.hpp wants them.
+// Caps and buffers of k-space frames for the mathematics of reconstruct.hpp.
 #pragma once
 
 #include "plugins/common/element.hpp"

@@ -71,7 +71,7 @@ struct TrajectoryData {
     std::vector<float> density;
 };
 
-/// How far a reconstructed image is from the samples that it was made of: what a reader may trust it by.
+/// Distance of a reconstructed image from the samples that it was made of: a measure of trust.
 struct Consistency {
     double residual = 0; ///< root of sum W |A x - y|^2 over sum W |y|^2, W the samples' areas
     /// The same rest over what noise alone would leave; 0: noise not known. Well above 1 an image does not

@@ -8,7 +8,7 @@ namespace mri {
 
 namespace {
 
-// What a GType's functions need to know of it: lives as long as the process, like the type.
+// Data of a GType for its functions: lives as long as the process, like the type.
 struct ClassData {
     detail::ClassSpec spec;
     gpointer parent_class = nullptr;

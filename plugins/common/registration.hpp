@@ -22,7 +22,7 @@ Base& impl_of(gpointer instance) {
 }
 
 namespace detail {
-/// What a class gives to its GType.
+/// Functions that a class gives to its GType.
 struct ClassSpec {
     const ElementInfo* info;
     const char* sink_caps;

@@ -58,7 +58,7 @@ class Windows {
         return job;
     }
 
-    /// The end of a series: what was not emitted yet, or nothing. The schedule starts anew.
+    /// The end of a series: what was not emitted yet, or nothing. The schedule starts again.
     std::optional<Job> drain() {
         std::optional<Job> job;
         if (emitted_ < received_) {
@@ -88,7 +88,7 @@ class Windows {
     std::size_t hop() const noexcept { return hop_; }
     /// Items received and not emitted yet.
     std::size_t pending() const noexcept { return received_ - emitted_; }
-    /// How many frames an item waits at worst for others of its window (the first one of a series).
+    /// Most frames that an item waits for others of its window (the first one of a series).
     std::size_t wait() const noexcept { return window_ - 1; }
 
   private:

@@ -64,14 +64,13 @@ class MriCrop : public Configured<Regroup, CropSettings> {
     static constexpr const char* sink_caps = MRI_IMAGE_CAPS;
     static constexpr const char* src_caps = MRI_IMAGE_CAPS;
     static void properties(Properties<MriCrop>& p) {
-        p.choice("mode", "Where the rectangle lies", &CropSettings::mode,
+        p.choice("mode", "Position of the rectangle", &CropSettings::mode,
                  {{CropMode::centre, "centre", "In the middle of the image"},
-                  {CropMode::motion, "motion", "Around what moves in the first frames of a series"}});
-        p.integer("width", "Width in pixels at most; 0 keeps that of the image", 0, max_side,
-                  &CropSettings::width);
-        p.integer("height", "Height in pixels at most; 0 keeps that of the image", 0, max_side,
+                  {CropMode::motion, "motion", "Around the moving heart in the first frames of a series"}});
+        p.integer("width", "Largest width in pixels; 0 keeps the image's", 0, max_side, &CropSettings::width);
+        p.integer("height", "Largest height in pixels; 0 keeps the image's", 0, max_side,
                   &CropSettings::height);
-        p.integer("window", "Frames of a series that mode=motion looks at, and holds", 2, 1000,
+        p.integer("window", "Frames of a series that mode=motion holds back and measures", 2, 1000,
                   &CropSettings::window);
     }
 

@@ -130,15 +130,15 @@ class MriDisplaySink : public Configured<Bin, DisplaySettings> {
     static constexpr const char* sink_caps = "video/x-raw";
     static constexpr const char* src_caps = nullptr;
     static void properties(Properties<MriDisplaySink>& p) {
-        p.choice("display", "Where the video goes", &DisplaySettings::display,
+        p.choice("display", "Destination of the video", &DisplaySettings::display,
                  {{DisplayMode::automatic, "auto", "A window where there is a display, else the file"},
                   {DisplayMode::window, "window", "A window, or an error"},
                   {DisplayMode::file, "file", "The file"}});
         p.string("location", "File to record (.mp4, .mkv, .webm); %date becomes the date and time",
                  &DisplaySettings::location);
-        p.string("gif-location", "Animated GIF to write too; none when empty",
+        p.string("gif-location", "Animated GIF to write as well; empty: none",
                  &DisplaySettings::gif_location);
-        p.string("video-sink", "Element that opens the window; empty: the first that can",
+        p.string("video-sink", "Element that opens the window; empty: the first that works",
                  &DisplaySettings::video_sink);
         p.boolean("sync", "Show frames in the window when their time comes", &DisplaySettings::sync);
         p.computed(g_param_spec_string("path", nullptr, "File that is recorded; empty for a window", nullptr,

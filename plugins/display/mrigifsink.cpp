@@ -35,7 +35,7 @@ struct GifSettings {
 /// Browsers show a picture of less for a tenth of a second.
 constexpr GstClockTime shortest = 2;
 constexpr GstClockTime tick = 10 * GST_MSECOND;
-/// Of a picture whose time nobody knows, hundredths of a second.
+/// Duration of a picture without a known one, in hundredths of a second.
 constexpr GstClockTime unknown_delay = 10;
 
 class MriGifSink : public Configured<Sink, GifSettings> {
@@ -46,9 +46,8 @@ class MriGifSink : public Configured<Sink, GifSettings> {
     static constexpr const char* src_caps = nullptr;
     static void properties(Properties<MriGifSink>& p) {
         p.string("location", "File to write", &GifSettings::location);
-        p.integer("loop", "How often the animation is played; 0: for ever", 0, 65535, &GifSettings::loop);
-        p.integer("delay",
-                  "Hundredths of a second that each picture is shown; 0: as long as its time stamps say", 0,
+        p.integer("loop", "Repetitions of the animation; 0: endless", 0, 65535, &GifSettings::loop);
+        p.integer("delay", "Duration of each picture in hundredths of a second; 0: by its time stamps", 0,
                   65535, &GifSettings::delay);
     }
 

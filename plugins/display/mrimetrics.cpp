@@ -112,7 +112,7 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
     static constexpr const char* sink_caps = MRI_IMAGE_CAPS;
     static constexpr const char* src_caps = MRI_IMAGE_CAPS;
     static void properties(Properties<MriMetrics>& p) {
-        p.choice("fit", "What is fitted to the truth, per series, before comparing", &MetricsSettings::fit,
+        p.choice("fit", "Fit to the truth, per series, before comparing", &MetricsSettings::fit,
                  {{FitMode::none, "none", "Nothing: errors of scale count"},
                   {FitMode::linear, "linear", "a x + b"}});
         p.integer("crop-width", "Width in pixels of the centre that is compared; 0: all", 0, max_side,
@@ -123,7 +123,7 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
                   1000000, &MetricsSettings::max_frames);
         p.boolean("input", "Also score the side data of role input", &MetricsSettings::input);
         p.boolean("gridded", "Also score the side data of role gridded", &MetricsSettings::gridded);
-        p.string("location", "CSV file to write; none when empty", &MetricsSettings::location);
+        p.string("location", "CSV file to write; empty: none", &MetricsSettings::location);
         p.string("label", "Name of what is scored, for messages and tables", &MetricsSettings::label,
                  Mutable::playing);
         p.computed(g_param_spec_boxed("summary", nullptr, "Means over the series reported so far",

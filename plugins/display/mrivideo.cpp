@@ -133,18 +133,18 @@ class MriVideo : public Configured<Transform, VideoSettings> {
     static constexpr const char* sink_caps = MRI_IMAGE_CAPS;
     static constexpr const char* src_caps = GST_VIDEO_CAPS_MAKE("{GRAY8,GRAY16_LE,RGBA}");
     static void properties(Properties<MriVideo>& p) {
-        p.choice("mode", "What of complex pixels is shown", &VideoSettings::mode,
+        p.choice("mode", "Part of complex pixels to show", &VideoSettings::mode,
                  {{ShowMode::magnitude, "magnitude", "The absolute value"},
                   {ShowMode::phase, "phase", "The angle, from -pi to pi"}});
         p.real("window", "Width of the range shown, in units of the image; 0: from percentiles", 0, 1e30,
                &VideoSettings::window, Mutable::playing);
         p.real("level", "Middle of the range shown, in units of the image, with a window", -1e30, 1e30,
                &VideoSettings::level, Mutable::playing);
-        p.real("percentile-low", "Percentile of the pixels that is shown black", 0, 100,
+        p.real("percentile-low", "Percentile of the pixels that is black", 0, 100,
                &VideoSettings::percentile_low);
-        p.real("percentile-high", "Percentile of the pixels that is shown white", 0, 100,
+        p.real("percentile-high", "Percentile of the pixels that is white", 0, 100,
                &VideoSettings::percentile_high);
-        p.real("adapt", "Frames in which the percentile levels follow a change; 0: kept for a series", 0, 1e6,
+        p.real("adapt", "Time constant of the percentile levels in frames; 0: constant in a series", 0, 1e6,
                &VideoSettings::adapt);
         p.choice("colormap", "Colours", &VideoSettings::colormap,
                  {{ColorMap::grey, "grey", "Grey"},
@@ -155,10 +155,10 @@ class MriVideo : public Configured<Transform, VideoSettings> {
         p.string("panels", "Pictures side by side: a list of image, truth, input, gridded, error",
                  &VideoSettings::panels);
         p.string("captions",
-                 "Texts above the panels, separated by commas; auto: their names when there are several; "
-                 "none. {residual} and {noise} stand for how far the image is from its samples",
+                 "Captions of the panels, separated by commas; auto: their names where there are several; "
+                 "none. {residual} and {noise} become the image's distance from its samples",
                  &VideoSettings::captions);
-        p.integer("scale", "Pixels of the video for each of the image, in either direction", 1, 64,
+        p.integer("scale", "Enlargement: pixels of the video per image pixel along each axis", 1, 64,
                   &VideoSettings::scale);
     }
 

@@ -8,7 +8,7 @@
  * Noise that was white (mriwhiten) stays so.
  *
  * The combinations come from the first frames and follow the running mean of later ones, turned so that a
- * virtual coil stays the same coil from frame to frame. A new series starts anew, and so does another plane.
+ * virtual coil stays the same coil from frame to frame. A new series or another plane resets it.
  * The log (info) says how much of the power is kept. Arrays that have no more coils than asked for pass as
  * they are.
  *

@@ -9,16 +9,16 @@
  * Scale: with density=ramp a fully sampled frame comes back at the scale of the object, whatever the number
  * of spokes or the oversampling of the readout; density=none is the plain adjoint. For trajectories other
  * than radial the ramp is found by iteration (Pipe and Menon), once for each new trajectory. With
- * combine=adaptive sensitivities come from a running average of the frames, which starts anew with a series
- * and when the imaged plane moves.
+ * combine=adaptive sensitivities come from a running average of the frames, which a new
+ * series or a moved imaging plane resets.
  *
  * device=cuda computes on an NVIDIA GPU; when there is none, that is an error before the first buffer.
  * device=auto takes one where there is one.
  *
  * background=N, for trajectories that rotate, keeps a running mean of the last N frames and adds to it what
  * each frame measures beyond it: still parts lose their streaks at once, and nothing waits for later frames.
- * The mean starts anew with a series, where data were lost, and when the imaged plane moves; density is not
- * asked then. With combine=adaptive sensitivities come from it. See mrirecon for what whole windows of frames
+ * A new series, lost data or a moved imaging plane resets the mean. density has no effect with background. With
+ * combine=adaptive sensitivities come from it. See mrirecon for what whole windows of frames
  * give.
  *
  * attach-kspace puts the frame onto the image as side data (role kspace), for networks that keep to the data.
@@ -58,8 +58,8 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
 
     static void properties(Properties<MriGrid>& p) {
         using S = MriGridSettings;
-        p.choice("combine", "How the coils' images become one", &S::combine,
-                 {{Combine::none, "none", "Not: one channel a coil"},
+        p.choice("combine", "Combination of the coils' images", &S::combine,
+                 {{Combine::none, "none", "None: one channel a coil"},
                   {Combine::rss, "rss", "Root of the sum of squares"},
                   {Combine::adaptive, "adaptive", "Complex, by estimated sensitivities"}});
         p.choice("density", "Area of k-space that a sample stands for", &S::density,
@@ -67,20 +67,20 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
                   {Density::clipped, "clipped",
                    "By the trajectory, at most a strip one cycle wide: fewer streaks"},
                   {Density::none, "none", "No weight, no scale"},
-                  {Density::file, "file", "As the data say"}});
+                  {Density::file, "file", "As stored with the data"}});
         p.integer("background",
-                  "Frames of a running background that each frame's own measurement is added to (0: none)", 0,
-                  1000, &S::background);
+                  "Frames that a running background averages; each frame adds its own residual to it (0: no "
+                  "background)",
+                  0, 1000, &S::background);
         p.string("device",
-                 "Where it is computed: cpu, cuda, cuda:N (an NVIDIA GPU), auto (a GPU where there is one); "
-                 "Cartesian "
-                 "frames always on the processor",
+                 "Device: cpu, cuda, cuda:N (an NVIDIA GPU), auto (a GPU where there is one); Cartesian "
+                 "frames always run on the processor",
                  &S::device);
         p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
-        p.integer("threads", "Threads (0: one per core); coils are what is shared out", 0, 256, &S::threads);
-        p.boolean("attach-kspace", "Put the frame onto the image as side data", &S::attach_kspace);
+        p.integer("threads", "Threads (0: one per core), which share out the coils", 0, 256, &S::threads);
+        p.boolean("attach-kspace", "Attach the k-space frame to the image as side data", &S::attach_kspace);
         p.boolean("attach-sensitivities",
-                  "combine=adaptive: put the coils' sensitivities onto the image as side data",
+                  "combine=adaptive: attach the coils' sensitivities to the image as side data",
                   &S::attach_sensitivities);
     }
 

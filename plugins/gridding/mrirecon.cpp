@@ -77,60 +77,59 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     static void properties(Properties<MriRecon>& p) {
         using S = MriReconSettings;
         p.choice(
-            "method", "What is computed", &S::method,
+            "method", "Reconstruction method", &S::method,
             {{WindowMethod::background, "background", "Static background and gridded residual"},
              {WindowMethod::sense, "sense", "Each frame by the coils' sensitivities, iteratively (CG-SENSE)"},
              {WindowMethod::temporal_variation, "tv",
               "Images that agree with the data and vary little along time, with the coils' sensitivities"}});
         p.integer("window", "Frames reconstructed together", 1, 1000, &S::window);
-        p.integer("hop", "Frames from window to window (0: as many as a window has)", 0, 1000, &S::hop);
+        p.integer("hop", "Frames from one window to the next (0: the whole window)", 0, 1000, &S::hop);
         p.integer("iterations", "Conjugate gradient steps for the background", 1, 100, &S::iterations);
-        p.integer("tv-iterations",
-                  "method=tv: steps; with many more than these noise grows in what is not sampled", 1, 1000,
+        p.integer("tv-iterations", "method=tv: steps; many more amplify noise in unsampled k-space", 1, 1000,
                   &S::tv_iterations);
         p.real("lambda",
-               "method=tv: weight of the variation, in units of the background's 99.5th percentile; noise "
-               "wants more",
+               "method=tv: weight of the variation, in units of the background's 99.5th percentile; raise it "
+               "for noisy data",
                0, 1, &S::lambda);
         p.integer("sense-iterations", "method=sense: conjugate gradient steps of each frame", 1, 1000,
                   &S::sense_iterations);
         p.real("l2",
-               "method=sense: weight of the squared distance from the start, beside a data term whose "
-               "eigenvalues are around 1; noise wants more",
+               "method=sense: weight of the squared distance from the start, against a data term with "
+               "eigenvalues around 1; raise it for noisy data",
                0, 1000, &S::l2);
-        p.choice("start", "method=sense: what a frame starts from and l2 holds on to", &S::from_background,
+        p.choice("start", "method=sense: start of a frame, and what l2 pulls towards", &S::from_background,
                  {{false, "zero", "Nothing"}, {true, "background", "The window's static background"}});
-        p.boolean("cycle", "method=tv: after the last frame of a window comes its first, as in a heart cycle",
+        p.boolean("cycle", "method=tv: the first frame of a window follows its last, as in a heart cycle",
                   &S::cycle);
-        p.integer(
-            "lookahead",
-            "method=tv: slide on frame by frame; a frame comes out when so many have come after it (-1: "
-            "windows apart, as hop says)",
-            -1, 999, &S::lookahead);
+        p.integer("lookahead",
+                  "method=tv: slide frame by frame; a frame is sent once this many later ones have arrived "
+                  "(-1: separate windows, by hop)",
+                  -1, 999, &S::lookahead);
         p.integer("slide-iterations", "method=tv with lookahead: steps for each new frame", 1, 1000,
                   &S::slide_iterations);
-        p.choice("combine", "How the coils' images become one", &S::combine,
-                 {{Combine::none, "none", "Not: one channel a coil"},
+        p.choice("combine", "Combination of the coils' images", &S::combine,
+                 {{Combine::none, "none", "None: one channel a coil"},
                   {Combine::rss, "rss", "Root of the sum of squares"},
                   {Combine::adaptive, "adaptive", "Complex, by sensitivities from the background"}});
         p.choice("density", "Area of k-space that a sample stands for", &S::density,
                  {{Density::ramp, "ramp", "By the trajectory"},
                   {Density::clipped, "clipped",
                    "By the trajectory, at most a strip of strip-limit cycles: fewer streaks"},
-                  {Density::file, "file", "As the data say"}});
+                  {Density::file, "file", "As stored with the data"}});
         p.real("strip-limit",
                "density=clipped: the widest strip of k-space that a sample stands for, in cycles per field "
                "of view",
                0.1, 1000, &S::strip_limit);
         p.string("device", device_blurb, &S::device);
         p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
-        p.integer("threads", "Threads (0: one per core); they share out coils, or for method=tv frames", 0,
-                  256, &S::threads);
-        p.boolean("attach-gridded", "Put the plain gridded image onto the image as side data",
+        p.integer("threads",
+                  "Threads (0: one per core), which share out the coils, or for method=tv the frames", 0, 256,
+                  &S::threads);
+        p.boolean("attach-gridded", "Attach the plain gridded image to the image as side data",
                   &S::attach_gridded);
-        p.boolean("attach-kspace", "Put the frame onto the image as side data", &S::attach_kspace);
+        p.boolean("attach-kspace", "Attach the k-space frame to the image as side data", &S::attach_kspace);
         p.boolean("attach-sensitivities",
-                  "combine=adaptive: put the coils' sensitivities onto the image as side data",
+                  "combine=adaptive: attach the coils' sensitivities to the image as side data",
                   &S::attach_sensitivities);
     }
 

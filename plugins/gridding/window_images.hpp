@@ -36,7 +36,7 @@ class WindowImages {
 
     const ImageInfo& image() const noexcept { return image_; }
 
-    /// What earlier windows showed holds no longer.
+    /// Forgets earlier windows.
     void forget() {
         reconstruction_.forget();
         let_go();

@@ -15,7 +15,7 @@ std::size_t values_per_frame(const ImageInfo& info) {
     return info.bytes() / sizeof(float);
 }
 
-/// What an image says of its residual, whose rms is in the unit of a sample; `noise` is the standard deviation in a
+/// Meta of an image's residual, whose rms is in the unit of a sample; `noise` is the standard deviation in a
 /// sample's real and imaginary part, 0 where it is not known.
 Consistency over_noise(const WindowOperator::Residual& residual, double noise) {
     // Noise of that deviation in both parts leaves sqrt(2) of it in the magnitude of a sample's residual.

@@ -31,7 +31,7 @@ class ImageOutput {
     bool holds(const Job& job) const { return computed_ == name_of(job); }
     /// Begins the job's window. True where nothing of its series was computed before.
     bool begin(const Job& job);
-    /// Where the network writes the window that was begun: [frame] of an image's values, complex ones as two.
+    /// Memory for the window that was begun: [frame] of an image's values, complex ones as two.
     std::span<float> window() noexcept { return window_; }
     /// Takes window() and, with `noise`, the residuals of its frames.
     void add(const Job& job, std::span<const WindowOperator::Residual> residuals);

@@ -69,7 +69,7 @@ class MriCascade : public NetworkElementOf<Cascade, CascadeSettings> {
     static constexpr const char* src_caps = MRI_CASCADE_CAPS;
     static void properties(Properties<MriCascade>& p) {
         network_properties(p);
-        p.boolean("cycle", "After the last frame of a window comes its first, as in a heart cycle",
+        p.boolean("cycle", "The first frame of a window follows its last, as in a heart cycle",
                   &CascadeSettings::cycle);
     }
 

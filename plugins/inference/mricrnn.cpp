@@ -11,7 +11,7 @@
  * and weights trained for it are needed. Weights are a safetensors file or a PyTorch state dict, such as the
  * reference's published ones; iterations, filters and layers may be any. Image and k-space are divided by one
  * scale that is fixed by the first window of a series, until the gain changes by more than a quarter; a
- * causal network then starts anew. `weights` may be set while playing, see mriunet.
+ * causal network then starts again. `weights` may be set while playing, see mriunet.
  *
  * With causal=true, or weights whose file says that they are of a causal network (`time` = `causal` in its
  * metadata), there are no windows: the recurrence runs forwards only and each frame comes out at once,
@@ -82,7 +82,7 @@ class MriCrnn : public NetworkElementOf<Crnn, CrnnSettings> {
         using S = CrnnSettings;
         network_properties(p);
         p.choice(
-            "preset", "Kind of cell; iterations and tau follow it where they are not set", &S::preset,
+            "preset", "Kind of cell; sets iterations and tau where they are not given", &S::preset,
             {{CrnnPreset::automatic, "auto", "As the weights file says"},
              {CrnnPreset::reference, "reference", "No batch normalisation, 5 iterations, hard consistency"},
              {CrnnPreset::seed, "seed", "Batch normalisation, 10 iterations, tau = 0.2"}});
@@ -93,7 +93,7 @@ class MriCrnn : public NetworkElementOf<Crnn, CrnnSettings> {
                "data alone; -1: the preset's",
                -1, std::numeric_limits<double>::infinity(), &S::tau);
         p.boolean("causal",
-                  "Frame by frame, each from itself and those before it; false: as the weights file says",
+                  "Compute frame by frame, from each frame and earlier ones; false: as the weights file says",
                   &S::causal);
     }
 

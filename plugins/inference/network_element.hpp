@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the elements around a network share. An element adds what its network is and takes:
+// The base of the networks' elements. An element adds its network and the network's input:
 //
 //     struct MyCrnnSettings : mri::NetworkSettings { int iterations = 5; };
 //
@@ -41,7 +41,7 @@
 
 namespace mri {
 
-/// What does not depend on the network's type; elements derive from NetworkElementOf.
+/// All that does not depend on the network's type; elements derive from NetworkElementOf.
 ///
 /// Takes images; an element whose sink caps hold k-space frames beside them gets the images that it starts from
 /// made of those (window_start.hpp), as if they had come in.
@@ -101,7 +101,7 @@ class NetworkElement : public Windowed {
     /// than a frame lasts never would.
     bool leaves_late_out() const final;
 
-    /// What the settings come to, from start() to stop().
+    /// Settings in effect, from start() to stop().
     struct Taken {
         NetworkSettings settings;
         std::optional<double> noise; ///< of ConsistencySettings

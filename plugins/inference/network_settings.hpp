@@ -37,7 +37,7 @@ void add_settings(Properties<Impl>& p) {
     p.integer("window", "Frames computed together; 0: as many as the weights were trained on (20 if unsaid)",
               0, 1000, &N::window);
     p.integer("hop", "Frames from one window to the next; 0: the whole window", 0, 1000, &N::hop);
-    p.choice("blend", "What becomes of frames that several windows hold (hop below window)", &N::blend,
+    p.choice("blend", "Combination of windows that hold the same frame (hop below window)", &N::blend,
              {{Blend::none, "none", "Each frame from one window, which holds it nearest to its centre"},
               {Blend::mean, "mean", "Mean over the windows"},
               {Blend::centre, "centre", "Mean that falls off towards the windows' edges"}});

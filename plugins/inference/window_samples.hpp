@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the elements with data consistency read of a window: images, k-space frames and the sensitivities of their coils;
+// A window as the elements with data consistency read it: images, k-space frames and the sensitivities of their coils;
 // as side data of images, or as WindowStart made them.
 #pragma once
 
@@ -62,7 +62,7 @@ class WindowSamples {
         space_ = start.space();
     }
 
-    /// What was read, all images and samples divided by `scale`, samples weighed by the ramp clipped at strips of
+    /// The window that was read, all images and samples divided by `scale`, samples weighed by the ramp clipped at strips of
     /// `strip_limit` cycles. Once for each window that was read; valid until the next call here.
     SampledWindow window(double strip_limit, float scale = 1) {
         areas_ = network_areas(space_, frames_, strip_limit);

@@ -81,7 +81,7 @@ class WindowStart {
         }
     }
 
-    /// Of the last make(), until the next one or let_go(): [frame][y][x].
+    /// Images of the last make(), until the next one or let_go(): [frame][y][x].
     std::span<const cfloat> images() const noexcept { return images_; }
     std::span<const SampledFrame> frames() const noexcept { return frames_; }
     /// [coil][y][x]; empty for one coil.
@@ -114,7 +114,7 @@ class WindowStart {
         return buffer;
     }
 
-    /// What follows is another series.
+    /// Another series follows.
     void flush() {
         let_go();
         known_.clear();
@@ -154,7 +154,7 @@ class WindowStart {
     ReconstructionSpace space_; // with the device of the transforms
     NetworkStart start_;
     PlaneWatch plane_; // sensitivities belong to a plane
-    /// Of the last frames, as many as a window has; the reference keeps a buffer's address its own.
+    /// The last frames, as many as a window has; the reference keeps a buffer's address its own.
     std::deque<std::pair<GstPtr<GstBuffer>, std::vector<cfloat>>> known_;
     std::vector<GstPtr<GstBuffer>> held_; // whose memory mapped_ maps
     std::vector<KspaceFrame> mapped_;

@@ -168,17 +168,17 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         using S = IsmrmrdSrcSettings;
         p.string("location", "The ISMRMRD file (HDF5)", &S::location);
         p.string("group", "Group of the file that holds xml and data", &S::group);
-        p.unsigned_64("start", "First row that is read, counted from 0", 0, G_MAXUINT64, &S::start);
-        p.unsigned_64("stop", "Row before which reading ends", 0, G_MAXUINT64, &S::stop);
-        p.real("speed", "Pace over the scanner's, as a live source (0: as fast as possible, not live)", 0,
-               1e6, &S::speed);
-        p.boolean("loop", "Begin anew at the end, as a new series", &S::loop);
-        p.boolean("timestamps", "Take times from the readouts' time stamps when they have any",
-                  &S::timestamps);
+        p.unsigned_64("start", "First row to read, counted from 0", 0, G_MAXUINT64, &S::start);
+        p.unsigned_64("stop", "Row to stop before", 0, G_MAXUINT64, &S::stop);
+        p.real("speed",
+               "Speed relative to the scanner's, as a live source (0: as fast as possible, not live)", 0, 1e6,
+               &S::speed);
+        p.boolean("loop", "Start again at the end, as a new series", &S::loop);
+        p.boolean("timestamps", "Use the readouts' time stamps where there are any", &S::timestamps);
         p.real("tr", "Time from readout to readout in ms where there are no time stamps", 1e-3, 1e6, &S::tr);
         p.real("tick", "Unit of the time stamps in ms", 1e-6, 1e6, &S::tick);
-        p.choice("trajectory-unit", "What the file's trajectory counts in", &S::unit,
-                 {{TrajectoryUnit::automatic, "auto", "Found from how far it reaches"},
+        p.choice("trajectory-unit", "Unit of the file's trajectory", &S::unit,
+                 {{TrajectoryUnit::automatic, "auto", "Found from its largest radius"},
                   {TrajectoryUnit::normalised, "normalised", "+-0.5 at the edge of the encoded matrix"},
                   {TrajectoryUnit::encoded_cycles, "encoded-cycles", "Cycles per encoded field of view"},
                   {TrajectoryUnit::cycles, "cycles", "Cycles per reconstructed field of view"},
@@ -192,8 +192,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         p.integer("tiny-golden", "N of the tiny golden angle", 1, 1000, &S::tiny_golden);
         p.integer("spokes", "Regular angles: spokes over the half turn (0: as the encoding limits say)", 0,
                   max_samples, &S::spokes);
-        p.boolean("negative", "Angles turn the other way round", &S::negative);
-        p.boolean("noise", "Send noise readouts too, as mriwhiten wants them", &S::noise);
+        p.boolean("negative", "Angles run backwards", &S::negative);
+        p.boolean("noise", "Send noise readouts too, for mriwhiten", &S::noise);
         p.string("noise-location", "An ISMRMRD file whose noise readouts are sent before all others",
                  &S::noise_location);
     }
@@ -274,7 +274,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     }
 
   private:
-    /// What a series has in common.
+    /// Constants of a series.
     struct Kind {
         KspaceInfo caps;
         EncodingGeometry geometry;

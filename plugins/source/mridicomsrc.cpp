@@ -109,20 +109,18 @@ class MriDicomSrc : public Configured<Source, MriDicomSrcSettings> {
                 p.flags(Mutable::ready)),
             [](MriDicomSrc& self, const GValue* value) { self.set_locations(value); },
             [](MriDicomSrc& self, GValue* value) { self.get_locations(value); });
-        p.boolean("recursive", "Look into folders within the folders", &S::recursive);
+        p.boolean("recursive", "Search subfolders too", &S::recursive);
         p.integer("frames", "Resample each series to this many frames (0: as in the files)", 0, 10000,
                   &S::frames);
-        p.boolean("cycle", "Resampling: after the last frame comes the first, as in a heart cycle",
-                  &S::cycle);
+        p.boolean("cycle", "Resampling: the first frame follows the last, as in a heart cycle", &S::cycle);
         p.integer("width", "Crop or pad around the centre to this many pixels (0: as in the files)", 0, 4096,
                   &S::width);
         p.integer("height", "Crop or pad around the centre to this many pixels (0: as in the files)", 0, 4096,
                   &S::height);
         p.string("slices", "Slices to take from each DICOM series, counted from 1, as 1,3-5,8- (empty: all)",
                  &S::slices);
-        p.integer("repeat", "How often the frames of each series are shown, as beats that follow one another",
-                  1, many, &S::repeat);
-        p.integer("loop", "How often the whole is gone through (0: without end)", 0, many, &S::loop);
+        p.integer("repeat", "Repetitions of each series' frames, as consecutive beats", 1, many, &S::repeat);
+        p.integer("loop", "Passes over all series (0: without end)", 0, many, &S::loop);
         p.fraction("framerate", "Frames a second (0/1: as in the files)", {0, 1}, {100000, 1}, &S::framerate);
         p.boolean("scale", "Divide by the 99.9th percentile of a series and clip to 0..1", &S::scale);
     }
@@ -196,7 +194,7 @@ class MriDicomSrc : public Configured<Source, MriDicomSrcSettings> {
     }
 
   private:
-    /// Of a frame of the current series, from the index, so that rounding does not add up.
+    /// Time of a frame of the current series, from its index, so that rounding does not add up.
     GstClockTime time_of(guint64 frame) const {
         return gst_util_uint64_scale(frame, GST_SECOND * static_cast<guint64>(image_.framerate.den),
                                      static_cast<guint64>(image_.framerate.num));

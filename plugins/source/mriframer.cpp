@@ -88,17 +88,19 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
                &S::time);
         p.integer("stride", "Readouts from frame to frame when they are counted (0: as many as a frame has)",
                   0, G_MAXINT, &S::stride);
-        p.choice("index", "The index that makes a frame when readouts are not counted", &S::index,
+        p.choice("index", "ISMRMRD index whose change starts a frame, where readouts are not counted",
+                 &S::index,
                  {{Index::automatic, "auto", "What the header's encoding limits say"},
                   {Index::repetition, "repetition", "Repetition"},
                   {Index::phase, "phase", "Cardiac phase"}});
-        p.choice("incomplete", "What happens to a frame that is cut off", &S::incomplete,
-                 {{Incomplete::drop, "drop", "It is dropped, with a warning"},
-                  {Incomplete::emit, "emit", "It is pushed as it is"}});
-        p.choice("gradient-delay", "Radial: what the trajectory is corrected by", &S::gradient_delay,
+        p.choice("incomplete", "Handling of an incomplete frame", &S::incomplete,
+                 {{Incomplete::drop, "drop", "Drop it, with a warning"},
+                  {Incomplete::emit, "emit", "Push it as it is"}});
+        p.choice("gradient-delay", "Radial: correction of the trajectory for gradient delays",
+                 &S::gradient_delay,
                  {{Delay::none, "none", "Nothing"},
                   {Delay::fixed, "fixed", "delay-x, delay-y, delay-xy"},
-                  {Delay::ring, "ring", "Delays that the crossings of the spokes show (RING)"}});
+                  {Delay::ring, "ring", "Delays estimated from the crossings of spokes (RING)"}});
         p.real("delay-x", "gradient-delay=fixed: shift of a spoke along x, in samples", -16, 16, &S::delay_x);
         p.real("delay-y", "gradient-delay=fixed: shift of a spoke along y, in samples", -16, 16, &S::delay_y);
         p.real("delay-xy", "gradient-delay=fixed: shift along y of a spoke along x, and the other way round",

@@ -66,13 +66,13 @@ class MriPhantomSrc : public Configured<Source, MriPhantomSrcSettings> {
         p.fraction("framerate", "Frames a second", {1, 1000}, {100000, 1}, &S::framerate);
         p.real("heart-rate", "Beats a minute (0: the heart stands still)", 0.0, 300.0, &S::heart_rate);
         p.real("breathing-rate", "Breaths a minute (0: breath hold)", 0.0, 100.0, &S::breathing_rate);
-        p.real("rate-spread", "Heart and breathing rates differ from series to series by up to this fraction",
+        p.real("rate-spread", "Largest relative change of heart and breathing rate from series to series",
                0.0, 1.0, &S::rate_spread);
         p.integer("series", "Number of series, each with the next seed", 1, std::numeric_limits<int>::max(),
                   &S::series);
         p.integer("frames", "Frames of a series (0: without end, for one series)", 0,
                   std::numeric_limits<int>::max(), &S::frames);
-        p.boolean("is-live", "Make images at the pace of the clock", &S::live);
+        p.boolean("is-live", "Produce images at the pace of the clock", &S::live);
     }
 
     bool is_live() const override { return settings().live; }

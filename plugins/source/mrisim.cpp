@@ -71,14 +71,14 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
                   {AngleScheme::golden, "golden", "Golden angle, 111.25 degrees"},
                   {AngleScheme::regular, "regular", "A half turn, divided by the spokes of a frame"}});
         p.integer("tiny-golden", "Radial: N of the tiny golden angle", 1, 1000, &S::tiny_golden);
-        p.boolean("negative", "Radial: turn the other way round", &S::negative);
+        p.boolean("negative", "Radial: angles run backwards", &S::negative);
         p.boolean("rotating",
-                  "Spoke index (or random mask) runs on over the frames; otherwise every frame has the same",
+                  "Continue the spoke index (or random mask) from frame to frame; otherwise every frame has "
+                  "the same",
                   &S::rotating);
-        p.integer(
-            "first-spoke",
-            "Radial: index of the first spoke of a series (-1: drawn anew for each series, by the seed)", -1,
-            G_MAXINT, &S::first_spoke);
+        p.integer("first-spoke",
+                  "Radial: index of the first spoke of a series (-1: random for each series, by the seed)",
+                  -1, G_MAXINT, &S::first_spoke);
         p.integer("spokes", "Readouts a frame: spokes, interleaves or lines (0: from the acceleration)", 0,
                   max_samples, &S::readouts);
         p.real("acceleration",
@@ -91,31 +91,31 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
                   &S::interleaves);
         p.real("spiral-exponent", "Spiral: radius = time to this power; above 1 the centre is denser", 1, 8,
                &S::spiral_exponent);
-        p.real(
-            "delay-x",
-            "Radial: shift of a spoke along x by the delay of that gradient, in samples; the trajectory that "
-            "goes out is without it",
-            -16, 16, &S::delay_x);
-        p.real("delay-y", "Likewise along y", -16, 16, &S::delay_y);
+        p.real("delay-x",
+               "Radial: shift of a spoke along x by the delay of that gradient, in samples; not in the "
+               "trajectory that is sent",
+               -16, 16, &S::delay_x);
+        p.real("delay-y", "Radial: the same along y", -16, 16, &S::delay_y);
         p.real("delay-xy", "Radial: shift along y of a spoke along x, and along x of one along y", -16, 16,
                &S::delay_xy);
         p.integer("centre-lines", "Cartesian: lines around the centre in every frame", 0, max_side,
                   &S::centre_lines);
-        p.real("density-power", "Cartesian: how fast the density of lines falls off from the centre", 0, 100,
-               &S::density_power);
+        p.real("density-power", "Cartesian: power by which the density of lines falls off from the centre", 0,
+               100, &S::density_power);
         p.integer("coils", "Receive coils; 1 has uniform sensitivity", 1, max_coils, &S::coils);
         p.real("phase",
                "Peak of a smooth random background phase in rad, around a random start phase (0: none)", 0,
                1000, &S::phase);
-        p.real("snr", "Signal over noise in rms of a fully sampled Cartesian image in dB (inf: no noise)",
+        p.real("snr",
+               "Ratio of signal to noise, rms of a fully sampled Cartesian image, in dB (inf: no noise)",
                -100, no_noise, &S::snr_db);
-        p.boolean("motion",
-                  "Readouts see the picture move between the images: linear in time, the middle readout sees "
-                  "its image",
-                  &S::motion);
+        p.boolean(
+            "motion",
+            "The image moves while a frame is acquired: linear in time, the middle readout sees its image",
+            &S::motion);
         p.unsigned_64("seed", "Seed of coils, phase, masks and noise", 0, G_MAXUINT64, &S::seed);
-        p.choice("alignment", "What a buffer is", &S::alignment,
-                 {{Output::automatic, "auto", "What comes downstream decides; readouts where it takes both"},
+        p.choice("alignment", "Content of a buffer", &S::alignment,
+                 {{Output::automatic, "auto", "As downstream takes it; readouts where it takes both"},
                   {Output::readout, "readout", "One readout"},
                   {Output::frame, "frame", "One frame"}});
         p.string("device", device_blurb, &S::computed_on);

@@ -103,7 +103,7 @@ struct PlaneKernels {
 /// to use an older instruction set (processor::selected()).
 const PlaneKernels* kernels(Type type);
 
-/// Where the values of a frame lie: [y][word of channels][x], each row of a plane after 16 or more words of
+/// Memory layout of a frame: [y][word of channels][x], each row of a plane after 16 or more words of
 /// zeros.
 struct Layout {
     Layout() = default;

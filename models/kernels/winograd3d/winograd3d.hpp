@@ -90,7 +90,7 @@ std::vector<const float*> inputs(int frames, std::int64_t before, int reach, boo
     return out;
 }
 
-/// What a strip's kernel is told; see convolve().
+/// Arguments of a strip's kernel; see convolve().
 struct Winograd3dConvolution {
     const float* const* in;
     float* const* out;    ///< a pointer a frame
@@ -103,8 +103,8 @@ struct Winograd3dConvolution {
     /// Frames like `out`: where one is not positive the result is 0, which is the gradient of a rectifier
     /// that gave them. Null: none; not of narrow weights.
     const float* const* rectified = nullptr;
-    /// Of narrow weights in a stream: what frames to come have of those that were, pending_floats() of them,
-    /// zeros at first. It stands for in[0] and in[1], which are not read, and is brought up to date.
+    /// Streaming with narrow weights only: partial sums that earlier frames contribute to later ones;
+    /// pending_floats() values, initially zero. They replace in[0] and in[1], which are not read. Updated by the call.
     float* pending = nullptr;
 
     Winograd3dConvolution(const float* const* from, float* const* to, const Winograd3dWeights& weights,

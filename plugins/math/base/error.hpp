@@ -8,7 +8,7 @@
 
 namespace mri {
 
-/// What kind of failure it is; the element base maps it to a GError domain and code.
+/// Kind of a failure; the element base maps it to a GError domain and code.
 enum class Errc {
     not_found,   ///< a file, folder or data set is missing
     open_read,   ///< something exists but cannot be opened for reading

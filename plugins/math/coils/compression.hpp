@@ -45,7 +45,7 @@ class CoilCompression {
     /// before).
     double kept() const noexcept { return kept_; }
 
-    /// Starts anew, as for another series.
+    /// Resets, for another series.
     void forget();
 
   private:

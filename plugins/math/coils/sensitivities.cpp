@@ -74,7 +74,7 @@ class PatchCovariance {
           columns_(entries_ * static_cast<std::size_t>(width)),
           window_(entries_) {}
 
-    /// Of all pixels.
+    /// Sum over all pixels.
     std::vector<cfloat> total() {
         std::vector<cfloat> sum(entries_);
         for (std::size_t p = 0; p < pixels_; ++p)
@@ -96,7 +96,7 @@ class PatchCovariance {
             add_row(y + half_, 1.0f);
     }
 
-    /// Of the patch around column x of the row; valid until the next call.
+    /// Sum over the patch around column x of the row; valid until the next call.
     const cfloat* at(int x) {
         std::fill(window_.begin(), window_.end(), cfloat{});
         for (int column = std::max(x - half_, 0); column <= std::min(x + half_, width_ - 1); ++column)

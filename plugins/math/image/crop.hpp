@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Where the heart is, and cutting a rectangle out of an image. Pure C++.
+// Position of the heart, and a rectangle cut out of an image. Pure C++.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// How good a reconstructed series is against its truth. Pure C++.
+// Score of a reconstructed series against its truth. Pure C++.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace mri {
 
-/// What is compared, and how.
+/// Settings of a comparison.
 struct ScoreOptions {
     int crop_width =
         128; ///< pixels; the central part that is compared, the whole when the image is smaller or 0

@@ -13,12 +13,12 @@
 
 namespace mri {
 
-/// How the images of a window are made. The defaults are the recipe: a network that was trained on other images than it
-/// meets is worse, and nothing says so.
+/// Recipe of a network's starting images; the defaults are the recipe of the shipped weights. A network that meets other
+/// images than it was trained on is worse, and nothing says so.
 struct StartRecipe : WindowOptions {
     Combine combine = Combine::adaptive;
     Density density = Density::clipped;
-    /// Of each frame's residual, in cycles: wider strips than one, because a background took the still parts.
+    /// Strip limit of each frame's residual, in cycles: wider than one, because a background took the still parts.
     double strip_limit = 2;
     /// Frames that a running background averages.
     int background_frames = 20;
@@ -43,13 +43,13 @@ class NetworkStart {
 
     StartKind kind() const noexcept { return kind_; }
 
-    /// Of StartKind::windows: writes the images of the frames of a window, [frame][y][x]. Throws Errc::format for
+    /// StartKind::windows only: writes the images of a window's frames, [frame][y][x]. Throws Errc::format for
     /// frames that do not fit the space, Errc::failed for another kind or size.
     void window(std::span<const SampledFrame> frames, std::span<cfloat> images);
-    /// Of the other kinds: takes the next frame and writes its image, [y][x]. Throws likewise.
+    /// The other kinds only: takes the next frame and writes its image, [y][x]. Throws likewise.
     void next(const SampledFrame& frame, std::span<cfloat> image);
 
-    /// What the last images were combined with, [coil][y][x], root sum of squares 1; empty for one coil.
+    /// Sensitivities that combined the last images, [coil][y][x], root sum of squares 1; empty for one coil.
     std::span<const cfloat> sensitivities() const;
     /// Another number whenever they may have other values.
     std::size_t sensitivities_version() const;

@@ -111,7 +111,7 @@ class CartesianGrid {
 /// the average is there, most frames need not give their coils' images.
 class AveragedCoils {
   public:
-    /// Of `most` sets of images; then it forgets.
+    /// Averages `most` sets of images, then forgets gradually.
     AveragedCoils(int coils, int width, int height, std::size_t most = 32)
         : coils_(coils),
           width_(width),

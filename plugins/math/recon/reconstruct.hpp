@@ -30,7 +30,7 @@ enum class Combine {
     adaptive ///< complex, by sensitivities estimated from an average over frames
 };
 
-/// What stays the same over the frames of a series.
+/// Constants of a series.
 struct ReconstructionSpace {
     int width = 0;     ///< pixels
     int height = 0;    ///< pixels
@@ -43,7 +43,7 @@ struct ReconstructionSpace {
     double tolerance = 5e-4; ///< relative error of a transform
     double strip_limit = 1;  ///< Density::clipped: largest area of a sample over its spacing, in cycles
     int threads = 1;         ///< 0: one per core
-    /// Where it is transformed, as ComputeDevice::resolve() gave it; Cartesian frames: the
+    /// Device of the transforms, resolved by ComputeDevice::resolve(); Cartesian frames: the
     /// processor
     ComputeDevice device{};
 };
@@ -77,11 +77,11 @@ class FrameReconstruction {
     /// Writes [channel][height][width] with combined_channels() channels. Throws Errc::format when the frame does not
     /// fit the space.
     void reconstruct(const SampledFrame& frame, cfloat* images);
-    /// Adaptive combination starts anew, as when the imaged plane has moved. Until then sensitivities come
+    /// Resets the adaptive combination, as when the imaged plane has moved. Until then sensitivities come
     /// from the average over the first 32 frames and then a running one of each fourth; they are made again
     /// after 1, 2, 4, 8, 16 frames and then after each 16.
     void forget_coils();
-    /// What the last image was combined with, [coil][height][width], root sum of squares 1; empty unless
+    /// Sensitivities that combined the last image, [coil][height][width], root sum of squares 1; empty unless
     /// several coils are combined adaptively.
     std::span<const cfloat> sensitivities() const;
     /// Another number whenever they have other values.
@@ -92,7 +92,7 @@ class FrameReconstruction {
     std::unique_ptr<State> state_;
 };
 
-/// What WindowReconstruction computes.
+/// Methods of WindowReconstruction.
 enum class WindowMethod {
     background,        ///< a static background and each frame's gridded residual (background.hpp)
     sense,             ///< each frame by the coils' sensitivities (sense.hpp)
@@ -133,8 +133,8 @@ class WindowReconstruction {
     /// background, and with it sensitivities and brightness, is solved anew whenever the window has doubled,
     /// and then after as many frames as it holds. Throws Errc::settings for another method.
     void slide(std::span<const SampledFrame> frames, std::size_t fresh);
-    /// What earlier windows showed holds no longer: the next slide() starts from nothing, and the
-    /// sensitivities of WindowMethod::sense are averaged anew.
+    /// Forgets earlier windows: the next slide() starts from nothing, and the average of WindowMethod::sense's
+    /// sensitivities starts again.
     void forget();
     /// Writes frame `index` of the window: [channel][height][width].
     void reconstruct(std::size_t index, cfloat* images);

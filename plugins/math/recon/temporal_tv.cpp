@@ -43,7 +43,7 @@ struct TemporalTv::State {
           pool(on_gpu ? 1 : o.threads),
           scratch(static_cast<std::size_t>(pool.threads())) {}
 
-    /// What belongs to a frame of the window.
+    /// State of a frame of the window.
     struct Slot {
         DeviceNufft nufft;
         std::vector<cfloat> x;         ///< the image

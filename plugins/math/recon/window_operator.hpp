@@ -57,12 +57,12 @@ class WindowOperator {
     void normal(std::span<const cfloat> x,
                 const std::function<void(std::size_t t, std::span<const cfloat> normal)>& take);
 
-    /// How far images are from the samples of their frame.
+    /// Distance of an image from the samples of its frame.
     struct Residual {
         double relative = 0; ///< root of sum W |A S x - y|^2 over sum W |y|^2; 0 of a frame without signal
         double rms = 0; ///< root of sum W |A S x - y|^2 over coils times sum W: of a sample, in its own unit
     };
-    /// Of each frame, from x and N x alone: sum W |A S x - y|^2 / (W H) = <x, N x> - 2 Re <x, b> + <y, W y> /
+    /// Residual of each frame, from x and N x alone: sum W |A S x - y|^2 / (W H) = <x, N x> - 2 Re <x, b> + <y, W y> /
     /// (W H). `normal_x` is what normal() made of x.
     std::vector<Residual> residual(std::span<const cfloat> x, std::span<const cfloat> normal_x) const;
     /// The same of frame t alone: x and N x are [y][x].

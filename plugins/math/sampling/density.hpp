@@ -61,7 +61,7 @@ class PipeWeights {
 
     /// As pipe_weights(); valid until the next call.
     std::span<const float> weights(std::span<const float> kxy);
-    /// How often they were computed.
+    /// Number of computations so far.
     std::size_t computed() const noexcept { return computed_; }
 
   private:

@@ -48,7 +48,7 @@ class GradientDelayEstimator {
     /// Mean over the frames so far; nothing before a frame had two spokes that cross and a signal.
     std::optional<GradientDelay> estimate() const;
 
-    /// Starts anew.
+    /// Resets.
     void forget();
 
   private:

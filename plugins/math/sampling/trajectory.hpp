@@ -9,7 +9,7 @@
 
 namespace mri {
 
-/// How the angle of a spoke follows from its index.
+/// Schemes of a spoke's angle by its index.
 enum class AngleScheme {
     tiny_golden, ///< index * pi / (phi + N - 1), phi the golden ratio (Wundrak et al., MRM 2016, equation 1)
     golden,      ///< the tiny golden angle of N = 1, 111.246 degrees (Winkelmann et al., IEEE TMI 2007)

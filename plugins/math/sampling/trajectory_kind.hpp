@@ -9,7 +9,7 @@
 
 namespace mri {
 
-/// How readouts lie in k-space.
+/// Geometry of readouts in k-space.
 enum class Trajectory { radial, spiral, cartesian, arbitrary };
 
 /// Facts of a trajectory.

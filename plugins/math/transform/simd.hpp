@@ -90,7 +90,7 @@ struct NufftPlan {
     long grid_at, line_at, samples_at;
 };
 
-/// How points are placed on the grid, for kx and ky in turns as the coordinates come.
+/// Placement of points on the grid, for kx and ky in turns as the coordinates come.
 struct Placement {
     double per_pixel[2]; ///< 1 / pixels
     double cells[2];

@@ -81,7 +81,7 @@ double dot(const Vec3& a, const Vec3& b) {
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 }
 
-/// What decides to which series an image belongs, and in what order.
+/// Attributes that decide the series of an image, and its place there.
 struct Header {
     DicomFrame frame;
     std::string uid, description, patient;
@@ -93,7 +93,7 @@ struct Header {
     std::optional<double> nominal_interval; // ms
 };
 
-/// How stored values are to be understood.
+/// Meaning of stored values.
 struct PixelFormat {
     int width = 0, height = 0;
     int bits_allocated = 0, bits_stored = 0, high_bit = 0;
@@ -425,7 +425,7 @@ void read_pixels(const DicomFrame& frame, const DicomSeries& series, float* out)
     }
 }
 
-/// Where the centre n/2 of `from` meets the centre of `to`: first index in each, and how many.
+/// Overlap with the centre n/2 of `from` on the centre of `to`: first index in each, and how many.
 struct Overlap {
     int from = 0, to = 0, count = 0;
 };

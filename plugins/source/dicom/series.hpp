@@ -39,7 +39,7 @@ struct DicomSeries {
     std::vector<DicomFrame> frames; ///< by trigger time where every frame has one, else by instance number
 };
 
-/// What a scan found: series in the order of the folders, then patient, series and slice position.
+/// Result of a scan: series in the order of the folders, then patient, series and slice position.
 struct DicomScan {
     std::vector<DicomSeries> series;
     std::vector<DicomSkipped> skipped;
@@ -56,7 +56,7 @@ struct DicomScan {
 /// read.
 DicomScan scan_dicom(std::span<const std::string> folders, bool recursive, std::size_t min_frames = 2);
 
-/// What load_dicom_series does to the frames of a file, in this order: crop or pad, resample in time, scale.
+/// Processing of frames by load_dicom_series, in this order: crop or pad, resample in time, scale.
 struct DicomLoadOptions {
     int frames = 0;    ///< frames out by linear interpolation in time, 0 = as many as the files have
     bool cycle = true; ///< the last frame is followed by the first again (a heart cycle) when interpolating

@@ -73,7 +73,7 @@ void insert_member(const Hdf5Id& type, const char* name, std::size_t offset) {
 #define MRI_INSERT(type, Struct, member)                                                                     \
     insert_member<decltype(Struct::member)>(type, #member, offsetof(Struct, member))
 
-/// Where the plane lies: members that readouts and images have both.
+/// Position of the plane: members of both readouts and images.
 template <class Header>
 void insert_place(const Hdf5Id& head) {
     MRI_INSERT(head, Header, position);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the reader and the writer of ISMRMRD files share of HDF5: the lock, owned handles, folded error
+// Parts of HDF5 that the reader and the writer of ISMRMRD files share: the lock, owned handles, folded error
 // stacks, types.
 #pragma once
 

@@ -36,7 +36,7 @@ struct EncodingGeometry {
 /// volumes.
 EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index);
 
-/// What a file's trajectory counts in.
+/// Units of a file's trajectory.
 enum class TrajectoryUnit {
     automatic,      ///< found by detect_trajectory_unit()
     normalised,     ///< +-0.5 at the edge of the encoded matrix
@@ -46,7 +46,7 @@ enum class TrajectoryUnit {
     per_metre       ///< 1 / m
 };
 
-/// How far a trajectory reaches along x and y, in the file's unit.
+/// Extent of a trajectory along x and y, in the file's unit.
 struct TrajectoryExtent {
     double x = 0, y = 0;
     /// `trajectory` is [sample][dimensions]. Throws Errc::decode for a value that is not finite.
@@ -69,7 +69,7 @@ void convert_trajectory(std::span<const float> trajectory, int dimensions, Traje
 /// the head says nothing (0, or behind the end).
 int centre_sample(const ISMRMRD::ISMRMRD_AcquisitionHeader& head);
 
-/// How the angles of a radial file without a trajectory are counted.
+/// Angles of a radial file without a trajectory.
 struct AngleSettings {
     AngleScheme scheme = AngleScheme::golden;
     int n = 7;             ///< of tiny_golden

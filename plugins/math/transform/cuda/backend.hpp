@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What stands between CudaNufft and the code that runs on a device. That code lives in a module of its own
+// The interface between CudaNufft and the code that runs on a device. That code lives in a module of its own
 // (libgstmri-cuda), opened when a device is asked for, so that nothing else needs CUDA's libraries to be
 // there. Neither CUDA nor GStreamer.
 #pragma once
@@ -46,7 +46,7 @@ Design design(int width, int height, double tolerance);
 /// image).
 Design design(int width, int height, int taps, int grid_width, int grid_height);
 
-/// What becomes of the coils' images.
+/// Combination of the coils' images.
 enum class Combination {
     none,         ///< [coils][H][W]
     rss,          ///< sqrt(sum over coils |image|^2), real
@@ -67,22 +67,22 @@ class Backend {
                          int coils) = 0;
     /// `combined`: `images` is one image, seen by each coil through its map
     virtual void forward(const cfloat* images, bool combined, cfloat* samples, int coils) = 0;
-    /// What the kernels of the last adjoint() or forward() took, from the first one's start to the last one's end, by
+    /// Milliseconds that the kernels of the last adjoint() or forward() took, from the first one's start to the last one's end, by
     /// the device's clock; the copies before and after are not in it. Throws Errc::failed before the first call.
     virtual double kernel_milliseconds() = 0;
 };
 
-/// What a transform does at least, counted, not measured: bytes to and from the device's memory when every array is
+/// Least work of a transform, counted, not measured: bytes to and from the device's memory when every array is
 /// read or written once a kernel (the FFT twice), and operations in float32.
 struct Work {
     double bytes = 0;
     double flops = 0;
 };
-/// Of `points` samples of `coils` coils; samples and images of each coil come out (Combination::none).
+/// Work for `points` samples of `coils` coils; samples and images of each coil come out (Combination::none).
 Work adjoint_work(const Design& design, std::size_t points, int coils);
 Work forward_work(const Design& design, std::size_t points, int coils);
 
-/// What the module exports, under the name below.
+/// Exports of the module, under the name below.
 struct Module {
     int version;
     /// Number of devices; 0 with a reason when there is none or the driver does not do.

@@ -27,7 +27,7 @@ struct Loaded {
 };
 
 #ifdef GST_MRI_HAVE_CUDA
-/// Where the module may lie: as GST_MRI_CUDA_MODULE says, or where it is installed.
+/// Paths of the module: as GST_MRI_CUDA_MODULE says, or where it is installed.
 std::vector<std::string> module_paths() {
     std::vector<std::string> paths;
     if (const char* path = std::getenv("GST_MRI_CUDA_MODULE"); path && *path)

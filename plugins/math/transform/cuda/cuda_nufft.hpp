@@ -72,7 +72,7 @@ class CudaNufft {
     /// samples [coils][points] of map times image, for each coil. Throws Errc::format without sensitivities.
     void forward_sense(const cfloat* image, cfloat* samples);
 
-    /// What the kernels of the last adjoint or forward transform took on the device, without copies to and from it.
+    /// Milliseconds that the kernels of the last transform took on the device, without copies to and from it.
     /// Throws Errc::failed before the first one.
     double kernel_milliseconds();
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Where transforms are computed, and a transform that is computed there.
+// The device of transforms, and a transform on it.
 #pragma once
 
 #include "plugins/math/base/text.hpp"
@@ -21,7 +21,7 @@ struct ComputeDevice {
     /// Reads "auto", "cpu", "cuda" (the first) or "cuda:N". Throws Errc::settings for anything else.
     static ComputeDevice parse(const std::string& text);
 
-    /// What it comes to on this machine: cpu or cuda. Where automatic comes to the processor `reason` says
+    /// The device on this machine: cpu or cuda. Where automatic comes to the processor `reason` says
     /// why, else it is empty. Throws Errc::no_device when a GPU is asked for that is not there.
     ComputeDevice resolve(std::string& reason) const;
 };

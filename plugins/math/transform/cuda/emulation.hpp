@@ -59,7 +59,7 @@ void launch(Dim grid, Dim block, Order order, const std::function<void()>& threa
 class Backend;
 struct Design;
 
-/// What the stand-in was asked to do.
+/// Log of the stand-in's work.
 struct EmulationLog {
     int launches = 0; ///< kernels
     int ffts = 0;

@@ -73,7 +73,7 @@ __device__ inline float kernel_value(const float* coefficients, int terms, float
     return sum;
 }
 
-/// Where each sample's kernel begins and its weights along both axes; one thread a point. Once a trajectory.
+/// First cell of each sample's kernel, and its weights along both axes; one thread a point. Once a trajectory.
 ///
 /// Reads 8 bytes a point, writes 72: 0.46 MB, 0.15 us. 12 series of about 25 terms: 2 x 1.7 Mflop, 0.05 us.
 /// What it really takes is the latency of a launch and of 300 dependent multiply-adds, about 2 us. Positions

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What runs on a device, in which order and with how many threads: the same code over CUDA (module.cu) and
+// The sequence of kernels on a device and their threads: the same code over CUDA (module.cu) and
 // over the host's stand-in (emulation.cpp).
 #pragma once
 
