@@ -9,17 +9,16 @@
  * Scale: with density=ramp a fully sampled frame comes back at the scale of the object, whatever the number
  * of spokes or the oversampling of the readout; density=none is the plain adjoint. For trajectories other
  * than radial the ramp is found by iteration (Pipe and Menon), once for each new trajectory. With
- * combine=adaptive sensitivities come from a running average of the frames, which a new
- * series or a moved imaging plane resets.
+ * combine=adaptive sensitivities come from a running average of the frames, which a new series or a moved
+ * imaging plane resets.
  *
  * device=cuda computes on an NVIDIA GPU; when there is none, that is an error before the first buffer.
  * device=auto takes one where there is one.
  *
- * background=N, for trajectories that rotate, keeps a running mean of the last N frames and adds to it what
- * each frame measures beyond it: still parts lose their streaks at once, and nothing waits for later frames.
- * A new series, lost data or a moved imaging plane resets the mean. density has no effect with background. With
- * combine=adaptive sensitivities come from it. See mrirecon for what whole windows of frames
- * give.
+ * background=N, for trajectories that rotate, keeps a running mean of the last N frames and adds each
+ * frame's residual to it: still parts lose their streaks at once, and nothing waits for later frames. A new series,
+ * lost data or a moved imaging plane resets the mean. density has no effect with background. With combine=adaptive
+ * sensitivities come from the background. mrirecon does better where whole windows of frames may be awaited.
  *
  * attach-kspace puts the frame onto the image as side data (role kspace), for networks that keep to the data.
  * With combine=adaptive attach-sensitivities puts the coils' sensitivities there too (role sensitivities): a

@@ -3,35 +3,35 @@
  * SECTION:element-mricascade
  *
  * De-aliases undersampled cine of any trajectory with an unrolled cascade: small networks over (x, y, t),
- * each followed by a step towards the measured samples. One complex image out for each frame in, with its
- * time stamps and metas. It takes k-space frames and makes the images that it starts from as mrirecon does,
- * in windows like its own and with the sensitivities of several coils; or it takes the images of mrirecon,
- * each with its k-space frame as side data (attach-kspace=true), and of several coils also their
- * sensitivities (attach-sensitivities=true). Both give the same; an element of its own has other options, and
- * a thread of its own behind a queue. Whole fields of view only: crop behind it. attach-input attaches the
- * image that it started from. `weights` may be set while playing, see mriunet.
+ * each followed by a step towards the measured samples. Sends one complex image for each frame, with its time
+ * stamps and metas.
  *
- * Each image carries how far it is from its samples (GstMriConsistencyMeta): relative to the samples, and
- * where the noise is known (of mriwhiten or mrisim, or `noise`) relative to what noise alone would leave. A
- * frame whose figure stands out among its neighbours is not to be trusted. Where windows are blended the
- * figure is the mean of theirs, which the image's own is at most.
+ * Input: k-space frames, or images with their k-space frame as side data (mrirecon attach-kspace=true), and
+ * for several coils with their sensitivities too (attach-sensitivities=true). From k-space frames each window
+ * makes its starting images as mrirecon does, from its own frames alone, as in training. Images of mrirecon
+ * with the same window give the same result where windows do not overlap; a separate mrirecon has more
+ * options, and a thread of its own behind a queue. The field of view must be whole: crop behind this element.
+ * attach-input attaches the starting image. `weights` may be set while playing, see mriunet.
+ *
+ * Each image carries its distance from the samples (GstMriConsistencyMeta): relative to the samples, and, if
+ * the noise is known (from mriwhiten, mrisim or `noise`), relative to the residual of noise alone. Do not trust
+ * a frame whose figure stands out among its neighbours. The figure of blended windows is their mean, an upper
+ * bound of the image's own.
  *
  * cycle=true links the last frame of a window to the first one, for series of one heart cycle, reconstructed
  * in one window (see mrirecon).
  *
- * With the weights of a causal cascade (causal-cascade.safetensors, or with fewer blocks for slower
- * processors causal-cascade-5.safetensors; the file says which it holds) there are no windows: each frame
- * comes out at once, computed from it and those before it, and `window`, `hop` and `blend` do not count. What
- * is remembered ends with the series, where data were lost and with a flush. Frames that would come too late
- * (QoS) are computed all the same, for those after them, and not pushed; where a frame takes longer than it
- * lasts, which nothing could catch up with, they are left out, and their neighbours take each other for such.
- * K-space frames, of a trajectory that rotates, then begin as mrigrid background=20 combine=adaptive makes
- * them; images are expected from there (attach-kspace=true attach-sensitivities=true), which come frame by
- * frame too.
+ * With the weights of a causal cascade (causal-cascade.safetensors, or causal-cascade-5.safetensors with fewer
+ * blocks for slower processors; the file says which it holds) there are no windows: each frame is sent at once,
+ * computed from itself and earlier ones, and `window`, `hop` and `blend` have no effect. A new series, lost data
+ * or a flush clears the memory. Late frames (QoS) are computed for the sake of later ones, and not pushed. If a
+ * frame takes longer to compute than it lasts, late frames are dropped, and the network treats the frames around
+ * the gap as consecutive. K-space frames of a rotating trajectory then start as mrigrid background=20
+ * combine=adaptive makes them; images must come from there (attach-kspace=true attach-sensitivities=true).
  *
- * Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
- * measured when the caps come. Of k-space with a hop below the window it waits longer, as behind mrirecon,
- * and in a live pipeline the time of the start, measured on the first frame, is added. Caps:
+ * Latency: a frame waits for at most the `window` - 1 others of its window, plus the time of a window as
+ * measured when the caps come; in a live pipeline from k-space also the time of the start, measured on the
+ * first frame. Caps:
  * application/x-mri-kspace, alignment=frame, or application/x-mri-image, C64LE with one channel, in;
  * application/x-mri-image, C64LE with one channel, out.
  *

@@ -15,17 +15,17 @@
  *
  * With causal=true, or weights whose file says that they are of a causal network (`time` = `causal` in its
  * metadata), there are no windows: the recurrence runs forwards only and each frame comes out at once,
- * computed from it and those before it; `window`, `hop` and `blend` do not count. What is remembered ends
- * with the series, where data were lost and with a flush. Any weights run that way; those that were trained
+ * computed from itself and earlier ones; `window`, `hop` and `blend` have no effect. A new series, lost data or a
+ * flush clears the memory. Any weights run that way; those that were trained
  * in both directions lose a little (the published ones reach 28.2 dB in place of 28.6 on the scan of the
  * lines below, 25.5 dB without a network; mrimetrics behind them prints it).
  *
- * Cartesian k-space frames begin as mrigrid combine=adaptive makes them, zero where nothing was measured, the
- * others as mrirecon does, in windows like the network's, or of a causal network as mrigrid background=20
- * combine=adaptive.
+ * Starting images of k-space frames: Cartesian ones as mrigrid combine=adaptive makes them, zero where nothing
+ * was measured; others as mrirecon makes them of each window's own frames, or for a causal network as mrigrid
+ * background=20 combine=adaptive.
  *
- * Each image says how far it is from its samples (a consistency meta, as mricascade's): next to nothing of
- * hard data consistency on a grid, and where the noise is known in units of what the noise leaves.
+ * Each image carries its distance from the samples (a consistency meta, see mricascade); it is nearly zero with
+ * hard data consistency on a grid.
  *
  * Latency: a frame waits at worst for the `window` - 1 others of its window (causal: for none), plus the time
  * of a window as measured when the caps come; of k-space see mricascade. Caps: application/x-mri-kspace,

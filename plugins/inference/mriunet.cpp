@@ -11,13 +11,13 @@
 // `blend` then takes a mean over all windows that hold a frame instead of the one in whose middle it is.
 //
 // `weights` may be set while playing: the new network is loaded and warmed up beside the old one and takes
-// over between two windows, which an element message "mri-weights" tells; a file that cannot be used is a
-// warning and changes nothing. `statistics` counts and times.
+// over between two windows; an element message "mri-weights" reports it. A file that cannot be used is a warning
+// and changes nothing. `statistics` has counts and times.
 //
 // With the weights of a causal U-Net (models/causal_unet/causal_unet.hpp; the file says which it holds) there are no
-// windows: each frame comes out at once, computed from it and those before it, and `window`, `hop` and
-// `blend` do not count. What is remembered of earlier frames ends with the series, where data were lost and
-// with a flush. It expects the images of mrigrid background=20, which come frame by frame too.
+// windows: each frame is sent at once, computed from itself and earlier ones, and `window`, `hop` and `blend`
+// have no effect. A new series, lost data or a flush clears the memory. It expects the images of mrigrid
+// background=20, which come frame by frame too.
 //
 // Latency: a frame waits at worst for the `window` - 1 others of its window, plus the time of a window as
 // measured when the caps come. Caps: application/x-mri-image, any format in; F32LE with one channel out.
