@@ -14,7 +14,7 @@ inline std::string torch_python() {
         const char* value = std::getenv(name);
         return std::string(value ? value : "");
     };
-    if (const std::string named = variable("GST_MRI_TORCH_PYTHON"); !named.empty())
+    if (std::string named = variable("GST_MRI_TORCH_PYTHON"); !named.empty())
         return named;
     const std::string cache =
         variable("XDG_CACHE_HOME").empty() ? variable("HOME") + "/.cache" : variable("XDG_CACHE_HOME");

@@ -105,7 +105,7 @@ TEST(TorchZip, ReadsPyTorchsOwn) {
     if (test::torch_python().empty())
         GTEST_SKIP() << test::no_torch_python;
     const test::TempDir temporary;
-    const std::string folder = temporary.path();
+    const std::string& folder = temporary.path();
     ASSERT_EQ(test::run_torch_python("modules " + folder), 0);
     const TensorFile file = read_weights(folder + "/state.pth");
     EXPECT_EQ(file.tensors.size(), 5U); // of the batch normalisation four, without its counter
@@ -120,7 +120,7 @@ TEST(TorchZip, ReadsEveryFloatingPointType) {
     if (test::torch_python().empty())
         GTEST_SKIP() << test::no_torch_python;
     const test::TempDir temporary;
-    const std::string folder = temporary.path();
+    const std::string& folder = temporary.path();
     ASSERT_EQ(test::run_torch_python("floats " + folder), 0);
     for (const char* type : {"float16", "bfloat16", "float64", "float32"}) {
         const TensorFile reference = read_safetensors(folder + "/" + type + ".reference");
