@@ -5,6 +5,7 @@
 #include "models/files/torch_state_dict.hpp"
 #include "models/torch/runtime.hpp"
 #include "models/training/task.hpp"
+#include "plugins/math/base/atomic_file.hpp"
 #include "plugins/math/image/score.hpp"
 
 #include <algorithm>
@@ -501,6 +502,10 @@ Trainer::Trainer(const TrainOptions& options) {
     check(options.steps > 0 || options.epochs > 0, "steps or epochs must be above 0");
     check(options.learning_rate > 0 && std::isfinite(options.learning_rate),
           "the learning rate must be above 0");
+    // A folder that is missing or cannot be written is refused now, not after hours of training.
+    for (const std::string& path : {options.weights, options.checkpoint})
+        if (!path.empty())
+            AtomicFile(path, "'" + path + "' cannot be created").discard();
     state_ = torch_call("training", [&] {
         auto state = std::make_unique<State>(options);
         if (!options.initial.empty()) // refused now, not when all data have come

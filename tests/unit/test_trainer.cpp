@@ -477,6 +477,17 @@ TEST_F(TrainerTest, WritesNothingWhereItCannot) {
     } catch (const Error& e) {
         EXPECT_EQ(e.code(), Errc::open_write);
     }
+    for (const auto file : {&TrainOptions::weights, &TrainOptions::checkpoint}) {
+        TrainOptions o = tiny("anywhere");
+        o.*file = path("no-such-folder/file");
+        try {
+            Trainer{o};
+            ADD_FAILURE() << "a file in a folder that is not there";
+        } catch (const Error& e) {
+            EXPECT_NE((std::string(e.what()) + e.detail()).find("no-such-folder"), std::string::npos)
+                << e.what();
+        }
+    }
 }
 
 TEST_F(TrainerTest, CacheGivesBackWhatItTook) {
