@@ -243,7 +243,7 @@ TEST_F(IsmrmrdFile, missing_parts_are_named) {
     write_ismrmrd(path, header_xml(), rows_of(4));
     const Failure group = failure_of({.path = path, .group = "other"});
     EXPECT_EQ(group.code, Errc::not_found);
-    EXPECT_TRUE(group.says("no group 'other'")) << group.message;
+    EXPECT_TRUE(group.says("no group 'other': raw data are in 'dataset'")) << group.message;
 
     const auto without = [&](const char* what) {
         write_ismrmrd(path, header_xml(), rows_of(4));

@@ -102,6 +102,24 @@ bool has_member(hid_t type, const char* name, H5T_class_t expected, H5T_class_t 
     return H5Tget_class(super.get()) == base;
 }
 
+/// The groups at a file's root that hold a dataset 'data', as the end of a sentence; the first 20 of them.
+std::string groups_with_data(hid_t file) {
+    struct Found {
+        std::string names;
+        int count = 0;
+    } found;
+    const auto visit = [](hid_t root, const char* name, const H5L_info_t*, void* to) -> herr_t {
+        auto& out = *static_cast<Found*>(to);
+        const std::string data = std::string(name) + "/data";
+        if (H5Lexists(root, data.c_str(), H5P_DEFAULT) > 0 && ++out.count <= 20)
+            out.names += fmt::format("{}'{}'", out.count > 1 ? ", " : "", name);
+        return 0;
+    };
+    if (H5Literate(file, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &found) < 0 || found.count == 0)
+        return "no group of it holds raw data";
+    return "raw data are in " + found.names + (found.count > 20 ? " and others" : "");
+}
+
 } // namespace
 
 bool is_imaging(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
@@ -191,7 +209,8 @@ void IsmrmrdReader::Impl::open() {
         if (slash > at) {
             path += '/' + options.group.substr(at, slash - at);
             if (H5Lexists(file.get(), path.c_str(), H5P_DEFAULT) <= 0)
-                throw hdf5_error(Errc::not_found, name + " has no group '" + options.group + "'");
+                throw hdf5_error(Errc::not_found, fmt::format("{} has no group '{}': {}", name, options.group,
+                                                              groups_with_data(file.get())));
         }
         at = slash + 1;
     }
