@@ -467,10 +467,13 @@ TEST_F(TrainerTest, RefusesWhatCannotWork) {
 
 TEST_F(TrainerTest, WritesNothingWhereItCannot) {
     TrainOptions o = tiny("unwritable");
-    o.weights = path("no/folder.safetensors");
+    std::filesystem::create_directory(path("gone"));
+    o.weights = path("gone/file.safetensors");
     o.steps = 1;
     Trainer trainer(o);
+    EXPECT_TRUE(std::filesystem::is_empty(path("gone")));
     fill(trainer);
+    std::filesystem::remove(path("gone"));
     try {
         trainer.run({});
         ADD_FAILURE();
