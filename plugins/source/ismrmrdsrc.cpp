@@ -213,6 +213,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
                 IsmrmrdReader::Options{.path = settings_.noise_location, .group = settings_.group});
         noise_sent_ = 0;
         noise_over_ = false;
+        last_.reset();
         series_ = -1;
         sent_.reset();
         announced_ = false;
