@@ -172,6 +172,23 @@ TEST_F(DicomFolder, SortsByInstanceNumberWithoutUsefulTriggerTimes) {
     EXPECT_DOUBLE_EQ(cine.frame_duration, 0.3);
 }
 
+// SliceLocation is optional, and 0 in all files of some exports.
+TEST_F(DicomFolder, PositionsCountBeforeSliceLocations) {
+    for (int slice = 0; slice < 3; ++slice)
+        for (int i = 0; i < 4; ++i) {
+            Image image;
+            image.slice = 8.0 * slice;
+            image.trigger = 40.0 * i;
+            image.instance = 4 * slice + i + 1;
+            image.edit = [](DcmDataset& data) { data.putAndInsertString(DCM_SliceLocation, "0"); };
+            write("s" + std::to_string(slice) + "i" + std::to_string(i) + ".dcm", image);
+        }
+    const auto found = scan();
+    ASSERT_EQ(found.series.size(), 3U);
+    for (std::size_t s = 0; s < 3; ++s)
+        EXPECT_NEAR(found.series[s].slice_position, 8.0 * static_cast<double>(s), 1e-6);
+}
+
 TEST_F(DicomFolder, TakesThePositionAlongTheNormalWithoutSliceLocation) {
     for (const double slice : {5.0, -3.0})
         for (int frame = 0; frame < 2; ++frame) {

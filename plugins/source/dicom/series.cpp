@@ -223,17 +223,18 @@ Header read_header(const std::string& path, std::size_t folder) {
     }
     if (!oriented)
         header.orientation.fill(0.0);
-    if (const auto location = get_double(data, DCM_SliceLocation)) {
-        header.position = *location;
-    } else {
-        const auto x = get_double(data, DCM_ImagePositionPatient, 0),
-                   y = get_double(data, DCM_ImagePositionPatient, 1),
-                   z = get_double(data, DCM_ImagePositionPatient, 2);
-        if (!x || !y || !z || !oriented)
-            throw Unusable{"it has neither SliceLocation nor position and orientation"};
+    const auto x = get_double(data, DCM_ImagePositionPatient, 0),
+               y = get_double(data, DCM_ImagePositionPatient, 1),
+               z = get_double(data, DCM_ImagePositionPatient, 2);
+    if (x && y && z && oriented) {
         const auto& o = header.orientation;
         const Vec3 normal{o[1] * o[5] - o[2] * o[4], o[2] * o[3] - o[0] * o[5], o[0] * o[4] - o[1] * o[3]};
         header.position = dot(normal, Vec3{*x, *y, *z});
+    } else if (const auto location = get_double(data, DCM_SliceLocation)) {
+        // Optional, relative, or 0 in all files of some exports: only where there is nothing better.
+        header.position = *location;
+    } else {
+        throw Unusable{"it has neither position and orientation nor SliceLocation"};
     }
 
     if (const auto time = get_double(data, DCM_TriggerTime)) {
