@@ -290,7 +290,7 @@ TEST_F(DicomFolder, SkipsWhatItCannotUseAndSaysWhy) {
     image.edit = [](DcmDataset& data) { data.findAndDeleteElement(DCM_PixelSpacing); };
     write("no-spacing", image);
     std::ofstream(path("notes.txt")) << "hello";
-    std::ofstream(path("empty"));
+    const std::ofstream empty(path("empty"));
     {
         // The marker and then noise.
         std::ofstream noise(path("noise"), std::ios::binary);
