@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <numeric>
+#include <pthread.h>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -66,6 +67,25 @@ TEST(Threads, ANumberOfThreadsThatCannotBe) {
     EXPECT_THROW(ThreadPool(-1), Error);
     EXPECT_THROW(ThreadPool(1025), Error);
     EXPECT_GE(ThreadPool(0).threads(), 1);
+}
+
+// The system may refuse a thread: here because no address space is as large as its stack.
+TEST(Threads, APoolWithoutThreadsStillRuns) {
+    pthread_attr_t before, huge;
+    ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+    ASSERT_EQ(pthread_attr_init(&huge), 0);
+    ASSERT_EQ(pthread_attr_setstacksize(&huge, std::size_t{1} << 47), 0);
+    ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+    {
+        ThreadPool pool(4);
+        EXPECT_EQ(pool.threads(), 1);
+        int runs = 0;
+        pool.parallel_for(100, [&](int, int worker) { runs += worker == 0; });
+        EXPECT_EQ(runs, 100);
+    }
+    EXPECT_EQ(pthread_setattr_default_np(&before), 0);
+    pthread_attr_destroy(&huge);
+    pthread_attr_destroy(&before);
 }
 
 namespace {

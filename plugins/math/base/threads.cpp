@@ -4,6 +4,7 @@
 #include "plugins/math/base/error.hpp"
 
 #include <algorithm>
+#include <system_error>
 
 namespace mri {
 
@@ -12,8 +13,13 @@ ThreadPool::ThreadPool(int threads) {
         throw Error(Errc::settings, "number of threads " + std::to_string(threads) + " is not in 0..1024");
     if (threads == 0)
         threads = std::max(1u, std::thread::hardware_concurrency());
-    for (int i = 1; i < threads; i++)
-        workers_.emplace_back([this, i] { work(i); });
+    workers_.reserve(static_cast<std::size_t>(threads) - 1);
+    try {
+        for (int i = 1; i < threads; i++)
+            workers_.emplace_back([this, i] { work(i); });
+    } catch (const std::system_error&) {
+        // A process or its container has a limit of threads: those that could be made do the work.
+    }
 }
 
 ThreadPool::~ThreadPool() {

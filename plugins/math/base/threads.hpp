@@ -19,8 +19,8 @@ namespace mri {
 /// memory and uses the worker index only to pick scratch space.
 class ThreadPool {
   public:
-    /// `threads` in all, the caller included; 0 = one per core of this machine. Throws mri::Error below 0 or
-    /// above 1024.
+    /// `threads` in all, the caller included; 0 = one per core of this machine. Fewer where the system makes no
+    /// more: threads() says how many. Throws mri::Error below 0 or above 1024.
     explicit ThreadPool(int threads);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
