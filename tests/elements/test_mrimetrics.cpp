@@ -285,6 +285,20 @@ TEST(MriMetrics, ALongSeriesIsReportedInParts) {
     EXPECT_EQ(count(m[0].get(), "frames"), 1u);
 }
 
+// A harness answers as a live source does.
+TEST(MriMetrics, ALiveSeriesIsScoredInPartsOf300) {
+    Harness h("mrimetrics");
+    h.caps(image_info(side, side));
+    for (int t = 0; t < 300; ++t) {
+        ASSERT_TRUE(h.named("mri-metrics").empty()) << t;
+        ASSERT_EQ(h.push(frame(t % 5)), GST_FLOW_OK);
+        h.pull();
+    }
+    const auto m = h.named("mri-metrics");
+    ASSERT_EQ(m.size(), 1u);
+    EXPECT_EQ(count(m[0].get(), "frames"), 300u);
+}
+
 TEST(MriMetrics, ComesBackAfterStateCycles) {
     Harness h("mrimetrics");
     for (int cycle = 0; cycle < 3; ++cycle) {
