@@ -4,7 +4,8 @@
 // Writes an animated GIF. Grey pictures and those of at most 256 colours, as mrivideo makes them, are kept
 // exactly; others are reduced to 256 colours. Pictures are shown as long as their time stamps say, rounded to
 // hundredths of a second in such a way that the errors do not add up; below two hundredths, which browsers do
-// not show, pictures are left out. `delay` sets another time. The file appears under its name when it is
+// not show, pictures are left out. `delay` sets another time. Pictures after the first max-frames are left out with
+// one warning: programs that show a GIF keep all of it in memory. The file appears under its name when it is
 // complete, at EOS; what was there before stays until then.
 //
 // Latency: none. Caps: video/x-raw of GRAY8, RGB or RGBA (alpha is ignored); the size may not change.
@@ -30,6 +31,7 @@ struct GifSettings {
     std::string location;
     int loop = 0;
     int delay = 0;
+    int max_frames = 1500;
 };
 
 /// Browsers show a picture of less for a tenth of a second.
@@ -49,6 +51,8 @@ class MriGifSink : public Configured<Sink, GifSettings> {
         p.integer("loop", "Repetitions of the animation; 0: endless", 0, 65535, &GifSettings::loop);
         p.integer("delay", "Duration of each picture in hundredths of a second; 0: by its time stamps", 0,
                   65535, &GifSettings::delay);
+        p.integer("max-frames", "Pictures at most; those that follow are left out (0: no limit)", 0, G_MAXINT,
+                  &GifSettings::max_frames);
     }
 
   protected:
@@ -65,6 +69,7 @@ class MriGifSink : public Configured<Sink, GifSettings> {
         waiting_.reset();
         quantizer_ = {};
         told_ = 0;
+        full_ = false;
     }
     IndexedPicture picture_of(GstBuffer* buffer);
     void write_waiting(GstClockTime delay);
@@ -78,6 +83,7 @@ class MriGifSink : public Configured<Sink, GifSettings> {
     GstClockTime last_ = 0;                 // PTS and duration of the last one, shown or left out
     GstClockTime last_duration_ = GST_CLOCK_TIME_NONE;
     GstClockTime told_ = 0; // hundredths of a second written so far
+    bool full_ = false;     // max-frames are there
 };
 
 bool MriGifSink::start() {
@@ -144,6 +150,13 @@ GstFlowReturn MriGifSink::render(GstBuffer* buffer) {
     if (!writer_)
         writer_.emplace(s.location, GST_VIDEO_INFO_WIDTH(&video_), GST_VIDEO_INFO_HEIGHT(&video_), s.loop);
     const GstClockTime pts = GST_BUFFER_PTS(buffer);
+    const auto pictures = writer_->frames() + (waiting_ ? 1 : 0);
+    if (s.max_frames > 0 && pictures >= static_cast<std::size_t>(s.max_frames)) {
+        if (!std::exchange(full_, true))
+            post_warning(fmt::format("'{}' has its {} pictures (max-frames): those that follow are left out",
+                                     s.location, s.max_frames));
+        return GST_FLOW_OK;
+    }
     const bool timed = s.delay == 0 && GST_CLOCK_TIME_IS_VALID(pts);
     last_ = pts;
     last_duration_ = GST_BUFFER_DURATION(buffer);

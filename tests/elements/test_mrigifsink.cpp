@@ -139,6 +139,22 @@ TEST_F(GifSink, LeavesOutPicturesThatNoBrowserShows) {
     EXPECT_LE(total, 22);
 }
 
+TEST_F(GifSink, PicturesBeyondTheMostAreLeftOutWithOneWarning) {
+    set("max-frames", "3");
+    play();
+    caps("GRAY8", 4, 3);
+    for (int t = 0; t < 6; ++t)
+        ASSERT_EQ(push(grey(t), t * 40 * GST_MSECOND, 40 * GST_MSECOND), GST_FLOW_OK);
+    ASSERT_TRUE(eos());
+    const ReadGif gif = read_gif(path());
+    ASSERT_EQ(gif.frames.size(), 3u);
+    EXPECT_EQ(gif.frames[2].delay, 4);
+    EXPECT_EQ(gif.frames[2].pixels[1][0], grey(2)[1]);
+    const auto warnings = watch_->warnings();
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("max-frames"), std::string::npos);
+}
+
 TEST_F(GifSink, ADelayCanBeSet) {
     set("delay", "7");
     play();
