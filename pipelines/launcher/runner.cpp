@@ -20,6 +20,8 @@ namespace {
 
 constexpr GstClockTime poll_interval = 50 * GST_MSECOND;
 constexpr GstClockTime redraw_interval = 200 * GST_MSECOND;
+/// Between two lines about what an end waits for.
+constexpr GstClockTime wait_interval = GST_SECOND;
 /// Time for finishing files after a timeout.
 constexpr GstClockTime finish_grace = 30 * GST_SECOND;
 /// Rows kept of each kind of report; a long run drops the oldest.
@@ -307,6 +309,11 @@ class Runner {
         }
         if (ending_ && code_ == ExitCode::timed_out && now > *ending_ + finish_grace)
             fail("the pipeline did not end after its time was over", {});
+        if (ending_ && now - std::max(*ending_, waited_) > wait_interval) {
+            waited_ = now;
+            if (const std::string name = waited_for(); !name.empty() && name != awaited_ && !options_.quiet)
+                say("mri-launch: waiting for " + (awaited_ = name));
+        }
         if (tty_ && now - drawn_ > redraw_interval) {
             drawn_ = now;
             draw();
@@ -328,8 +335,86 @@ class Runner {
                     g_object_set(element, "stop", TRUE, nullptr);
             },
             nullptr);
+        if (is_live())
+            drop_what_waits();
         // A bin's answer to this says nothing: it is that of its own pads, and a pipeline has none.
         gst_element_send_event(pipeline_.get(), gst_event_new_eos());
+    }
+
+    /// Whether a source is live. Sinks that do not wait for the clock say of themselves that they are not.
+    bool is_live() {
+        for (const auto& element : elements()) {
+            if (!GST_OBJECT_FLAG_IS_SET(element.get(), GST_ELEMENT_FLAG_SOURCE) || GST_IS_BIN(element.get()))
+                continue;
+            const auto query = adopt(gst_query_new_latency());
+            gboolean live = FALSE;
+            if (gst_element_query(element.get(), query.get()))
+                gst_query_parse_latency(query.get(), &live, nullptr, nullptr);
+            if (live)
+                return true;
+        }
+        return false;
+    }
+
+    /// Buffers that wait in queues: of a live scan nobody sees them in time, and a network that is slower than the
+    /// scan would go on with them for minutes. What elements hold is finished.
+    void drop_what_waits() {
+        for (const auto& element : elements()) {
+            if (!is_queue(element.get()))
+                continue;
+            if (const auto pad = adopt(gst_element_get_static_pad(element.get(), "src")))
+                gst_pad_add_probe(
+                    pad.get(), GST_PAD_PROBE_TYPE_BUFFER,
+                    [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_DROP; }, nullptr, nullptr);
+        }
+    }
+
+    static bool is_queue(GstElement* element) {
+        GstElementFactory* factory = gst_element_get_factory(element);
+        return factory && std::strcmp(GST_OBJECT_NAME(factory), "queue") == 0;
+    }
+
+    std::vector<GstPtr<GstElement>> elements() {
+        std::vector<GstPtr<GstElement>> found;
+        const std::unique_ptr<GstIterator, void (*)(GstIterator*)> all(
+            gst_bin_iterate_recurse(GST_BIN(pipeline_.get())), gst_iterator_free);
+        gst_iterator_foreach(
+            all.get(),
+            [](const GValue* item, gpointer list) {
+                static_cast<std::vector<GstPtr<GstElement>>*>(list)->push_back(
+                    retain(GST_ELEMENT(g_value_get_object(item))));
+            },
+            &found);
+        return found;
+    }
+
+    static bool at_end(GstPad* pad) {
+        return static_cast<bool>(adopt(gst_pad_get_sticky_event(pad, GST_EVENT_EOS, 0)));
+    }
+
+    /// The element that has been given the end of its data and has not passed it on; empty when there is none.
+    std::string waited_for() {
+        for (const auto& element : elements()) {
+            const auto in = adopt(gst_element_get_static_pad(element.get(), "sink"));
+            const auto out = adopt(gst_element_get_static_pad(element.get(), "src"));
+            if (!in || !out || at_end(out.get()))
+                continue;
+            const auto before = adopt(gst_pad_get_peer(in.get()));
+            if (!before || !at_end(before.get()))
+                continue;
+            if (!is_queue(element.get()))
+                return name_of(element.get());
+            // The queue's thread is in what stands behind it.
+            if (const auto next = adopt(gst_pad_get_peer(out.get())))
+                if (const auto busy = adopt(gst_pad_get_parent_element(next.get())))
+                    return name_of(busy.get());
+        }
+        return {};
+    }
+
+    static std::string name_of(GstElement* element) {
+        const GString_ptr name(gst_object_get_name(GST_OBJECT(element)));
+        return name ? name.get() : "?";
     }
 
     void draw() {
@@ -513,6 +598,8 @@ class Runner {
     ExitCode code_ = ExitCode::ok;
     GstClockTime started_ = 0;
     GstClockTime drawn_ = 0;
+    GstClockTime waited_ = 0; // when the line about it was looked for
+    std::string awaited_;     // the element of the last such line
     GstClockTime note_time_ = 0;
     std::optional<GstClockTime> ending_;
     int seen_interrupts_ = 0;
