@@ -37,6 +37,7 @@
  * ]|
  */
 #include "plugins/common/device_property.hpp"
+#include "plugins/common/image_watch.hpp"
 #include "plugins/gridding/frame_images.hpp"
 
 #include <optional>
@@ -46,6 +47,7 @@ namespace {
 
 struct MriGridSettings : FrameImages::Options {
     std::string device = "auto";
+    BadImage on_bad_image = BadImage::mark;
 };
 
 class MriGrid : public Configured<Transform, MriGridSettings> {
@@ -77,6 +79,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
                  &S::device);
         p.real("tolerance", "Relative error of the transform", 1e-6, 1e-1, &S::tolerance);
         p.integer("threads", "Threads (0: one per core), which share out the coils", 0, 256, &S::threads);
+        add_bad_image(p, &S::on_bad_image);
         p.boolean("attach-kspace", "Attach the k-space frame to the image as side data", &S::attach_kspace);
         p.boolean("attach-sensitivities",
                   "combine=adaptive: attach the coils' sensitivities to the image as side data",
@@ -119,6 +122,7 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
 
     void set_caps(const GstCaps* in, const GstCaps*) override {
         frames_.emplace(KspaceInfo::from_caps(in), settings_, device_);
+        watch_.begin(settings_.on_bad_image);
     }
 
     void event(GstEvent* event) override {
@@ -128,13 +132,17 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
 
     std::size_t output_size(GstBuffer*) override { return frames_->image().bytes(); }
 
-    void transform(GstBuffer* in, GstBuffer* out) override { frames_->reconstruct(in, out); }
+    void transform(GstBuffer* in, GstBuffer* out) override {
+        frames_->reconstruct(in, out);
+        watch_.look(*this, out);
+    }
 
   private:
     // Streaming thread, between start() and stop().
     MriGridSettings settings_;
     ComputeDevice device_;
     std::optional<FrameImages> frames_;
+    ImageWatch watch_;
 };
 
 } // namespace

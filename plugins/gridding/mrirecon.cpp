@@ -49,6 +49,7 @@
  * ]|
  */
 #include "plugins/common/device_property.hpp"
+#include "plugins/common/image_watch.hpp"
 #include "plugins/gridding/window_images.hpp"
 
 #include <algorithm>
@@ -64,6 +65,7 @@ struct MriReconSettings : WindowImages::Options {
     int hop = 0;
     int lookahead = -1;
     std::string device = "auto";
+    BadImage on_bad_image = BadImage::mark;
 };
 
 class MriRecon : public Configured<Windowed, MriReconSettings> {
@@ -125,6 +127,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         p.integer("threads",
                   "Threads (0: one per core), which share out the coils, or for method=tv the frames", 0, 256,
                   &S::threads);
+        add_bad_image(p, &S::on_bad_image);
         p.boolean("attach-gridded", "Attach the plain gridded image to the image as side data",
                   &S::attach_gridded);
         p.boolean("attach-kspace", "Attach the k-space frame to the image as side data", &S::attach_kspace);
@@ -162,6 +165,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         forget_history();
         plane_.forget();
         images_.emplace(in_, settings_, device_);
+        watch_.begin(settings_.on_bad_image);
         timed_ = false;
         set_src_caps(images_->image().to_caps());
         set_timing(in_.framerate.duration(), 0);
@@ -181,10 +185,10 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         // What earlier windows showed belongs to their plane.
         if (plane_.moved(job.items[job.first].get()))
             forget_history();
-        if (settings_.lookahead < 0)
-            return images_->window(job);
-        slide(job);
-        return images_->emit(job, [&](std::size_t i) { return index_of(job.items[i]); });
+        auto images = settings_.lookahead < 0 ? images_->window(job) : slid(job);
+        for (const auto& image : images)
+            watch_.look(*this, image.get());
+        return images;
     }
 
   private:
@@ -200,6 +204,11 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         series_.reset();
         if (images_)
             images_->forget();
+    }
+
+    std::vector<GstPtr<GstBuffer>> slid(const Frames::Job& job) {
+        slide(job);
+        return images_->emit(job, [&](std::size_t i) { return index_of(job.items[i]); });
     }
 
     // The window goes on to the frames of the job that it has not had yet.
@@ -232,6 +241,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
     KspaceInfo in_;
     std::optional<WindowImages> images_;
     PlaneWatch plane_;
+    ImageWatch watch_;
     bool timed_ = false;
     // Sliding: the frames of the window, oldest first, and which series they are of.
     std::deque<GstPtr<GstBuffer>> history_;

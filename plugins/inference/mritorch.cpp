@@ -93,6 +93,7 @@ class MriTorch : public NetworkElementOf<TorchModule, TorchSettings> {
         return out;
     }
     void new_series() override { scale_.reset(); }
+    bool keeps_scale() const override { return false; }
     void prepare(const Frames::Job& job, const WindowStart*) override {
         input_.clear();
         for (const auto& item : job.items) {

@@ -99,6 +99,7 @@ void NetworkElement::set_caps(const GstCaps* caps) {
     statistics_.warmed_up(current_.warm_up_seconds);
     measure_ = false;
     output_images_.emplace(static_cast<std::size_t>(shape_.frames), output_, settings_.blend, noise_);
+    watch_.begin(settings_.on_bad_image);
     set_src_caps(output_.to_caps());
     frame_time_ = image_.framerate.duration();
     tell_timing();
@@ -180,10 +181,10 @@ std::vector<GstPtr<GstBuffer>> NetworkElement::frames_of(const Frames::Job& job)
         if (start_)
             start_->attach(buffer.get(), job.items[i].get());
         output_images_->write(i, buffer.get());
-        if (settings_.attach_input) {
-            const auto input = start_ ? start_->image_buffer(i, job.items[i].get()) : job.items[i];
+        const auto input = start_ ? start_->image_buffer(i, job.items[i].get()) : job.items[i];
+        watch_.look(*this, buffer.get(), keeps_scale() ? input.get() : nullptr);
+        if (settings_.attach_input)
             add_side(buffer.get(), Role::input, input.get(), in_caps_.get());
-        }
         out.push_back(std::move(buffer));
     }
     return out;

@@ -68,6 +68,8 @@ class NetworkElement : public Windowed {
     /// Reads the window into members: from its images, or, where k-space frames come in, from the start that
     /// was made of them.
     virtual void prepare(const Frames::Job& job, const WindowStart* start) = 0;
+    /// Whether the images that come out have the scale of those that go in.
+    virtual bool keeps_scale() const { return true; }
     /// With ConsistencySettings: what each frame of the window last computed leaves of its samples, rms in
     /// the unit of a sample.
     virtual std::span<const WindowOperator::Residual> residuals() const { return {}; }
@@ -138,6 +140,7 @@ class NetworkElement : public Windowed {
     bool by_frame_ = false; // the network of start()
     StartRecipe recipe_;    // likewise
     std::optional<ImageOutput> output_images_;
+    ImageWatch watch_;
     bool fresh_ = true;
     ImageInfo image_, output_;
     GstPtr<GstCaps> in_caps_;

@@ -4,6 +4,7 @@
 
 #include "models/common/overlap.hpp"
 #include "models/common/run_options.hpp"
+#include "plugins/common/image_watch.hpp"
 #include "plugins/common/properties.hpp"
 
 #include <string>
@@ -20,6 +21,7 @@ struct NetworkSettings {
     Precision precision = Precision::automatic;
     int threads = 0;
     bool attach_input = false;
+    BadImage on_bad_image = BadImage::mark;
 
     RunOptions run() const { return {device, precision, threads}; }
 };
@@ -53,6 +55,7 @@ void add_settings(Properties<Impl>& p) {
             "Standard deviation of the noise in a sample's real and imaginary part; 0: as the k-space's caps "
             "say (mriwhiten's do)",
             0, 1e30, &ConsistencySettings::noise);
+    add_bad_image(p, &N::on_bad_image);
     p.boolean("attach-input", "Attach the network's input as side data of role `input`", &N::attach_input);
 }
 

@@ -447,3 +447,29 @@ TEST(MriGrid, ARunningBackgroundThatCannotBeIsOneError) {
     ASSERT_EQ(bus.errors().size(), 1U);
     EXPECT_NE(bus.errors()[0].find("Cartesian"), std::string::npos) << bus.errors()[0];
 }
+
+// A frame of samples as large as float32 has them: its sum is not finite.
+TEST(MriGrid, AnImageThatIsNotFiniteIsMarkedAndTold) {
+    const auto kxy = spokes_of(0, spokes, samples, n);
+    const std::vector<cfloat> huge(kxy.size() / 2, cfloat(3e38F, 0));
+    auto h = harness("mrigrid combine=none density=none");
+    set_caps(h, radial_info(n, samples, 1));
+    BusWatch bus(h->element);
+    for (int i = 0; i < 2; ++i) {
+        ASSERT_EQ(push(h, kspace_frame(huge, kxy, spokes)), GST_FLOW_OK);
+        const auto image = pull(h);
+        ASSERT_TRUE(image);
+        EXPECT_TRUE(GST_BUFFER_FLAG_IS_SET(image.get(), GST_BUFFER_FLAG_CORRUPTED));
+    }
+    ASSERT_EQ(push(h, kspace_frame(random_values(kxy.size() / 2, 1), kxy, spokes)), GST_FLOW_OK);
+    EXPECT_FALSE(GST_BUFFER_FLAG_IS_SET(pull(h).get(), GST_BUFFER_FLAG_CORRUPTED));
+    const auto warnings = bus.warnings();
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("not finite"), std::string::npos);
+
+    auto stopping = harness("mrigrid combine=none density=none on-bad-image=stop");
+    set_caps(stopping, radial_info(n, samples, 1));
+    BusWatch stopping_bus(stopping->element);
+    EXPECT_EQ(push(stopping, kspace_frame(huge, kxy, spokes)), GST_FLOW_ERROR);
+    ASSERT_EQ(stopping_bus.errors().size(), 1u);
+}

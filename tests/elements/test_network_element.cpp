@@ -95,6 +95,27 @@ class NetworkElement : public testing::Test {
     std::string bad_ = folder_.path("bad.safetensors");
 };
 
+// Weights that make an image some million times as bright.
+TEST_F(NetworkElement, AnImageThatIsNoneIsMarkedAndTold) {
+    TensorFile file = small_network();
+    for (float& value : file.tensors.at("conv6.bias").values)
+        value = 1e6F;
+    write_safetensors(first_, file);
+    auto h = start("window=2");
+    BusWatch bus(h->element);
+    for (int f = 0; f < 4; ++f)
+        push(h, f);
+    int images = 0;
+    while (const auto buffer = adopt(gst_harness_try_pull(h.get()))) {
+        EXPECT_TRUE(GST_BUFFER_FLAG_IS_SET(buffer.get(), GST_BUFFER_FLAG_CORRUPTED));
+        ++images;
+    }
+    EXPECT_GT(images, 0);
+    const auto warnings = bus.warnings();
+    ASSERT_EQ(warnings.size(), 1U);
+    EXPECT_NE(warnings[0].find("times as bright"), std::string::npos) << warnings[0];
+}
+
 TEST_F(NetworkElement, CountsAndTimes) {
     auto h = start("window=4 hop=2");
     EXPECT_EQ(count(h, "frames"), 0U);

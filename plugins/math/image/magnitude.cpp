@@ -3,7 +3,11 @@
 
 #include "plugins/math/base/error.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <numbers>
 #include <string>
 
@@ -59,6 +63,15 @@ std::vector<float> phase(std::span<const std::complex<float>> image, int channel
 }
 std::vector<float> phase(std::span<const float> image, int channels) {
     return phase_of(image, channels);
+}
+
+float largest_value(std::span<const float> values) {
+    // In the order of their bits, absolute values are in their own order, and what is not finite lies above them all.
+    std::uint32_t most = 0;
+    for (const float value : values)
+        most = std::max(most, std::bit_cast<std::uint32_t>(value) & 0x7fffffffU);
+    const float largest = std::bit_cast<float>(most);
+    return std::isfinite(largest) ? largest : std::numeric_limits<float>::quiet_NaN();
 }
 
 } // namespace mri

@@ -19,4 +19,7 @@ std::vector<float> magnitude(std::span<const float> image, int channels);
 std::vector<float> phase(std::span<const std::complex<float>> image, int channels);
 std::vector<float> phase(std::span<const float> image, int channels);
 
+/// The largest absolute value; not a number where a value is not finite.
+float largest_value(std::span<const float> values);
+
 } // namespace mri
