@@ -115,6 +115,8 @@ const char* to_string(Role role) noexcept {
         return "gridded";
     case Role::sensitivities:
         return "sensitivities";
+    case Role::calibration:
+        return "calibration";
     }
     return "truth";
 }

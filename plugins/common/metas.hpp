@@ -86,6 +86,7 @@ enum class Role {
     kspace,        ///< the frame that the image was computed from
     gridded,       ///< the frame's plain gridded image, beside a better reconstruction
     sensitivities, ///< of the receive coils: an image (C64LE) with one channel a coil
+    calibration, ///< readouts for parallel imaging of the series so far: a k-space frame of their own length
 };
 const char* to_string(Role role) noexcept;
 

@@ -4,11 +4,13 @@
  * @title: ismrmrdsrc
  *
  * Reads the readouts of an ISMRMRD file, as fast as downstream takes them (speed=0), or live, as the scanner
- * made them (speed=1) or at another pace. Readouts that are no image data (noise, calibration alone,
- * navigators, phase correction, dummies, feedback) are left out; samples that the head says to discard are
- * cut off, and reversed Cartesian readouts turned round. With noise=true noise readouts go out too, in their
- * place, flagged, without a trajectory or time, and with caps of their own where they have another length:
- * for mriwhiten.
+ * made them (speed=1) or at another pace. Readouts that are no image data (noise, navigators, phase
+ * correction, dummies, feedback) are left out; samples that the head says to discard are cut off, and reversed
+ * Cartesian readouts turned round. With noise=true noise readouts go out too, in their place, flagged, without
+ * a trajectory or time, and with caps of their own where they have another length: for mriwhiten. Readouts for
+ * parallel imaging alone (flag 20) go out in their place, flagged, without a time, and with caps of their own
+ * where they have another length: mriframer attaches them to frames. Those whose positions are not known are
+ * left out with a warning.
  *
  * A noise scan that has a file of its own goes out before all else with noise-location.
  *
@@ -218,6 +220,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         sent_.reset();
         announced_ = false;
         spoke_ = skipped_ = 0;
+        calibration_skipped_ = false;
         return true;
     }
 
@@ -268,6 +271,9 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             }
             if (is_imaging(*readout->head))
                 return buffer_of(*readout);
+            if (is_calibration(*readout->head))
+                if (auto buffer = calibration_of(*readout))
+                    return buffer;
             if (settings_.noise && is_noise(*readout))
                 return noise_of(*readout, *reader_);
             ++skipped_;
@@ -458,17 +464,36 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         return buffer;
     }
 
+    /// Nothing for calibration that has no positions (a reference scan of a volume, an unknown unit): the images
+    /// do not depend on it.
+    GstPtr<GstBuffer> calibration_of(const IsmrmrdReadout& readout) {
+        const auto images = last_;
+        try {
+            auto buffer = buffer_of(readout);
+            last_ = images;
+            return buffer;
+        } catch (const Error& error) {
+            last_ = images;
+            if (!std::exchange(calibration_skipped_, true))
+                post_warning("Calibration readouts are left out: " + std::string(error.what()),
+                             error.detail());
+            return {};
+        }
+    }
+
+    /// Calibration alone belongs to no time, and to the series of the images around it.
     GstPtr<GstBuffer> buffer_of(const IsmrmrdReadout& readout) {
         const auto& head = *readout.head;
+        const bool calibration = is_calibration(head);
         const int pre = head.discard_pre;
         const int samples = in_row(*reader_, readout, [&] { return samples_of(readout); });
         Kind kind = in_row(*reader_, readout, [&] {
             return kind_of(readout, encoding_geometry(reader_->header(), head.encoding_space_ref), samples);
         });
-        if (!last_ || !last_->same_series(kind))
+        if (!calibration && (!last_ || !last_->same_series(kind)))
             ++series_;
         KspaceInfo caps = kind.caps;
-        caps.series = series_;
+        caps.series = std::max(series_, 0);
         announce(caps);
         last_ = std::move(kind);
 
@@ -488,6 +513,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         add_trajectory(buffer.get(),
                        in_row(*reader_, readout, [&] { return trajectory_of(readout, cut, samples); }));
         add_readouts(buffer.get(), {facts});
+        if (calibration)
+            return buffer;
         ++spoke_;
 
         const GstClockTime pts = paced(clock_->next(head.acquisition_time_stamp));
@@ -548,6 +575,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     bool announced_ = false;
     std::uint64_t spoke_ = 0; // imaging readouts so far, of this round
     std::uint64_t skipped_ = 0;
+    bool calibration_skipped_ = false; // with a warning
 };
 
 } // namespace

@@ -13,8 +13,11 @@
  * mri-header, repetition first; without either the repetition. A change of slice always closes a frame and
  * begins a new series, a new value of series in the caps.
  *
- * Readouts that are no image data (noise, navigators, phase correction, pure calibration, dummies, feedback)
- * are left out. Of side data on the readouts the frame gets those nearest its middle readout.
+ * Readouts that are no image data (noise, navigators, phase correction, dummies, feedback) are left out.
+ * Readouts for parallel imaging (flags 20 and 21) of a slice, contrast and set go along with its frames as side
+ * data (role calibration): a k-space frame of all that have come by then, the first one of each position in
+ * k-space; those of flag 20 alone are in no frame. Of side data on the readouts the frame gets those nearest
+ * its middle readout.
  *
  * gradient-delay corrects the trajectory of radial frames for the delays of the gradients: by delay-x,
  * delay-y and delay-xy (fixed), or by those that the frames themselves show (ring: Rosenzweig et al., MRM
@@ -44,10 +47,11 @@
 #include "plugins/common/mrd_header.hpp"
 #include "plugins/math/base/sizes.hpp"
 #include "plugins/math/sampling/gradient_delay.hpp"
+#include "plugins/source/calibration_readouts.hpp"
+#include "plugins/source/frame_buffer.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <fmt/format.h>
 
 namespace mri {
@@ -68,11 +72,10 @@ struct MriFramerSettings {
 };
 
 constexpr std::size_t most_readouts = 65536;
-constexpr std::size_t most_bytes = std::size_t{1} << 32;
 
 constexpr std::uint64_t no_image = flag::noise | flag::navigation | flag::phase_correction |
                                    flag::hp_feedback | flag::dummy | flag::rt_feedback |
-                                   flag::surface_coil_correction | flag::parallel_calibration;
+                                   flag::surface_coil_correction;
 
 class MriFramer : public Configured<Regroup, MriFramerSettings> {
   public:
@@ -123,6 +126,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
     void stop() override {
         flush();
+        calibration_.forget();
         latency_ = GST_CLOCK_TIME_NONE;
     }
 
@@ -137,7 +141,11 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         flush();
         told_ = false;
         delays_.reset();
-        in_ = out_ = KspaceInfo::from_caps(caps);
+        out_ = KspaceInfo::from_caps(caps);
+        // Calibration may have a length of its own, and stays for what follows in the series.
+        if (out_.series != in_.series || out_.coils != in_.coils)
+            calibration_.forget();
+        in_ = out_;
         if (settings_.gradient_delay != Delay::none) {
             if (!kind_of(in_.trajectory).spokes || in_.alignment == Alignment::frame)
                 throw Error(Errc::format, "gradient-delay needs readouts of a radial trajectory");
@@ -190,9 +198,12 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
                                                   "coils x {} samples that its caps announce",
                                                   size, in_.coils, in_.samples));
         const auto heads = readouts_of(buffer.get());
-        Item item{std::move(buffer), heads.empty() ? Readout{} : heads.front()};
+        HeldReadout item{std::move(buffer), heads.empty() ? Readout{} : heads.front()};
         const auto flags = item.head.flags;
-        if ((flags & no_image) && !(flags & flag::parallel_calibration_and_imaging)) {
+        if (!(flags & no_image) && Calibration::is_for(item.head))
+            calibration_.add(item, in_);
+        if ((flags & (no_image | flag::parallel_calibration)) &&
+            !(flags & flag::parallel_calibration_and_imaging)) {
             MRI_DEBUG("readout %u is no image data", item.head.scan_counter);
             discont_ |= GST_BUFFER_FLAG_IS_SET(item.buffer.get(), GST_BUFFER_FLAG_DISCONT) != 0;
             return GST_FLOW_OK;
@@ -229,18 +240,13 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     }
 
   private:
-    struct Item {
-        GstPtr<GstBuffer> buffer;
-        Readout head;
-    };
-
-    std::uint16_t value(const Item& item) const {
+    std::uint16_t value(const HeldReadout& item) const {
         return index_ == Index::phase ? item.head.phase : item.head.repetition;
     }
 
-    void take(Item item) {
+    void take(HeldReadout item) {
         if (pending_.size() >= most_readouts ||
-            (pending_.size() + 1) * gst_buffer_get_size(item.buffer.get()) > most_bytes)
+            (pending_.size() + 1) * gst_buffer_get_size(item.buffer.get()) > most_frame_bytes)
             throw Error(Errc::no_memory, fmt::format("A frame has grown to {} readouts and no index or flag "
                                                      "closes it: set the property readouts",
                                                      pending_.size()));
@@ -251,7 +257,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     void check_length() const {
         checked_product({std::max<std::size_t>(readouts_, 1) * sizeof(cfloat),
                          static_cast<std::size_t>(in_.coils), static_cast<std::size_t>(in_.samples)},
-                        most_bytes, "A frame");
+                        most_frame_bytes, "A frame");
     }
 
     // The first readout of a series says how long one takes, and so how long frames are.
@@ -274,7 +280,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         update_latency();
     }
 
-    GstFlowReturn count(Item item) {
+    GstFlowReturn count(HeldReadout item) {
         if (!told_)
             begin(item.buffer.get());
         if (skip_ > 0) {
@@ -292,7 +298,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         return push(frame);
     }
 
-    GstFlowReturn follow(Item item) {
+    GstFlowReturn follow(HeldReadout item) {
         const bool last =
             item.head.flags & (index_ == Index::phase ? flag::last_in_phase : flag::last_in_repetition);
         take(std::move(item));
@@ -368,33 +374,11 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
     // One frame of all that is pending, `stride` readouts before the next one.
     GstPtr<GstBuffer> build(std::size_t stride) {
-        const std::size_t n = pending_.size(), samples = in_.samples, coils = in_.coils;
-        auto frame =
-            new_buffer<cfloat>(checked_product({n, samples, coils}, most_bytes / sizeof(cfloat), "A frame"));
-        std::vector<Readout> heads(n);
-        auto trajectory = std::make_shared<TrajectoryData>();
-        trajectory->samples = in_.samples;
-        {
-            const Mapped<cfloat> out(frame.get());
-            for (std::size_t r = 0; r < n; ++r) {
-                const Item& item = pending_[r];
-                heads[r] = item.head;
-                const Mapped<const cfloat> in(item.buffer.get());
-                for (std::size_t c = 0; c < coils; ++c)
-                    std::copy_n(in.data() + c * samples, samples, out.data() + (c * n + r) * samples);
-                if (const auto one = trajectory_of(item.buffer.get()))
-                    append(*trajectory, *one);
-            }
-        }
-        if (trajectory->readouts > 0) {
-            if (trajectory->readouts != static_cast<int>(n) ||
-                (!trajectory->density.empty() && trajectory->density.size() != n * samples))
-                throw Error(Errc::format,
-                            "Some readouts of a frame have a trajectory (or density) and some have none");
+        auto frame = join_readouts(pending_, in_.coils, in_.samples);
+        if (auto trajectory = join_trajectories(pending_, in_.samples)) {
             correct(*trajectory, frame.get());
             add_trajectory(frame.get(), std::move(trajectory));
         }
-        add_readouts(frame.get(), std::move(heads));
         add_sides(frame.get());
 
         GstBuffer* first = pending_.front().buffer.get();
@@ -426,16 +410,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         shift_spokes(trajectory.kxy, in_.samples, delay, aspect_);
     }
 
-    void append(TrajectoryData& all, const TrajectoryData& one) const {
-        if (one.readouts != 1 || one.samples != in_.samples)
-            throw Error(Errc::format, fmt::format("A readout of {} samples has a trajectory of {} x {}",
-                                                  in_.samples, one.readouts, one.samples));
-        all.kxy.insert(all.kxy.end(), one.kxy.begin(), one.kxy.end());
-        all.density.insert(all.density.end(), one.density.begin(), one.density.end());
-        ++all.readouts;
-    }
-
-    void add_sides(GstBuffer* frame) const {
+    void add_sides(GstBuffer* frame) {
         const int middle = static_cast<int>(pending_.size() / 2);
         for (const auto role : {Role::truth, Role::input, Role::kspace, Role::gridded}) {
             GstSample* nearest = nullptr;
@@ -450,6 +425,8 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
             if (nearest)
                 add_side(frame, role, nearest);
         }
+        if (GstSample* sample = calibration_.sample_of(pending_.front().head))
+            add_side(frame, Role::calibration, sample);
     }
 
     // Streaming thread, between start() and stop(); latency_ is read by queries too.
@@ -460,10 +437,11 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     Index index_ = Index::automatic;
     KspaceInfo in_, out_;
     int added_series_ = 0; // by changes of slice
-    std::deque<Item> pending_;
+    std::vector<HeldReadout> pending_;
     std::size_t fresh_ = 0;   // pending readouts that no frame has had yet
     std::size_t skip_ = 0;    // readouts to leave out before the next frame
     std::size_t largest_ = 0; // frame of the series so far
+    Calibration calibration_;
     std::optional<std::uint16_t> last_slice_;
     bool flagged_ = false; // the series' frames end with a flag
     bool cut_ = false;     // the frame that follows may lack its beginning

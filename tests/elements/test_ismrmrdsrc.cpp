@@ -247,7 +247,7 @@ TEST_F(IsmrmrdSrc, what_is_no_image_data_is_left_out) {
     auto rows = lines(12);
     rows[0] = file_row(256, 2); // noise, of another length
     rows[0].head.flags = flag::noise;
-    rows[1].head.flags = flag::parallel_calibration;
+    rows[1].head.flags = flag::parallel_calibration | flag::navigation;
     rows[2].head.flags = flag::parallel_calibration | flag::parallel_calibration_and_imaging;
     rows[3].head.flags = flag::navigation;
     rows[4].head.flags = flag::phase_correction;
@@ -264,6 +264,56 @@ TEST_F(IsmrmrdSrc, what_is_no_image_data_is_left_out) {
         row.head.flags = flag::noise;
     write_ismrmrd(path, header_xml(), rows);
     EXPECT_NE(error_of().find("none of 12"), std::string::npos);
+}
+
+TEST_F(IsmrmrdSrc, calibration_alone_goes_out_without_a_time_and_leaves_series_and_times_alone) {
+    auto rows = lines(6);
+    write_ismrmrd(path, header_xml(), {rows[2], rows[3], rows[5]});
+    ASSERT_TRUE(run().errors.empty());
+    const auto without = items;
+    rows[0] = file_row(32, 2, 0, 7.0F); // a reference scan of another length
+    rows[0].head.idx.kspace_encode_step_1 = 9;
+    rows[1].head.discard_pre = 4;
+    rows[1].head.idx.slice = 3;
+    for (const std::size_t at : {0, 1, 4})
+        rows[at].head.flags = flag::parallel_calibration;
+    write_ismrmrd(path, header_xml(), rows);
+    const RunResult result = run();
+    EXPECT_TRUE(result.eos);
+    EXPECT_TRUE(result.warnings.empty());
+    ASSERT_EQ(items.size(), 6U);
+    EXPECT_EQ(items[0].caps.samples, 32);
+    EXPECT_EQ(items[0].data, rows[0].data);
+    EXPECT_EQ(items[0].head.flags, std::uint64_t{flag::parallel_calibration});
+    EXPECT_EQ(items[0].trajectory.kxy[1], -7); // line 9, the centre is 16
+    EXPECT_EQ(items[1].caps.samples, 60);
+    EXPECT_EQ(items[1].head.slice, 3);
+    for (const std::size_t at : {0, 1, 4}) {
+        EXPECT_EQ(items[at].caps.series, 0);
+        EXPECT_FALSE(GST_CLOCK_TIME_IS_VALID(items[at].pts));
+        EXPECT_FALSE(GST_CLOCK_TIME_IS_VALID(items[at].duration));
+    }
+    std::size_t n = 0;
+    for (const std::size_t at : {2, 3, 5}) {
+        EXPECT_EQ(items[at].caps, without[n].caps);
+        EXPECT_EQ(items[at].pts, without[n].pts);
+        EXPECT_EQ(items[at].data, without[n].data);
+        ++n;
+    }
+}
+
+TEST_F(IsmrmrdSrc, calibration_without_positions_is_left_out_with_one_warning) {
+    auto rows = lines(5);
+    for (const std::size_t at : {1, 3}) {
+        rows[at].head.flags = flag::parallel_calibration;
+        rows[at].head.encoding_space_ref = 1; // the header has one encoding
+    }
+    write_ismrmrd(path, header_xml(), rows);
+    const RunResult result = run();
+    EXPECT_TRUE(result.eos);
+    ASSERT_EQ(result.warnings.size(), 1U);
+    EXPECT_NE(result.warnings[0].find("Calibration"), std::string::npos) << result.warnings[0];
+    EXPECT_EQ(items.size(), 3U);
 }
 
 TEST_F(IsmrmrdSrc, samples_to_discard_are_cut_off) {

@@ -378,6 +378,93 @@ TEST_F(MriFramer, WhatIsNoImageDataIsLeftOut) {
     EXPECT_TRUE(GST_BUFFER_FLAG_IS_SET(frame.get(), GST_BUFFER_FLAG_DISCONT)); // the noise scan's
 }
 
+TEST_F(MriFramer, CalibrationGoesAlongWithTheFramesOfItsSeries) {
+    open("mriframer readouts=2");
+    const auto line = [](int step, std::uint64_t flags, int of_slice = 0) {
+        Readout head = slice(of_slice);
+        head.kspace_encode_step_1 = static_cast<std::uint16_t>(step);
+        head.flags = flags;
+        return head;
+    };
+    const auto both = flag::parallel_calibration | flag::parallel_calibration_and_imaging;
+    // scan_counters of the calibration that the next frame carries
+    const auto expect = [&](std::vector<std::uint32_t> frame_readouts, std::vector<std::uint32_t> expected) {
+        const auto frame = pull();
+        ASSERT_TRUE(frame);
+        const auto heads = readouts_of(frame.get());
+        ASSERT_EQ(heads.size(), frame_readouts.size());
+        for (std::size_t r = 0; r < heads.size(); ++r)
+            EXPECT_EQ(heads[r].scan_counter, frame_readouts[r]);
+        GstSample* sample = side_of(frame.get(), Role::calibration);
+        ASSERT_EQ(sample != nullptr, !expected.empty());
+        if (!sample)
+            return;
+        const auto info = KspaceInfo::from_caps(gst_sample_get_caps(sample));
+        EXPECT_EQ(info.alignment, Alignment::frame);
+        EXPECT_EQ(info.coils, coils);
+        EXPECT_EQ(info.samples, samples);
+        GstBuffer* buffer = gst_sample_get_buffer(sample);
+        const auto calibration = readouts_of(buffer);
+        const auto data = values_of<cfloat>(buffer);
+        const auto trajectory = trajectory_of(buffer);
+        const std::size_t n = expected.size();
+        ASSERT_EQ(calibration.size(), n);
+        ASSERT_EQ(data.size(), n * coils * samples);
+        ASSERT_TRUE(trajectory && trajectory->readouts == static_cast<int>(n));
+        for (std::size_t r = 0; r < n; ++r) {
+            const int counter = static_cast<int>(expected[r]);
+            EXPECT_EQ(calibration[r].scan_counter, expected[r]);
+            EXPECT_EQ(trajectory->kxy[2 * samples * r], static_cast<float>(counter));
+            for (int c = 0; c < coils; ++c)
+                for (int s = 0; s < samples; ++s)
+                    EXPECT_EQ(data[(c * n + r) * samples + s].real(), value(counter, c, s));
+        }
+    };
+    push(line(0, 0));
+    push(line(1, 0));
+    expect({0, 1}, {});
+    push(line(5, flag::parallel_calibration));
+    push(line(6, flag::parallel_calibration, 1)); // of slice 1
+    push(line(2, 0));
+    push(line(7, both));
+    expect({4, 5}, {2, 5});
+    push(line(6, 0, 1));
+    push(line(7, 0, 1));
+    expect({6, 7}, {3});
+}
+
+TEST_F(MriFramer, FramesShareTheirCalibration) {
+    open("mriframer readouts=1");
+    const auto calibration_line = [](int counter, int flags_of) {
+        Readout head;
+        head.kspace_encode_step_1 = static_cast<std::uint16_t>(counter);
+        head.flags = flags_of ? flag::parallel_calibration : 0;
+        return head;
+    };
+    // A reference scan has a length of its own, and caps for it.
+    auto info = kspace_info();
+    info.samples = 2;
+    caps(info);
+    auto reference = buffer_of(std::vector<cfloat>(coils * 2, cfloat(3, 4)));
+    add_readouts(reference.get(), {calibration_line(8, 1)});
+    ASSERT_EQ(gst_harness_push(h.get(), reference.release()), GST_FLOW_OK);
+    caps(kspace_info());
+    push(calibration_line(0, 0));
+    push(calibration_line(0, 0));
+    const auto first = pull(), second = pull();
+    ASSERT_TRUE(first && second);
+    GstSample* sample = side_of(first.get(), Role::calibration);
+    ASSERT_TRUE(sample);
+    EXPECT_EQ(side_of(second.get(), Role::calibration), sample);
+    EXPECT_EQ(KspaceInfo::from_caps(gst_sample_get_caps(sample)).samples, 2);
+    EXPECT_EQ(values_of<cfloat>(gst_sample_get_buffer(sample)), std::vector<cfloat>(coils * 2, cfloat(3, 4)));
+    caps(kspace_info(1)); // another scan
+    push();
+    const auto other = pull();
+    ASSERT_TRUE(other);
+    EXPECT_FALSE(side_of(other.get(), Role::calibration));
+}
+
 TEST_F(MriFramer, AFlushForgetsWhatIsPending) {
     open("mriframer readouts=3");
     push_many(2);

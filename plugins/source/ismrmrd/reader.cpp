@@ -120,21 +120,36 @@ std::string groups_with_data(hid_t file) {
     return "raw data are in " + found.names + (found.count > 20 ? " and others" : "");
 }
 
-} // namespace
+std::uint64_t bit(int flag) {
+    return std::uint64_t{1} << (flag - 1);
+}
 
-bool is_imaging(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
+/// Neither image nor calibration.
+bool is_other(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
     using namespace ISMRMRD;
-    const auto bit = [](int flag) { return std::uint64_t{1} << (flag - 1); };
     const std::uint64_t other = bit(ISMRMRD_ACQ_IS_NOISE_MEASUREMENT) | bit(ISMRMRD_ACQ_IS_NAVIGATION_DATA) |
                                 bit(ISMRMRD_ACQ_IS_PHASECORR_DATA) | bit(ISMRMRD_ACQ_IS_HPFEEDBACK_DATA) |
                                 bit(ISMRMRD_ACQ_IS_DUMMYSCAN_DATA) | bit(ISMRMRD_ACQ_IS_RTFEEDBACK_DATA) |
                                 bit(ISMRMRD_ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA) |
                                 bit(ISMRMRD_ACQ_IS_PHASE_STABILIZATION_REFERENCE) |
                                 bit(ISMRMRD_ACQ_IS_PHASE_STABILIZATION);
-    if (head.flags & other)
-        return false;
-    return !(head.flags & bit(ISMRMRD_ACQ_IS_PARALLEL_CALIBRATION)) ||
-           head.flags & bit(ISMRMRD_ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING);
+    return head.flags & other;
+}
+
+bool calibrates_alone(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
+    using namespace ISMRMRD;
+    return head.flags & bit(ISMRMRD_ACQ_IS_PARALLEL_CALIBRATION) &&
+           !(head.flags & bit(ISMRMRD_ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING));
+}
+
+} // namespace
+
+bool is_imaging(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
+    return !is_other(head) && !calibrates_alone(head);
+}
+
+bool is_calibration(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
+    return !is_other(head) && calibrates_alone(head);
 }
 
 struct IsmrmrdReader::Impl {

@@ -33,6 +33,8 @@ struct IsmrmrdReadout {
 /// Whether a readout belongs to the image: not noise, calibration alone, navigation, phase correction, dummy
 /// scans and the like. Calibration that is imaging too belongs to it.
 bool is_imaging(const ISMRMRD::ISMRMRD_AcquisitionHeader& head);
+/// Whether a readout is calibration for parallel imaging alone.
+bool is_calibration(const ISMRMRD::ISMRMRD_AcquisitionHeader& head);
 
 /// An ISMRMRD file (HDF5: /group/xml, /group/data). A thread reads blocks of rows ahead into a bounded queue.
 ///
