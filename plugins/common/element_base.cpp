@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/common/element_base.hpp"
 
+#include "plugins/math/base/printable.hpp"
+
 #include <new>
 
 namespace mri {
@@ -42,6 +44,11 @@ GErrorCode code_of(Errc errc) {
     return {GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED};
 }
 
+/// A copy for GLib. Texts may name what strangers' files hold, and players print them on a terminal.
+gchar* copy_of(const std::string& text) {
+    return g_strdup(text.c_str());
+}
+
 } // namespace
 
 void Element::post_error(const Error& error) noexcept {
@@ -52,16 +59,17 @@ void Element::post_error(const Error& error) noexcept {
         return;
     }
     const auto [domain, code] = code_of(error.code());
-    gst_element_message_full(gst_, GST_MESSAGE_ERROR, domain, code, g_strdup(error.what()),
-                             error.detail().empty() ? nullptr : g_strdup(error.detail().c_str()), "gst-mri",
-                             gst_debug_category_get_name(category_), 0);
+    gst_element_message_full(gst_, GST_MESSAGE_ERROR, domain, code, copy_of(printable(error.what())),
+                             error.detail().empty() ? nullptr : copy_of(printable(error.detail(), true)),
+                             "gst-mri", gst_debug_category_get_name(category_), 0);
     error_sent_ = true;
 }
 
 void Element::post_warning(const std::string& text, const std::string& detail) noexcept {
     gst_element_message_full(gst_, GST_MESSAGE_WARNING, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
-                             g_strdup(text.c_str()), detail.empty() ? nullptr : g_strdup(detail.c_str()),
-                             "gst-mri", gst_debug_category_get_name(category_), 0);
+                             copy_of(printable(text)),
+                             detail.empty() ? nullptr : copy_of(printable(detail, true)), "gst-mri",
+                             gst_debug_category_get_name(category_), 0);
 }
 
 void Element::post_message(StructurePtr structure) noexcept {
