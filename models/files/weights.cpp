@@ -11,6 +11,12 @@
 
 namespace mri {
 
+namespace {
+
+constexpr int max_window = 1000; // as of the elements' property
+
+} // namespace
+
 bool Metadata::choice(const char* key, const char* no, const char* yes) const {
     const auto it = map_.find(key);
     if (it == map_.end() || it->second == no)
@@ -33,11 +39,11 @@ std::optional<int> trained_frames(const std::map<std::string, std::string>& meta
     const auto it = metadata.find("window");
     if (it == metadata.end())
         return std::nullopt;
-    int frames = 0;
-    const char* end = it->second.data() + it->second.size();
-    const auto result = std::from_chars(it->second.data(), end, frames);
-    if (result.ec != std::errc() || result.ptr != end || frames < 1 || frames > 100000)
-        return std::nullopt;
+    const auto frames = parse_number<int>(it->second);
+    if (!frames || *frames < 1 || *frames > max_window)
+        throw Error(Errc::decode, "the weights' metadata have '" + it->second +
+                                      "' as window: networks take 1 to " + std::to_string(max_window) +
+                                      " frames together");
     return frames;
 }
 

@@ -58,6 +58,7 @@ inline constexpr const char* average = "average/";
 std::string network_of(const TensorFile& file);
 
 /// Frames of the windows that a network was trained on, where the metadata of its file say so ("window").
+/// Throws Errc::decode for anything but 1 to 1000.
 std::optional<int> trained_frames(const std::map<std::string, std::string>& metadata);
 
 /// Throws Errc::decode, naming each missing, extra or misshapen tensor, and what check_finite() throws;

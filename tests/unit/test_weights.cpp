@@ -85,3 +85,16 @@ TEST(Weights, AreLookedForInTheNamedFolders) {
     EXPECT_TRUE(names(why, "no-such.safetensors") && names(why, one.path(""))) << why;
     refusal(Errc::settings, [] { find_weights(""); });
 }
+
+TEST(Weights, AWindowIsOneThatAnElementCanBeTold) {
+    EXPECT_EQ(trained_frames({}), std::nullopt);
+    EXPECT_EQ(trained_frames({{"window", "1"}}), 1);
+    EXPECT_EQ(trained_frames({{"window", "1000"}}), 1000);
+    for (const char* text : {"", "0", "-4", "1001", "100000", "4294967297", "20 ", "2e1", "many"})
+        EXPECT_TRUE(names(refusal(Errc::decode,
+                                  [&] {
+                                      trained_frames({{"window", text}});
+                                  }),
+                          "'" + std::string(text) + "'"))
+            << text;
+}
