@@ -2,16 +2,19 @@
 #include "models/files/torch_state_dict.hpp"
 
 #include "models/files/float_types.hpp"
+#include "models/files/pickle.hpp"
 #include "models/files/weights.hpp"
 #include "models/files/zip.hpp"
 #include "plugins/math/base/error.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,343 +23,26 @@ namespace mri {
 
 namespace {
 
-/// The first pickle: the number 0x1950a86a20f9469cfc6c.
-constexpr unsigned char magic[] = {0x80, 2,    0x8A, 10,   0x6C, 0xFC, 0x9C, 0x46,
-                                   0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19, '.'};
+/// The first pickle's number: 0x1950a86a20f9469cfc6c, and the end of the pickle.
+constexpr unsigned char magic[] = {0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19, '.'};
 constexpr std::int64_t protocol_version = 1001;
-constexpr std::size_t max_values = 1U << 20;
+constexpr std::size_t max_tensors = 1U << 16;
+constexpr std::size_t max_rank = 16;
 
-struct Value {
-    enum class Kind { none, boolean, integer, real, text, tuple, list, dict, global, storage, tensor, mark };
-    Kind kind = Kind::none;
-    std::int64_t number = 0;   // boolean, integer; a storage's number of elements; a tensor's offset
-    std::string text;          // text, global; a storage's key
-    std::string type;          // a storage's class
-    std::vector<Value*> items; // tuple, list; a dict's keys and values in turn; a tensor's storage
-    std::vector<std::int64_t> shape, strides;
-};
-using Kind = Value::Kind;
+using Value = PickleValue;
+using Kind = PickleValue::Kind;
+using Entries = std::map<std::string_view, const Value*>;
 
-/// Opcodes of pickles (Python's pickletools) that state dicts are made of.
-namespace opcode {
-enum : unsigned char {
-    proto = 0x80,
-    stop = '.',
-    mark = '(',
-    empty_dict = '}',
-    empty_list = ']',
-    empty_tuple = ')',
-    none = 'N',
-    newtrue = 0x88,
-    newfalse = 0x89,
-    binint1 = 'K',
-    binint2 = 'M',
-    binint = 'J',
-    long1 = 0x8A,
-    binfloat = 'G',
-    binunicode = 'X',
-    short_binstring = 'U', // of Python 2
-    global = 'c',
-    binput = 'q',
-    long_binput = 'r',
-    binget = 'h',
-    long_binget = 'j',
-    tuple = 't',
-    tuple1 = 0x85,
-    tuple2 = 0x86,
-    tuple3 = 0x87,
-    append = 'a',
-    appends = 'e',
-    setitem = 's',
-    setitems = 'u',
-    build = 'b', // attributes of an OrderedDict (_metadata), which nothing here needs
-    reduce = 'R',
-    binpersid = 'Q',
-};
-} // namespace opcode
-
-/// One pickle machine for one pickle; values live as long as the reader, so that no cycle of them can leak.
-class Unpickler {
-  public:
-    Unpickler(std::span<const std::byte> bytes, std::size_t at, const std::string& name)
-        : bytes_(bytes), at_(at), name_(name) {}
-
-    Value* run() {
-        while (true) {
-            const auto op = static_cast<unsigned char>(byte());
-            switch (op) {
-            case opcode::proto:
-                if (byte() > 2)
-                    fail("a pickle of a newer protocol");
-                break;
-            case opcode::stop:
-                return pop();
-            case opcode::mark:
-                push(Kind::mark);
-                break;
-            case opcode::empty_dict:
-                push(Kind::dict);
-                break;
-            case opcode::empty_list:
-                push(Kind::list);
-                break;
-            case opcode::empty_tuple:
-                push(Kind::tuple);
-                break;
-            case opcode::none:
-                push(Kind::none);
-                break;
-            case opcode::newtrue:
-            case opcode::newfalse:
-                push(Kind::boolean)->number = op == opcode::newtrue;
-                break;
-            case opcode::binint1:
-                push(Kind::integer)->number = byte();
-                break;
-            case opcode::binint2:
-                push(Kind::integer)->number = static_cast<std::int64_t>(little(2));
-                break;
-            case opcode::binint:
-                push(Kind::integer)->number = static_cast<std::int32_t>(little(4));
-                break;
-            case opcode::long1: {
-                const std::size_t count = byte();
-                if (count > 8)
-                    fail("a number is too large");
-                std::uint64_t value = little(count);
-                if (count > 0 && count < 8 && (value >> (8 * count - 1)) != 0)
-                    value |= ~std::uint64_t{0} << (8 * count); // sign
-                push(Kind::integer)->number = static_cast<std::int64_t>(value);
-                break;
-            }
-            case opcode::binfloat:
-                skip(8);
-                push(Kind::real);
-                break;
-            case opcode::binunicode:
-                push(Kind::text)->text = characters(little(4));
-                break;
-            case opcode::short_binstring:
-                push(Kind::text)->text = characters(byte());
-                break;
-            case opcode::global: {
-                const std::string module = line();
-                push(Kind::global)->text = module + "." + line();
-                break;
-            }
-            case opcode::binput:
-                memo_[byte()] = top();
-                break;
-            case opcode::long_binput:
-                if (memo_.size() > max_values)
-                    fail("too many values");
-                memo_[little(4)] = top();
-                break;
-            case opcode::binget:
-                recall(byte());
-                break;
-            case opcode::long_binget:
-                recall(little(4));
-                break;
-            case opcode::tuple:
-                gather(Kind::tuple, above_mark());
-                break;
-            case opcode::tuple1:
-            case opcode::tuple2:
-            case opcode::tuple3: {
-                std::vector<Value*> items(op - opcode::tuple1 + 1U);
-                for (std::size_t i = items.size(); i-- > 0;)
-                    items[i] = pop();
-                gather(Kind::tuple, std::move(items));
-                break;
-            }
-            case opcode::append: {
-                Value* item = pop();
-                of_kind(top(), Kind::list)->items.push_back(item);
-                break;
-            }
-            case opcode::appends:
-                extend(Kind::list, above_mark());
-                break;
-            case opcode::setitem: {
-                Value* item = pop();
-                Value* key = pop();
-                extend(Kind::dict, {key, item});
-                break;
-            }
-            case opcode::setitems:
-                extend(Kind::dict, above_mark());
-                break;
-            case opcode::build:
-                pop();
-                of_kind(top(), Kind::dict);
-                break;
-            case opcode::reduce:
-                reduce();
-                break;
-            case opcode::binpersid:
-                persistent();
-                break;
-            default:
-                fail("pickle instruction " + std::to_string(op) + ", which no state dict has");
-            }
-        }
-    }
-
-    std::size_t at() const { return at_; }
-    /// Those that were named so far, by key. Which class one has is said nowhere else.
-    const std::map<std::string, const Value*>& storages() const { return storages_; }
-
-    [[noreturn]] void fail(const std::string& what) const {
-        throw Error(Errc::decode, "'" + name_ + "' is not a state dict of PyTorch: " + what,
-                    "at byte " + std::to_string(at_));
-    }
-
-    std::uint64_t little(std::size_t count) {
-        std::uint64_t value = 0;
-        for (std::size_t i = 0; i < count; ++i)
-            value |= static_cast<std::uint64_t>(byte()) << (8 * i);
-        return value;
-    }
-
-  private:
-    std::uint8_t byte() {
-        if (at_ >= bytes_.size())
-            fail("the file breaks off");
-        return static_cast<std::uint8_t>(bytes_[at_++]);
-    }
-    void skip(std::uint64_t count) {
-        if (count > bytes_.size() - at_)
-            fail("the file breaks off");
-        at_ += count;
-    }
-    std::string characters(std::uint64_t count) {
-        const std::size_t begin = at_;
-        skip(count);
-        return {reinterpret_cast<const char*>(bytes_.data()) + begin, count};
-    }
-    std::string line() {
-        std::string out;
-        for (char c = static_cast<char>(byte()); c != '\n'; c = static_cast<char>(byte()))
-            out += c;
-        return out;
-    }
-
-    Value* create(Kind kind) {
-        if (values_.size() >= max_values)
-            fail("too many values");
-        values_.emplace_back().kind = kind;
-        return &values_.back();
-    }
-    Value* push(Kind kind) {
-        stack_.push_back(create(kind));
-        return stack_.back();
-    }
-    Value* top() {
-        if (stack_.empty())
-            fail("the stack is empty");
-        return stack_.back();
-    }
-    Value* pop() {
-        Value* value = top();
-        stack_.pop_back();
-        return value;
-    }
-    Value* of_kind(Value* value, Kind kind) const {
-        if (value->kind != kind)
-            fail("a value is not of the kind that belongs there");
-        return value;
-    }
-    void recall(std::uint64_t key) {
-        const auto it = memo_.find(key);
-        if (it == memo_.end())
-            fail("a value is used before it is there");
-        if (stack_.size() >= max_values)
-            fail("too many values");
-        stack_.push_back(it->second);
-    }
-    std::vector<Value*> above_mark() {
-        std::vector<Value*> items;
-        for (Value* value = pop(); value->kind != Kind::mark; value = pop())
-            items.push_back(value);
-        std::reverse(items.begin(), items.end());
-        return items;
-    }
-    void gather(Kind kind, std::vector<Value*> items) { push(kind)->items = std::move(items); }
-    void extend(Kind kind, const std::vector<Value*>& items) {
-        Value* target = of_kind(top(), kind);
-        if (kind == Kind::dict && items.size() % 2 != 0)
-            fail("a dictionary has a key without a value");
-        target->items.insert(target->items.end(), items.begin(), items.end());
-    }
-
-    std::vector<std::int64_t> integers(const Value* tuple) const {
-        if (tuple->kind != Kind::tuple)
-            fail("a shape is no tuple");
-        std::vector<std::int64_t> out;
-        for (const Value* item : tuple->items) {
-            if (item->kind != Kind::integer || item->number < 0)
-                fail("a shape holds something else than sizes");
-            out.push_back(item->number);
-        }
-        return out;
-    }
-
-    /// Only these two functions are known, and neither is called.
-    void reduce() {
-        const Value* arguments = of_kind(pop(), Kind::tuple);
-        const Value* function = of_kind(pop(), Kind::global);
-        if (function->text == "collections.OrderedDict") {
-            push(Kind::dict);
-            for (const Value* pairs : arguments->items) // Python 2: a list of pairs
-                for (const Value* pair : pairs->items) {
-                    if (pair->items.size() != 2)
-                        fail("a dictionary has a key without a value");
-                    extend(Kind::dict, pair->items);
-                }
-            return;
-        }
-        if (function->text != "torch._utils._rebuild_tensor" &&
-            function->text != "torch._utils._rebuild_tensor_v2")
-            throw Error(Errc::unsupported,
-                        "'" + name_ + "' is no plain state dict: it wants to call " + function->text);
-        if (arguments->items.size() < 4)
-            fail("a tensor lacks its storage, offset, size or stride");
-        Value* storage = of_kind(arguments->items[0], Kind::storage);
-        const std::int64_t offset = of_kind(arguments->items[1], Kind::integer)->number;
-        auto shape = integers(arguments->items[2]);
-        auto strides = integers(arguments->items[3]);
-        if (offset < 0 || shape.size() != strides.size() || shape.size() > 16)
-            fail("a tensor has an impossible shape");
-        Value* tensor = push(Kind::tensor);
-        tensor->number = offset;
-        tensor->items = {storage};
-        tensor->shape = std::move(shape);
-        tensor->strides = std::move(strides);
-    }
-
-    /// ('storage', class, key, device, elements, view)
-    void persistent() {
-        const Value* id = of_kind(pop(), Kind::tuple);
-        if (id->items.size() < 5 || id->items[0]->text != "storage")
-            fail("an unknown kind of persistent object");
-        if (id->items.size() > 5 && id->items[5]->kind != Kind::none)
-            throw Error(Errc::unsupported, "'" + name_ + "' has storages that are views of others");
-        Value* storage = push(Kind::storage);
-        storage->type = of_kind(id->items[1], Kind::global)->text;
-        storage->text = of_kind(id->items[2], Kind::text)->text;
-        storage->number = of_kind(id->items[4], Kind::integer)->number;
-        storages_.emplace(storage->text, storage);
-    }
-
-    std::span<const std::byte> bytes_;
-    std::size_t at_;
-    const std::string& name_;
-    std::deque<Value> values_;
-    std::map<std::string, const Value*> storages_;
-    std::vector<Value*> stack_;
-    std::map<std::uint64_t, Value*> memo_;
-};
+/// The byte behind the first pickle of an old file: protocol, a frame from protocol 4 on, the number.
+std::optional<std::size_t> behind_magic(std::span<const std::byte> bytes) {
+    const auto at = [&](std::size_t i) { return i < bytes.size() ? static_cast<unsigned>(bytes[i]) : 256U; };
+    if (at(0) != 0x80 || at(1) < 2 || at(1) > 5)
+        return std::nullopt;
+    const std::size_t begin = at(2) == 0x95 ? 11 : 2;
+    if (bytes.size() < begin + sizeof(magic) || std::memcmp(bytes.data() + begin, magic, sizeof(magic)) != 0)
+        return std::nullopt;
+    return begin + sizeof(magic);
+}
 
 /// The element type of a storage class; size 0 for an unknown one. Counters have a size and no value.
 FloatType type_of(const std::string& storage) {
@@ -370,133 +56,240 @@ FloatType type_of(const std::string& storage) {
     return it == types.end() ? FloatType{} : it->second;
 }
 
-std::map<std::string, const Value*> entries_of(const Value* dict) {
-    std::map<std::string, const Value*> out;
+Entries entries_of(const Value* dict) {
+    Entries out;
     for (std::size_t i = 0; i + 1 < dict->items.size(); i += 2)
         if (dict->items[i]->kind == Kind::text)
             out[dict->items[i]->text] = dict->items[i + 1];
     return out;
 }
 
-/// The tensors of a pickled dictionary, or of the state dict in a checkpoint.
-std::map<std::string, const Value*> items_of(const Value* dict) {
-    std::map<std::string, const Value*> out = entries_of(dict);
-    for (const char* nested : {"state_dict", "model_state_dict"})
-        if (const auto it = out.find(nested); it != out.end() && it->second->kind == Kind::dict)
-            return entries_of(it->second);
+/// Entries of checkpoints that hold the network, in the order in which they are looked into.
+constexpr std::array<std::string_view, 8> wrappers = {
+    "model", "state_dict", "model_state_dict", "net", "network", "generator", "ema", "params"};
+constexpr int deepest_wrapper = 8;
+
+/// A state dict in a checkpoint.
+struct StateDict {
+    const Value* dict = nullptr; ///< null: there is none
+    std::string place;  ///< entries that lead to it, "model/state_dict"; empty: the file's own dictionary
+    std::string others; ///< entries that lead to others, separated by commas
+};
+
+/// The first of the wrappers that holds tensors, or else the dictionary itself where it does. Each dictionary is looked
+/// at once, so that none is its own part.
+StateDict state_dict_in(const Value* dict, std::set<const Value*>& seen, int depth = 0) {
+    StateDict found;
+    if (depth > deepest_wrapper || !seen.insert(dict).second)
+        return found;
+    std::array<const Value*, wrappers.size()> parts{};
+    bool tensors = false;
+    for (std::size_t i = 0; i + 1 < dict->items.size(); i += 2) {
+        const Value* key = dict->items[i];
+        const Value* value = dict->items[i + 1];
+        tensors |= value->kind == Kind::tensor;
+        if (key->kind == Kind::text && value->kind == Kind::dict)
+            if (const auto at = std::find(wrappers.begin(), wrappers.end(), key->text); at != wrappers.end())
+                parts[static_cast<std::size_t>(at - wrappers.begin())] = value;
+    }
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        if (!parts[i])
+            continue;
+        const StateDict part = state_dict_in(parts[i], seen, depth + 1);
+        if (!part.dict)
+            continue;
+        const std::string name(wrappers[i]);
+        const auto add = [&](const std::string& other) {
+            found.others += (found.others.empty() ? "" : ", ") + other;
+        };
+        if (!found.dict) {
+            found.dict = part.dict;
+            found.place = name + (part.place.empty() ? "" : "/" + part.place);
+            if (!part.others.empty())
+                add(name + "/" + part.others);
+        } else {
+            add(name);
+        }
+    }
+    if (!found.dict && tensors)
+        found.dict = dict;
+    return found;
+}
+
+/// Says what there is in place of tensors.
+[[noreturn]] void no_tensors(const Value* value, const std::string& name) {
+    const auto object = [](const Value* v) { return "an object of '" + v->name() + "', which is not run"; };
+    constexpr const char* instead = "; save a network's state_dict() in place of the network";
+    if (value->kind == Kind::other && value->made)
+        throw Error(Errc::unsupported, "'" + name + "' holds no tensors but " + object(value) + instead);
+    if (value->kind != Kind::dict)
+        throw Error(Errc::unsupported, "'" + name + "' holds no tensors: it is no dictionary of them");
+    const Entries entries = entries_of(value);
+    std::string text;
+    constexpr std::size_t most = 12;
+    std::size_t count = 0;
+    for (const auto& [key, entry] : entries) {
+        if (std::find(wrappers.begin(), wrappers.end(), key) != wrappers.end() &&
+            entry->kind == Kind::other && entry->made)
+            throw Error(Errc::unsupported, "'" + name + "' holds no tensors: its entry '" + std::string(key) +
+                                               "' is " + object(entry) + instead);
+        if (++count <= most)
+            text += (text.empty() ? "" : ", ") + std::string(key.substr(0, 40));
+    }
+    std::string looked;
+    for (const std::string_view wrapper : wrappers)
+        looked += (looked.empty() ? "" : ", ") + std::string(wrapper);
+    throw Error(Errc::unsupported, "'" + name + "' holds no tensors, neither by itself nor under " + looked +
+                                       "; its entries: " + (text.empty() ? "none" : text) +
+                                       (count > most ? ", ..." : ""));
+}
+
+/// Sizes out of a tuple.
+template <class Fail>
+std::vector<std::int64_t> sizes_of(const Value* tuple, const Fail& fail) {
+    if (tuple->kind != Kind::tuple || tuple->items.size() > max_rank)
+        fail("a tensor has an impossible shape");
+    std::vector<std::int64_t> out;
+    for (const Value* item : tuple->items) {
+        if (item->kind != Kind::integer || item->number < 0)
+            fail("a shape holds something else than sizes");
+        out.push_back(item->number);
+    }
     return out;
 }
 
-/// Reads the tensors out of their storages' bytes; `fail` throws for damage. `limit` bounds the number of
-/// values of all tensors together.
-template <class Fail>
-TensorFile tensors_of(const std::map<std::string, const Value*>& items,
-                      const std::map<std::string, std::span<const std::byte>>& data, std::size_t limit,
-                      const std::string& name, const Fail& fail) {
+/// Reads the tensors of a state dict out of their storages' bytes, which data(key) gives (nothing for an unknown one).
+/// `file_bytes` bound the values of all tensors together. `fail` throws for damage.
+template <class Data, class Fail>
+TensorFile tensors_of(const Value* whole, const Data& data, std::size_t file_bytes, const std::string& name,
+                      const Fail& fail) {
+    std::set<const Value*> seen;
+    const StateDict found = whole->kind == Kind::dict ? state_dict_in(whole, seen) : StateDict();
+    if (!found.dict)
+        no_tensors(whole, name);
     TensorFile file;
     std::size_t total = 0;
-    for (const auto& [key, value] : items) {
+    for (const auto& [entry, value] : entries_of(found.dict)) {
+        const std::string key(entry);
+        // Counters and the like are no weights; tensors of other kinds may be.
+        if (value->kind == Kind::other && value->made && value->text.starts_with("torch") &&
+            value->more.find("_rebuild") != std::string_view::npos)
+            throw Error(Errc::unsupported, "'" + name + "' holds '" + key + "' as " + value->name() +
+                                               " makes it: only dense tensors are read");
         if (value->kind != Kind::tensor)
-            continue; // counters and the like
-        const Value* storage = value->items[0];
-        const FloatType type = type_of(storage->type);
+            continue;
+        const std::vector<Value*>& parts = value->items[0]->items; // storage, offset, shape, strides
+        const Value* storage = parts[0];
+        if (storage->kind != Kind::storage || parts[1]->kind != Kind::integer || parts[1]->number < 0)
+            fail("tensor '" + key + "' has no storage, or no place in it");
+        const std::int64_t offset = parts[1]->number;
+        const std::string storage_class = storage->items[0]->name();
+        const FloatType type = type_of(storage_class);
         if (type.size == 0)
-            throw Error(Errc::unsupported, "'" + name + "' holds '" + key + "' as " + storage->type +
+            throw Error(Errc::unsupported, "'" + name + "' holds '" + key + "' as " + storage_class +
                                                ": only float16, bfloat16, float32 and float64 are read");
         if (!type.read)
             continue; // counters of batch normalisations
-        const auto it = data.find(storage->text);
-        if (it == data.end())
+        const std::optional<std::span<const std::byte>> bytes = data(storage->text);
+        if (!bytes)
             fail("tensor '" + key + "' has no data");
-        const auto available = static_cast<std::int64_t>(it->second.size() / type.size);
+        const std::vector<std::int64_t> shape = sizes_of(parts[2], fail);
+        const std::vector<std::int64_t> strides = sizes_of(parts[3], fail);
+        if (shape.size() != strides.size())
+            fail("tensor '" + key + "' has an impossible shape");
+        const auto available = static_cast<std::int64_t>(bytes->size() / type.size);
         // Neither more elements than the storage has nor an element outside of it; both bounds keep products
         // small.
         std::int64_t count = 1;
-        std::int64_t last = value->number;
-        for (std::size_t d = 0; d < value->shape.size(); ++d) {
-            const std::int64_t extent = value->shape[d];
+        std::int64_t last = offset;
+        for (std::size_t d = 0; d < shape.size(); ++d) {
+            const std::int64_t extent = shape[d];
             if (extent == 0) {
                 count = 0;
                 break;
             }
-            if (extent > available / count || value->strides[d] > available ||
-                (extent - 1) * value->strides[d] > available - last)
+            if (extent > available / count || strides[d] > available ||
+                (extent - 1) * strides[d] > available - last)
                 fail("tensor '" + key + "' is larger than its data");
             count *= extent;
-            last += (extent - 1) * value->strides[d];
+            last += (extent - 1) * strides[d];
         }
         if (count > 0 && last >= available)
             fail("tensor '" + key + "' is larger than its data");
-        // Tensors may share a storage, but hardly all of them the same one.
-        total += static_cast<std::size_t>(count);
-        if (total > limit)
+        // Half precision takes twice its bytes as float32; tensors may share a storage, but hardly all the same one.
+        total += static_cast<std::size_t>(count) * sizeof(float);
+        if (total > file_bytes / 2 * 5 || file.tensors.size() >= max_tensors)
             fail("its tensors are larger than the file");
         NamedTensor tensor;
-        tensor.shape = value->shape;
+        tensor.shape = shape;
         tensor.values.resize(static_cast<std::size_t>(count));
-        std::vector<std::int64_t> index(value->shape.size(), 0);
+        std::vector<std::int64_t> index(shape.size(), 0);
         for (float& out : tensor.values) {
-            std::int64_t element = value->number;
+            std::int64_t element = offset;
             for (std::size_t d = 0; d < index.size(); ++d)
-                element += index[d] * value->strides[d];
-            out = type.read(it->second.data() + static_cast<std::size_t>(element) * type.size);
+                element += index[d] * strides[d];
+            out = type.read(bytes->data() + static_cast<std::size_t>(element) * type.size);
             for (std::size_t d = index.size(); d-- > 0;) {
-                if (++index[d] < value->shape[d])
+                if (++index[d] < shape[d])
                     break;
                 index[d] = 0;
             }
         }
-        // A network that was trained on several devices has this before every name.
-        const std::string plain = key.starts_with("module.") ? key.substr(7) : key;
-        if (!file.tensors.emplace(plain, std::move(tensor)).second)
-            fail("tensor '" + plain + "' is there twice");
+        file.tensors.emplace(key, std::move(tensor));
     }
     if (file.tensors.empty())
-        throw Error(Errc::unsupported, "'" + name + "' holds no tensors");
+        no_tensors(whole, name);
+    if (!found.place.empty())
+        file.metadata[state_dict_key] = found.place;
+    if (!found.others.empty())
+        file.metadata[other_state_dicts_key] = found.others;
     return file;
 }
 
 } // namespace
 
 bool is_legacy_torch(std::span<const std::byte> bytes) {
-    return bytes.size() >= sizeof(magic) && std::memcmp(bytes.data(), magic, sizeof(magic)) == 0;
+    return behind_magic(bytes).has_value();
 }
 
 TensorFile parse_legacy_torch(std::span<const std::byte> bytes, const std::string& name) {
-    if (!is_legacy_torch(bytes))
+    const auto begin = behind_magic(bytes);
+    if (!begin)
         throw Error(Errc::decode, "'" + name + "' is not a state dict of PyTorch: it begins otherwise");
-    Unpickler version(bytes, sizeof(magic), name);
+    PickleReader version(bytes, *begin, name);
     if (const Value* v = version.run(); v->kind != Kind::integer || v->number != protocol_version)
         version.fail("the format's version is unknown");
-    Unpickler system(bytes, version.at(), name);
+    PickleReader system(bytes, version.at(), name);
     system.run(); // sizes of C types: the data's are fixed
-    Unpickler state(bytes, system.at(), name);
-    const Value* dict = state.run();
-    Unpickler keys(bytes, state.at(), name);
+    PickleReader state(bytes, system.at(), name);
+    const Value* whole = state.run();
+    PickleReader keys(bytes, state.at(), name);
     const Value* key_list = keys.run();
-    if (dict->kind != Kind::dict || key_list->kind != Kind::list)
-        keys.fail("there is no dictionary of tensors");
+    if (key_list->kind != Kind::list)
+        keys.fail("there is no list of storages");
 
-    const std::map<std::string, const Value*> items = items_of(dict);
-    const std::map<std::string, const Value*>& storages = state.storages();
-    std::map<std::string, std::span<const std::byte>> data;
+    std::map<std::string_view, std::span<const std::byte>> storages;
     std::size_t at = keys.at();
     for (const Value* key : key_list->items) {
-        const auto it = storages.find(key->text);
-        const std::size_t size = it == storages.end() ? 0 : type_of(it->second->type).size;
+        const auto it = state.storages().find(key->text);
+        const std::size_t size =
+            it == state.storages().end() ? 0 : type_of(it->second->items[0]->name()).size;
         if (size == 0)
             throw Error(Errc::unsupported,
                         "'" + name + "' has a storage that is named nowhere, or of an unknown kind");
-        Unpickler reader(bytes, at, name);
+        PickleReader reader(bytes, at, name);
         const std::uint64_t count = reader.little(8);
         at = reader.at();
         if (count != static_cast<std::uint64_t>(it->second->number) || count > (bytes.size() - at) / size)
             reader.fail("a storage is longer than the file, or not as long as it is said to be");
-        data[key->text] = bytes.subspan(at, count * size);
+        storages[it->first] = bytes.subspan(at, count * size);
         at += count * size;
     }
-
-    return tensors_of(items, data, bytes.size(), name, [&](const std::string& what) { keys.fail(what); });
+    const auto data = [&](std::string_view key) -> std::optional<std::span<const std::byte>> {
+        const auto it = storages.find(key);
+        return it == storages.end() ? std::nullopt : std::optional(it->second);
+    };
+    return tensors_of(whole, data, bytes.size(), name, [&](const std::string& what) { keys.fail(what); });
 }
 
 namespace {
@@ -516,7 +309,7 @@ std::string text_of(std::span<const std::byte> bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Writes the pickle of a state dict: the counterpart of Unpickler.
+/// Writes the pickle of a state dict: the counterpart of PickleReader.
 class Pickler {
   public:
     void raw(const std::string& bytes) {
@@ -568,7 +361,9 @@ TensorFile parse_torch(std::span<const std::byte> bytes, const std::string& name
         throw Error(Errc::unsupported, "'" + name + "' is a zip archive, and no state dict of PyTorch");
     if (entries.contains(folder + "constants.pkl"))
         throw Error(Errc::unsupported,
-                    "'" + name + "' is a TorchScript module, not a state dict (mritorch runs such modules)");
+                    "'" + name +
+                        "' is a TorchScript module: a program, not a state dict. mritorch runs it with "
+                        "trusted=true; safetensors files and state dicts are data alone");
     const auto stored = [&](const std::string& entry) {
         const auto it = entries.find(entry);
         if (it != entries.end() && it->second.packed)
@@ -578,16 +373,14 @@ TensorFile parse_torch(std::span<const std::byte> bytes, const std::string& name
     };
     if (const std::string order = text_of(stored(folder + "byteorder")); !order.empty() && order != "little")
         throw Error(Errc::unsupported, "'" + name + "' was written on a machine of the other byte order");
-    Unpickler state(stored(folder + "data.pkl"), 0, name);
-    const Value* dict = state.run();
-    if (dict->kind != Kind::dict)
-        state.fail("there is no dictionary of tensors");
-    std::map<std::string, std::span<const std::byte>> data;
-    for (const auto& [entry, content] : entries)
-        if (entry.starts_with(folder + "data/"))
-            data[entry.substr(folder.size() + 5)] = stored(entry);
-    TensorFile file = tensors_of(items_of(dict), data, bytes.size(), name,
-                                 [&](const std::string& what) { state.fail(what); });
+    PickleReader state(stored(folder + "data.pkl"), 0, name);
+    const Value* whole = state.run();
+    const auto data = [&](std::string_view key) -> std::optional<std::span<const std::byte>> {
+        const std::string entry = folder + "data/" + std::string(key);
+        return entries.contains(entry) ? std::optional(stored(entry)) : std::nullopt;
+    };
+    TensorFile file =
+        tensors_of(whole, data, bytes.size(), name, [&](const std::string& what) { state.fail(what); });
     const std::string text = text_of(stored(folder + metadata_entry));
     for (std::size_t at = 0; at < text.size();) {
         const std::size_t end = std::min(text.find('\n', at), text.size());
@@ -665,14 +458,51 @@ TensorFile weights_of(TensorFile file) {
     return out;
 }
 
+/// A tensor's name without what trainings put around a network.
+std::string plain_name(const std::string& name) {
+    constexpr std::string_view compiled = "_orig_mod."; // a name that torch.compile() keeps for itself
+    std::string out = name;
+    for (std::size_t at = out.find(compiled); at != std::string::npos; at = out.find(compiled, at)) {
+        if (at == 0 || out[at - 1] == '.')
+            out.erase(at, compiled.size());
+        else
+            at += compiled.size();
+    }
+    std::size_t begin = 0;
+    const auto after = [&](std::string_view prefix) {
+        return std::string_view(out).substr(begin).starts_with(prefix) && out.size() > begin + prefix.size()
+                   ? prefix.size()
+                   : 0;
+    };
+    while (const std::size_t step = std::max(after("module."), after("model.")))
+        begin += step;
+    return out.substr(begin);
+}
+
+TensorFile with_plain_names(TensorFile file, const std::string& path) {
+    std::map<std::string, NamedTensor> tensors;
+    while (!file.tensors.empty()) {
+        auto tensor = file.tensors.extract(file.tensors.begin());
+        const std::string name = tensor.key();
+        tensor.key() = plain_name(name);
+        if (const auto result = tensors.insert(std::move(tensor)); !result.inserted)
+            throw Error(Errc::decode, "'" + path + "' holds '" + result.node.key() +
+                                          "' twice: under that name and another in front of it ('" + name +
+                                          "')");
+    }
+    file.tensors = std::move(tensors);
+    return file;
+}
+
 } // namespace
 
 TensorFile read_weights(const std::string& path) {
     const std::vector<std::byte> bytes = read_weights_bytes(path);
     if (is_zip(bytes))
-        return parse_torch(bytes, path);
-    return is_legacy_torch(bytes) ? parse_legacy_torch(bytes, path)
-                                  : weights_of(parse_safetensors(bytes, path));
+        return with_plain_names(parse_torch(bytes, path), path);
+    if (is_legacy_torch(bytes))
+        return with_plain_names(parse_legacy_torch(bytes, path), path);
+    return with_plain_names(weights_of(parse_safetensors(bytes, path)), path);
 }
 
 } // namespace mri

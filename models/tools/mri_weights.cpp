@@ -5,6 +5,7 @@
 #include "models/networks.hpp"
 #include "models/tools/torchscript_export.hpp"
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/printable.hpp"
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -19,10 +20,10 @@ using namespace mri;
 int show(const std::string& path) {
     const TensorFile file = read_weights(find_weights(path));
     for (const auto& [key, value] : file.metadata)
-        std::printf("%-32s %s\n", key.c_str(), value.c_str());
+        std::printf("%-32s %s\n", printable(key).c_str(), printable(value).c_str());
     std::size_t parameters = 0;
     for (const auto& [name, tensor] : file.tensors) {
-        std::printf("%-32s %s\n", name.c_str(), tensor.shape_text().c_str());
+        std::printf("%-32s %s\n", printable(name).c_str(), tensor.shape_text().c_str());
         parameters += tensor.count();
     }
     std::printf("%zu tensors, %zu numbers\n", file.tensors.size(), parameters);
@@ -33,6 +34,7 @@ int convert(const std::string& from, const std::string& to, const std::vector<st
     const std::string path = find_weights(from);
     const std::string kind = std::filesystem::path(to).extension().string();
     TensorFile file = read_weights(path);
+    file.metadata.erase(other_state_dicts_key); // the new file has none
     for (const std::string& entry : entries) {
         const std::size_t equals = entry.find('=');
         if (equals == 0 || equals == std::string::npos)
@@ -71,7 +73,10 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     std::string from;
     std::string to;
-    auto* list = app.add_subcommand("show", "Print metadata, names and shapes");
+    auto* list =
+        app.add_subcommand("show", "Print metadata, names and shapes; of a checkpoint also which of its "
+                                   "entries was taken (state-dict) and which was not");
+    list->alias("info");
     list->add_option("FILE", from, "Weights file, or the name of an installed one")->required();
     auto* conversion =
         app.add_subcommand("convert", "Write the weights as .safetensors, .pth (state dict) or .pt "
@@ -98,10 +103,10 @@ int main(int argc, char** argv) {
     try {
         return *list ? show(from) : convert(from, to, entries);
     } catch (const Error& e) {
-        std::fprintf(stderr, "mri-weights: %s\n", e.what());
+        std::fprintf(stderr, "mri-weights: %s\n", printable(e.what()).c_str());
         return e.code() == Errc::settings ? 2 : 1;
     } catch (const std::exception& e) {
-        std::fprintf(stderr, "mri-weights: %s\n", e.what());
+        std::fprintf(stderr, "mri-weights: %s\n", printable(e.what()).c_str());
         return 1;
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/inference/network_element.hpp"
+#include "models/files/torch_state_dict.hpp"
 #include "models/files/weights.hpp"
 
 #include "plugins/common/device_property.hpp"
@@ -43,6 +44,7 @@ void NetworkElement::start() {
     settings_ = taken.settings;
     noise_ = taken.noise;
     current_ = taken.load();
+    tell_choice();
     by_frame_ = current_.by_frame;
     recipe_ = current_.recipe;
     shape_ = {by_frame_ ? 1 : window_of(*current_.network, settings_), 0, 0};
@@ -190,6 +192,19 @@ std::vector<GstPtr<GstBuffer>> NetworkElement::frames_of(const Frames::Job& job)
     return out;
 }
 
+/// Warns where the weights' file holds others too.
+void NetworkElement::tell_choice() {
+    const auto& metadata = current_.network->metadata();
+    const auto others = metadata.find(other_state_dicts_key);
+    if (others == metadata.end())
+        return;
+    const auto taken = metadata.find(state_dict_key);
+    post_warning("The weights '" + current_.weights + "' are those under '" +
+                     (taken == metadata.end() ? std::string() : taken->second) +
+                     "'; the file holds others under " + others->second,
+                 "mri-weights convert makes a file of the weights that are taken");
+}
+
 /// output_of() a network that may take the place of the one of start().
 ImageInfo NetworkElement::made_by(const LoadedNetwork& network, const ImageInfo& input) const {
     if (network.by_frame != by_frame_)
@@ -234,6 +249,7 @@ void NetworkElement::take_over(const ImageInfo& input, const ImageInfo* output) 
     // The loader measured its window beside another one: the first window alone says what one costs.
     measure_ = true;
     statistics_.swapped(current_);
+    tell_choice();
     post_message(StructurePtr(
         gst_structure_new("mri-weights", "weights", G_TYPE_STRING, current_.weights.c_str(), "precision",
                           G_TYPE_STRING, current_.network->precision().c_str(), "load-milliseconds",

@@ -127,6 +127,7 @@ class NetworkElement : public Windowed {
     void fit(LoadedNetwork& network, const WeightsLoader::Stream& stream) const;
     void refused(const std::string& weights, const std::string& why, const std::string& detail);
     void take_over(const ImageInfo& input, const ImageInfo* output);
+    void tell_choice();
     void time_frames(GstBuffer* buffer);
     void tell_timing() { set_timing(frame_time_, compute_time()); }
     GstClockTime compute_time() const;

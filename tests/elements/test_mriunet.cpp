@@ -209,6 +209,22 @@ TEST_F(MriUnet, BadWeightsAreOneError) {
     }
 }
 
+/// As read out of a checkpoint with two state dicts.
+TEST_F(MriUnet, SaysThatTheFileHoldsOtherWeightsToo) {
+    const TempDir folder;
+    TensorFile file = small_network();
+    file.metadata["state-dict"] = "model";
+    file.metadata["other-state-dicts"] = "ema, params";
+    write_safetensors(folder.path("two.safetensors"), file);
+    const auto run =
+        run_pipeline("mriphantomsrc num-buffers=8 width=16 height=16 ! mriunet threads=1 window=4 weights=" +
+                     folder.path("two.safetensors") + " ! fakesink");
+    EXPECT_TRUE(run.eos);
+    ASSERT_EQ(run.warnings.size(), 1U);
+    for (const char* part : {"'model'", "ema, params", "two.safetensors"})
+        EXPECT_NE(run.warnings[0].find(part), std::string::npos) << run.warnings[0];
+}
+
 TEST_F(MriUnet, WhatTheNetworkThrowsIsOneError) {
     // A window of 1000 frames of 8192 x 8192 is refused by the library in the streaming thread.
     auto big = harness(line("window=1000"));

@@ -34,4 +34,13 @@ inline int run_torch_python(const std::string& arguments) {
     return std::system(command.c_str()); // NOLINT: the commands are the repository's own
 }
 
+/// Runs a script of tests/support with the tests' python, or else the system's; its exit status.
+inline int run_python(const std::string& script) {
+    const char* root = std::getenv("GST_MRI_SOURCE_ROOT");
+    const char* python = std::getenv("GST_MRI_PYTHON");
+    const std::string command = "'" + std::string(python ? python : "python3") + "' '" + (root ? root : ".") +
+                                "/tests/support/'" + script;
+    return std::system(command.c_str()); // NOLINT: the commands are the repository's own
+}
+
 } // namespace mri::test

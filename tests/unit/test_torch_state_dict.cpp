@@ -7,12 +7,50 @@
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/torch_python.hpp"
 
+#include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <gtest/gtest.h>
+#include <malloc.h>
+#include <new>
 #include <random>
+#include <sys/wait.h>
 #include <unistd.h>
 
 using namespace mri;
+
+namespace {
+
+/// Bytes that operator new has given out, and the most at once.
+std::atomic<std::size_t> in_use{0}, most_in_use{0};
+
+void* counted(std::size_t size) {
+    void* memory = std::malloc(size == 0 ? 1 : size);
+    if (!memory)
+        throw std::bad_alloc();
+    const std::size_t now = in_use += malloc_usable_size(memory);
+    for (std::size_t most = most_in_use; now > most && !most_in_use.compare_exchange_weak(most, now);) {
+    }
+    return memory;
+}
+
+void uncounted(void* memory) {
+    in_use -= malloc_usable_size(memory);
+    std::free(memory);
+}
+
+} // namespace
+
+void* operator new(std::size_t size) {
+    return counted(size);
+}
+void operator delete(void* memory) noexcept {
+    uncounted(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+    uncounted(memory);
+}
 
 namespace {
 
@@ -20,6 +58,25 @@ std::vector<std::byte> bytes_of(const std::string& text) {
     std::vector<std::byte> out(text.size());
     std::memcpy(out.data(), text.data(), text.size());
     return out;
+}
+
+std::string word(const std::string& w) {
+    return "X" + std::string(1, static_cast<char>(w.size())) + std::string(3, '\0') + w;
+}
+
+std::vector<std::byte> archive_of(const std::string& pickle) {
+    return format_zip({{"x/data.pkl", bytes_of(pickle)}, {"x/data/0", bytes_of(std::string(8, '\0'))}});
+}
+
+/// The message of what a function throws; empty where it throws no Error.
+template <class Work>
+std::string error_of(const Work& work) {
+    try {
+        work();
+    } catch (const Error& e) {
+        return e.what();
+    }
+    return {};
 }
 
 TensorFile some_tensors() {
@@ -204,6 +261,148 @@ TEST(TorchZip, ReadsHalfPrecision) {
             {{"x/data.pkl", bytes_of(pickled(c.storage))}, {"x/data/0", bytes_of(c.data.substr(0, 3))}});
         EXPECT_THROW(parse_torch(cut, "x.pth"), Error) << c.storage;
     }
+}
+
+/// Checkpoints that python's pickle module made, without torch.
+class PickleFiles : public testing::Test {
+  protected:
+    void SetUp() override {
+        const int status = test::run_python("pickle_files.py '" + folder_.path() + "'");
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+            GTEST_SKIP() << "there is no python3";
+        ASSERT_EQ(status, 0);
+    }
+    TensorFile read(const std::string& name) const { return read_weights(folder_.path(name)); }
+    /// The weights that the script makes, with its offset.
+    static void expect_weights(const TensorFile& file, float offset) {
+        ASSERT_EQ(file.tensors.size(), 2U) << "the counter is left out";
+        ASSERT_TRUE(file.tensors.contains("a.weight") && file.tensors.contains("a.bias"));
+        EXPECT_EQ(file.tensors.at("a.weight").shape, (std::vector<std::int64_t>{2, 3}));
+        EXPECT_EQ(file.tensors.at("a.weight").values,
+                  (std::vector<float>{offset, offset + 0.5F, offset + 1, offset + 1.5F, offset + 2,
+                                      offset + 2.5F}));
+        EXPECT_EQ(file.tensors.at("a.bias").values, (std::vector<float>{offset - 0.25F, 1}));
+    }
+    test::TempDir folder_;
+};
+
+TEST_F(PickleFiles, EveryProtocolIsReadWithWhateverLiesBeside) {
+    for (const char* kind : {"p", "old"})
+        for (int protocol = 2; protocol <= 5; ++protocol) {
+            const TensorFile file = read(kind + std::to_string(protocol) + ".pth");
+            expect_weights(file, 0);
+            EXPECT_EQ(file.metadata.at(state_dict_key), "state_dict");
+            EXPECT_FALSE(file.metadata.contains(other_state_dicts_key));
+        }
+    EXPECT_FALSE(std::filesystem::exists(folder_.path("ran"))) << "a file's command was run";
+}
+
+TEST_F(PickleFiles, SaysWhichOfSeveralStateDictsIsTaken) {
+    const TensorFile choice = read("choice.pth");
+    expect_weights(choice, 1);
+    EXPECT_EQ(choice.metadata.at(state_dict_key), "model");
+    EXPECT_EQ(choice.metadata.at(other_state_dicts_key), "ema, params");
+    const TensorFile nested = read("nested.pth");
+    expect_weights(nested, 4);
+    EXPECT_EQ(nested.metadata.at(state_dict_key), "model/net");
+    const TensorFile average = read("ema.pth"); // model is an object
+    expect_weights(average, 5);
+    EXPECT_EQ(average.metadata.at(state_dict_key), "ema");
+}
+
+TEST_F(PickleFiles, NamesAWholeNetworkThatWasPickled) {
+    const std::string error = error_of([&] { read("module.pth"); });
+    EXPECT_NE(error.find("'__main__.Network'"), std::string::npos) << error;
+    EXPECT_NE(error.find("state_dict()"), std::string::npos) << error;
+}
+
+TEST_F(PickleFiles, RefusesTwoNamesThatBecomeOne) {
+    EXPECT_NE(error_of([&] { read("twice.pth"); }).find("twice"), std::string::npos);
+}
+
+/// Names as trainings make them; those that only look alike stay.
+TEST(WeightsNames, ComeWithoutWhatTrainingsPutAround) {
+    const test::TempDir folder;
+    TensorFile file;
+    const std::pair<const char*, const char*> names[] = {
+        {"module.a", "a"},
+        {"model._orig_mod.b", "b"},
+        {"_orig_mod.module.module.c", "c"},
+        {"module.model._orig_mod.encoder._orig_mod.d", "encoder.d"},
+        {"module.e.module.weight", "e.module.weight"},
+        {"submodule.f", "submodule.f"},
+        {"my_orig_mod.g", "my_orig_mod.g"},
+        {"model.", "model."},
+        {"models.h", "models.h"}};
+    for (const auto& [given, plain] : names)
+        file.tensors[given] = {{1}, {1}};
+    write_safetensors(folder.path("a.safetensors"), file);
+    const TensorFile read = read_weights(folder.path("a.safetensors"));
+    EXPECT_EQ(read.tensors.size(), std::size(names));
+    for (const auto& [given, plain] : names)
+        EXPECT_TRUE(read.tensors.contains(plain)) << given;
+}
+
+/// Small files that ask for much: each takes at most 4 times its bytes and 64 MB, and ends with an error.
+TEST(Pickle, TakesBoundedMemoryWhateverItSays) {
+    const auto repeated = [](const std::string& part, std::size_t bytes) {
+        std::string out;
+        while (out.size() < bytes)
+            out += part;
+        return out;
+    };
+    const std::string proto("\x80\x02", 2), get1("h\1", 2), get2("h\2", 2);
+    const std::string pair = proto + "NN\x86q\1";
+    std::string tensors = proto + "}(";
+    const std::string tensor = "ctorch._utils\n_rebuild_tensor_v2\n((" + word("storage") +
+                               "ctorch\nFloatStorage\n" + word("0") + word("cpu") + "K\x02tQK" +
+                               std::string(1, '\0') + "K" + std::string(1, '\0') + "\x85K\x01\x85\x89}tRq\1";
+    for (int i = 0; i < 200000; ++i)
+        tensors += word(std::to_string(i)) + (i == 0 ? tensor : get1);
+    const std::pair<const char*, std::string> bombs[] = {
+        {"a list of pairs, many times over", pair + "]q\2(" + repeated(get1, 60000) +
+                                                 "e0ccollections\nOrderedDict\n(" + repeated(get2, 60000) +
+                                                 "tR."},
+        {"one list that takes all of the stack again and again",
+         pair + "]q\2(" + repeated("(" + repeated(get1, 10000) + "e", 2000000) + "."},
+        {"pairs of pairs", pair + repeated(get1 + get1 + "\x86q\1" + "0", 2000000) + "."},
+        {"a deep stack", proto + repeated("N2222222", 4000000) + "."},
+        {"a stack of one value", pair + repeated("2", 4000000) + "."},
+        {"marks", proto + repeated("(", 4000000) + "."},
+        {"a memo", proto + "N" + repeated("\x94", 4000000) + "."},
+        {"tensors without values", tensors + "u."},
+    };
+    for (const auto& [what, pickle] : bombs) {
+        const auto archive = archive_of(pickle);
+        const std::size_t before = in_use;
+        most_in_use = before;
+        EXPECT_NE(error_of([&] { parse_torch(archive, "bomb.pth"); }), "") << what;
+        // The bytes themselves are counted once in the bound, and were there before.
+        EXPECT_LE(most_in_use - before, 3 * archive.size() + (std::size_t{64} << 20)) << what;
+    }
+}
+
+/// Tensors that share a storage: as many as fit into two and a half times the file.
+TEST(Pickle, TensorsThatShareAStorageAreBounded) {
+    const std::size_t count = 10000;
+    std::string pickle = std::string("\x80\x02", 2) + "}(";
+    const auto four = [](std::size_t n) {
+        return "J" + std::string(1, static_cast<char>(n & 255)) + std::string(1, static_cast<char>(n >> 8)) +
+               std::string(2, '\0');
+    };
+    for (int i = 0; i < 20; ++i)
+        pickle += word(std::to_string(i)) +
+                  (i == 0 ? "ctorch._utils\n_rebuild_tensor_v2\n((" + word("storage") +
+                                "ctorch\nFloatStorage\n" + word("0") + word("cpu") + four(count) + "tQK" +
+                                std::string(1, '\0') + four(count) + "\x85K\x01\x85\x89}tRq\1"
+                          : std::string("h\1"));
+    const auto archive = format_zip(
+        {{"x/data.pkl", bytes_of(pickle + "u.")}, {"x/data/0", bytes_of(std::string(4 * count, '\0'))}});
+    const std::size_t before = in_use;
+    most_in_use = before;
+    EXPECT_NE(error_of([&] { parse_torch(archive, "shared.pth"); }).find("larger than the file"),
+              std::string::npos);
+    EXPECT_LE(most_in_use - before, 3 * archive.size() + (std::size_t{1} << 20));
 }
 
 } // namespace
