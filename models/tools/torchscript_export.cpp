@@ -17,6 +17,16 @@ namespace mri {
 
 namespace {
 
+/// Names become code. Throws Errc::unsupported where one is more than words between points.
+void check_names(const TensorFile& weights, const std::string& name) {
+    constexpr const char* allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.";
+    for (const auto& [tensor, value] : weights.tensors)
+        if (tensor.empty() || tensor.find_first_not_of(allowed) != std::string::npos)
+            throw Error(Errc::unsupported, "'" + name + "' cannot be a TorchScript module: its tensor '" +
+                                               tensor +
+                                               "' has another name than letters, digits, '_' and '.' make");
+}
+
 /// The modules that a state dict's dotted names stand for.
 class Tree {
   public:
@@ -78,6 +88,7 @@ void write_torchscript(const std::string& path, const TensorFile& weights, const
                                            " cannot be a TorchScript module: " + network.no_script +
                                            ". A state dict of '" + name +
                                            "' (.safetensors or .pth) holds its convolutions and step sizes");
+    check_names(weights, name);
     const NetworkScript script = network.script(weights, name);
     write_module(path, weights, script);
     if (script.images)

@@ -21,7 +21,8 @@ namespace mri {
 /// No description: mritorch has one input.
 ///
 /// Throws what reads the options of each network (unet_options_of() and the like) throws, Errc::unsupported
-/// for a cascade, whose data consistency is this product's gridding, Errc::open_write and Errc::write.
+/// for a cascade, whose data consistency is this product's gridding, and for tensors whose names are more than letters,
+/// digits, "_" and ".", Errc::open_write and Errc::write.
 void write_torchscript(const std::string& path, const TensorFile& weights, const std::string& name);
 
 } // namespace mri

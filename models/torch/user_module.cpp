@@ -159,10 +159,14 @@ struct TorchModule::State {
 TorchModule TorchModule::load(const std::string& path, const std::string& info, bool trusted,
                               const RunOptions& options) {
     const Kind kind = kind_of(path);
-    if (kind == Kind::compiled && !trusted)
-        throw Error(Errc::settings, "'" + path +
-                                        "' is a compiled package: its machine code is only run with "
-                                        "trusted=true");
+    if (!trusted)
+        throw Error(
+            Errc::settings,
+            "'" + path + "' is a program: " +
+                (kind == Kind::compiled ? "a package with machine code" : "a TorchScript module") +
+                " can read and write any file, already while it is loaded. Set trusted=true if you trust "
+                "whoever made it; weights as a safetensors file or a state dict are data alone and need "
+                "no trust (mriunet, mricrnn, mricascade)");
     auto state = std::make_unique<State>();
     state->path = path;
     state->info = read_model_info(info);

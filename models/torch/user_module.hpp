@@ -24,8 +24,8 @@ struct ModuleShape {
 /// A TorchScript module, or a torch.export package that AOTInductor compiled.
 class TorchModule {
   public:
-    /// `trusted`: machine code out of a package may be loaded. Throws Errc::not_found and Errc::read, what
-    /// read_model_info() throws, Errc::settings for a compiled package that is not trusted, Errc::unsupported
+    /// `trusted`: the file is a program, whose maker is trusted; nothing of one that is not is loaded. Throws Errc::not_found and Errc::read, what
+    /// read_model_info() throws, Errc::settings for a module that is not trusted, Errc::unsupported
     /// for other exports (naming what to export instead), Errc::decode for damaged files and for an input's
     /// name that is not the module's.
     static TorchModule load(const std::string& path, const std::string& info, bool trusted,

@@ -3,9 +3,13 @@
 //
 // Runs a module of your own, exported from PyTorch: a TorchScript file (torch.jit.trace or script, then save;
 // PyTorch calls that format deprecated and still reads and writes it), or a torch.export package that
-// AOTInductor compiled, whose machine code is only loaded with trusted=true (one that was compiled for the
-// processor needs none of CUDA's libraries). One image comes out for each that goes in, with its time stamps
-// and metas; complex images go in and out as two channels or as complex64.
+// AOTInductor compiled (one that was compiled for the processor needs none of CUDA's libraries). One image comes
+// out for each that goes in, with its time stamps and metas; complex images go in and out as two channels or as
+// complex64.
+//
+// Both are programs, which can read and write any file already while they are loaded: they are loaded with
+// trusted=true alone. Weights as safetensors files or state dicts are data, and mriunet, mricrnn and mricascade
+// need no trust for them.
 //
 // A key file beside the module (`model-info`, by default the module's name and ".modelinfo") describes input
 // and output in the format of GStreamer 1.28's analytics elements:
@@ -32,7 +36,7 @@
 //
 // |[
 // gst-launch-1.0 mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon combine=rss ! mricrop !
-// mritorch weights=FILE ! fakesink
+// mritorch weights=FILE trusted=true ! fakesink
 // ]|
 #include "models/common/intensity.hpp"
 #include "models/files/weights.hpp"
@@ -66,7 +70,10 @@ class MriTorch : public NetworkElementOf<TorchModule, TorchSettings> {
         network_properties(p);
         p.string("model-info", "Description of the module's input and output; empty: weights + '.modelinfo'",
                  &S::model_info);
-        p.boolean("trusted", "Run the machine code of a compiled package (.pt2)", &S::trusted);
+        p.boolean(
+            "trusted",
+            "Load the module: a program, which can read and write any file; set it if you trust its maker",
+            &S::trusted);
     }
 
   protected:

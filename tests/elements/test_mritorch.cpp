@@ -47,7 +47,7 @@ class MriTorch : public testing::Test {
             << tensor("x", "input", type, dims, input_more)
             << tensor("y", "output", out_type.empty() ? type : out_type, out_dims.empty() ? dims : out_dims,
                       out_more);
-        return "mritorch threads=1 weights=" + folder_->path(module) + " " + more;
+        return "mritorch threads=1 trusted=true weights=" + folder_->path(module) + " " + more;
     }
     static Harness start(const std::string& launch, const ImageInfo& info) {
         auto h = harness(launch);
@@ -239,7 +239,7 @@ TEST_F(MriTorch, SaysWhatToDoWithOtherFiles) {
     expect_part(load_error_of(line("state.pth", "float32", "1,1,-1,-1")), "state dict");
     std::ofstream(folder_->path("noise.pt")) << "no module";
     expect_part(load_error_of(line("noise.pt", "float32", "1,1,-1,-1")), "noise.pt");
-    expect_part(load_error_of("mritorch weights=" + folder_->path("missing.pt")), "missing.pt");
+    expect_part(load_error_of("mritorch trusted=true weights=" + folder_->path("missing.pt")), "missing.pt");
     const std::string other = line("frame.pt", "float32", "1,1,-1,-1");
     expect_part(load_error_of(other + "model-info=/nowhere.modelinfo"), "/nowhere.modelinfo");
     std::ofstream(folder_->path("named")) << "[modelinfo]\nversion=1.0\n[image]\ndir=input\ntype=float32\n"
@@ -254,12 +254,12 @@ TEST_F(MriTorch, ACompiledPackageRunsOnlyWhenTrusted) {
     if (status != 0)
         GTEST_SKIP() << "AOTInductor cannot compile here (no compiler that it can use)";
     const std::string launch = line("compiled.pt2", "float32", "1,1,8,12");
-    expect_part(load_error_of(launch), "trusted=true");
+    expect_part(load_error_of(launch + "trusted=false"), "trusted=true");
     const auto maps = [] {
         std::ifstream in("/proc/self/maps");
         return std::string(std::istreambuf_iterator<char>(in), {});
     };
-    auto h = start(launch + "trusted=true", real_image());
+    auto h = start(launch, real_image());
     ASSERT_EQ(push(h, 2), GST_FLOW_OK);
     const auto values = values_of<float>(adopt(gst_harness_try_pull(h.get())).get());
     const auto in = blob(width, height, 2);
@@ -273,7 +273,13 @@ TEST(MriTorchUnet, RunsTheExportedUnet) {
     const TempDir folder;
     const std::string module = folder.path("net.pt");
     write_torchscript(module, small_network(), "small");
-    auto h = harness("mritorch threads=1 weights=" + module);
+    // A module is a program: nothing of it is loaded unless its maker is trusted.
+    const auto errors =
+        run_pipeline("mriphantomsrc num-buffers=1 ! mritorch weights=" + module + " ! fakesink").errors;
+    ASSERT_EQ(errors.size(), 1U);
+    for (const char* part : {"program", "trusted=true", "safetensors", "state dict"})
+        EXPECT_NE(errors[0].find(part), std::string::npos) << errors[0];
+    auto h = harness("mritorch threads=1 trusted=true weights=" + module);
     gst_harness_set_src_caps(h.get(), image_info(width, height).to_caps().release());
     auto unet = harness("mriunet threads=1 precision=float32 weights=" + [&] {
         write_safetensors(folder.path("net.safetensors"), small_network());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The command mri-weights: formats there and back, PyTorch's view of them, exit codes.
 #include "models/files/torch_state_dict.hpp"
+#include "models/files/weights.hpp"
 #include "models/torch/user_module.hpp"
 #include "models/unet/unet.hpp"
 #include "tests/support/network_support.hpp"
@@ -85,7 +86,7 @@ TEST_F(MriWeights, TheTorchScriptModuleComputesTheSame) {
         write_safetensors(path("a.safetensors"), file);
         ASSERT_EQ(run("convert " + path("a.safetensors") + " " + path("net.pt")), 0) << output_;
         const RunOptions plain{"cpu", Precision::float32, 1};
-        TorchModule module = TorchModule::load(path("net.pt"), path("net.pt.modelinfo"), false, plain);
+        TorchModule module = TorchModule::load(path("net.pt"), path("net.pt.modelinfo"), true, plain);
         EXPECT_EQ(module.info().frames(), 6);
         EXPECT_TRUE(module.info().scaled);
         std::vector<float> input;
@@ -105,6 +106,28 @@ TEST_F(MriWeights, TheTorchScriptModuleComputesTheSame) {
             EXPECT_EQ(run_torch_python("runs " + path("net.pt") + " 6 11 13"), 0);
         }
     }
+}
+
+/// Names of a stranger's file become code, and reach a terminal.
+TEST_F(MriWeights, NamesAreNeitherCodeNorControlSequences) {
+    TensorFile crnn = read_weights(find_weights("unet.safetensors"));
+    const std::string name = "conv1.bias if torch.save(x, 'there') is None else self.conv1.bias";
+    crnn.tensors[name] = {{1}, {0}};
+    write_safetensors(path("injected.safetensors"), crnn);
+    EXPECT_EQ(run("convert " + path("injected.safetensors") + " " + path("injected.pt")), 1);
+    EXPECT_NE(output_.find("letters, digits"), std::string::npos) << output_;
+    EXPECT_FALSE(std::ifstream(path("injected.pt")));
+
+    TensorFile coloured;
+    coloured.metadata["note"] = "\x1b[31mRED\x1b]0;title\x07";
+    coloured.tensors["a\x1b[1mb"] = {{1}, {0}};
+    write_safetensors(path("coloured.safetensors"), coloured);
+    ASSERT_EQ(run("show " + path("coloured.safetensors")), 0);
+    EXPECT_EQ(output_.find('\x1b'), std::string::npos);
+    EXPECT_NE(output_.find("\\x1b[31mRED\\x1b]0;title\\x07"), std::string::npos) << output_;
+    EXPECT_NE(output_.find("a\\x1b[1mb"), std::string::npos) << output_;
+    EXPECT_EQ(run("convert " + path("coloured.safetensors") + " " + path("coloured.pt")), 1);
+    EXPECT_EQ(output_.find('\x1b'), std::string::npos) << "an error names tensors too";
 }
 
 TEST_F(MriWeights, PyTorchReadsTheStateDict) {
