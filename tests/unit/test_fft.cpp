@@ -10,6 +10,7 @@
 #include <cstring>
 #include <numbers>
 #include <random>
+#include <tuple>
 #include <vector>
 
 using namespace mri;
@@ -138,6 +139,39 @@ TEST_P(EveryIsa, ThreadsChangeNothing) {
     EXPECT_EQ(0, std::memcmp(a.data(), b.data(), a.size() * sizeof(cfloat)));
 }
 
+TEST_P(EveryIsa, ChirpsGiveTheSumsBetweenThePixels) {
+    // Rounding of two transforms of the next power of two, and three products: as Bluestein's lengths above.
+    for (const auto& [from, to, period] : {std::tuple{154, 128, 153.6},
+                                           {128, 128, 128.0},
+                                           {9, 16, 12.3},
+                                           {64, 31, 40.5},
+                                           {1, 7, 3.7},
+                                           {20, 1, 19.1}}) {
+        constexpr int lines = 5;
+        const auto input = random_image(std::size_t(from) * lines, 5);
+        std::vector<cdouble> exact(std::size_t(to) * lines);
+        for (int line = 0; line < lines; line++)
+            for (int n = 0; n < to; n++)
+                for (int j = 0; j < from; j++)
+                    exact[std::size_t(line * to + n)] +=
+                        cdouble(input[std::size_t(line * from + j)]) *
+                        std::polar(1.0, 2 * std::numbers::pi * (j - from / 2) * (n - to / 2) / period);
+        std::vector<cfloat> turned(input.size()), found(exact.size()), columns(exact.size()),
+            back(exact.size());
+        for (int line = 0; line < lines; line++)
+            for (int j = 0; j < from; j++)
+                turned[std::size_t(j * lines + line)] = input[std::size_t(line * from + j)];
+        ChirpTransform chirp(from, to, period, 2);
+        chirp.rows(input.data(), lines, found.data());
+        chirp.columns(turned.data(), lines, columns.data());
+        for (int line = 0; line < lines; line++)
+            for (int n = 0; n < to; n++)
+                back[std::size_t(line * to + n)] = columns[std::size_t(n * lines + line)];
+        EXPECT_LT(relative_error(found, exact), rounding) << from << " " << to << " " << period;
+        EXPECT_LT(relative_error(back, exact), rounding) << from << " " << to << " " << period;
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Simd, EveryIsa, testing::ValuesIn(processor::available()),
                          [](const auto& i) { return std::string(processor::name(i.param)); });
 
@@ -146,6 +180,14 @@ TEST(Fft, RefusesBadSizes) {
     EXPECT_THROW(Fft2d(5, -1), Error);
     EXPECT_THROW(Fft2d((1 << 20) + 1, 1), Error);
     EXPECT_THROW(Fft2d(5, 5, -1), Error);
+}
+
+TEST(Chirp, RefusesBadSizes) {
+    EXPECT_THROW(ChirpTransform(0, 4, 5), Error);
+    EXPECT_THROW(ChirpTransform(4, 0, 5), Error);
+    EXPECT_THROW(ChirpTransform(4, 4, 0), Error);
+    EXPECT_THROW(ChirpTransform(4, 4, NAN), Error);
+    EXPECT_THROW(ChirpTransform(1 << 20, 4, 5), Error);
 }
 
 TEST(Simd, RefusesUnknownNames) {

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace mri {
@@ -41,18 +42,25 @@ void cartesian_areas(const ReconstructionSpace& space, std::span<const SampledFr
                          static_cast<float>(1 / (space.over_x * space.over_y * count[line(frame, r)])));
 }
 
-/// Images by the FFT of the encoded field of view.
+/// Images of Cartesian frames: by the FFT of the encoded field of view where that is a whole number of
+/// reconstructed pixels along both axes, else by the same sums at the pixels, computed as chirp transforms.
 class CartesianGrid {
   public:
     explicit CartesianGrid(const ReconstructionSpace& space)
-        : space_(space),
-          width_(side(space.width, space.over_x)),
-          height_(side(space.height, space.over_y)),
-          fft_(width_, height_, space.threads),
-          grid_(static_cast<std::size_t>(width_) * height_),
-          count_(grid_.size()) {}
+        : space_(space), x_(space.width, space.over_x), y_(space.height, space.over_y) {
+        if (x_.whole && y_.whole) {
+            fft_.emplace(x_.cells, y_.cells, space.threads);
+        } else {
+            along_x_.emplace(x_.cells, space.width, x_.encoded, space.threads);
+            along_y_.emplace(y_.cells, space.height, y_.encoded, space.threads);
+            narrow_.resize(static_cast<std::size_t>(y_.cells) * static_cast<std::size_t>(space.width));
+        }
+        grid_.resize(static_cast<std::size_t>(x_.cells) * static_cast<std::size_t>(y_.cells));
+        count_.resize(grid_.size());
+    }
 
-    /// [coil][height][width]; `scaled` averages repeated samples and divides by the grid's size.
+    /// [coil][height][width]; `scaled` averages repeated samples and divides by the pixels of the encoded field of
+    /// view.
     void reconstruct(const SampledFrame& frame, bool scaled, cfloat* images) {
         const std::size_t points = frame.points();
         index_.resize(points);
@@ -60,49 +68,72 @@ class CartesianGrid {
         for (std::size_t i = 0; i < points; ++i) {
             // Whole cells of the encoded field of view; beyond the matrix that is reconstructed nothing is
             // kept.
-            const double x = std::floor(frame.kxy[2 * i] * space_.over_x + width_ / 2 + 0.5);
-            const double y = std::floor(frame.kxy[2 * i + 1] * space_.over_y + height_ / 2 + 0.5);
-            const bool inside = x >= 0 && y >= 0 && x < width_ && y < height_;
-            index_[i] = inside ? static_cast<std::size_t>(y) * width_ + static_cast<std::size_t>(x) : nowhere;
+            const double x = std::floor(frame.kxy[2 * i] * space_.over_x + x_.cells / 2 + 0.5);
+            const double y = std::floor(frame.kxy[2 * i + 1] * space_.over_y + y_.cells / 2 + 0.5);
+            const bool inside = x >= 0 && y >= 0 && x < x_.cells && y < y_.cells;
+            index_[i] =
+                inside ? static_cast<std::size_t>(y) * x_.cells + static_cast<std::size_t>(x) : nowhere;
             if (inside)
                 count_[index_[i]] += 1;
         }
-        const float scale = scaled ? 1 / (static_cast<float>(width_) * static_cast<float>(height_)) : 1;
-        const int left = width_ / 2 - space_.width / 2;
-        const int top = height_ / 2 - space_.height / 2;
+        const float scale =
+            scaled ? 1 / (static_cast<float>(x_.encoded) * static_cast<float>(y_.encoded)) : 1;
         for (int c = 0; c < space_.coils; ++c) {
             const cfloat* samples = frame.samples.data() + static_cast<std::size_t>(c) * points;
             std::fill(grid_.begin(), grid_.end(), cfloat{});
             for (std::size_t i = 0; i < points; ++i)
                 if (index_[i] != nowhere)
                     grid_[index_[i]] += samples[i] * (scaled ? scale / count_[index_[i]] : 1);
-            fft_.inverse(grid_.data(), true);
-            for (int y = 0; y < space_.height; ++y, images += space_.width)
-                std::copy_n(grid_.data() + static_cast<std::size_t>(top + y) * width_ + left, space_.width,
-                            images);
+            transform(images + static_cast<std::size_t>(c) * space_.width * space_.height);
         }
     }
 
   private:
     static constexpr std::size_t nowhere = SIZE_MAX;
 
-    /// Pixels of the encoded field of view at the size of the reconstruction's pixels.
-    static int side(int pixels, double over) {
-        const double encoded = pixels * over;
-        const double whole = std::round(encoded);
-        if (std::abs(encoded - whole) > 1e-3 * whole || whole < pixels || whole > 65536)
-            throw Error(Errc::unsupported,
-                        "Cartesian data whose encoded field of view is " + std::to_string(encoded) +
-                            " pixels of the " + std::to_string(pixels) +
-                            " that are reconstructed: it must be a whole number and not smaller");
-        return static_cast<int>(whole);
+    /// One axis of the encoded field of view.
+    struct Side {
+        double encoded; ///< pixels of the reconstruction's size
+        bool whole;     ///< their number is
+        int cells;      ///< samples that are kept, the middle one (integer division) at the centre of k-space
+
+        Side(int pixels, double over) : encoded(pixels * over) {
+            const double nearest = std::round(encoded);
+            // Less than a pixel of the rim repeats the other side: what rounding of the fields of view leaves.
+            if (!(encoded > pixels - 1) || encoded > 65536)
+                throw Error(Errc::unsupported, "Cartesian data whose encoded field of view is " +
+                                                   std::to_string(encoded) + " pixels of the " +
+                                                   std::to_string(pixels) +
+                                                   " that are reconstructed: it must not be smaller");
+            // As good as whole: then the outermost pixel lies within a thousandth of its place.
+            whole = nearest >= pixels && std::abs(encoded / nearest - 1) * pixels / 2 < 1e-3;
+            if (whole)
+                encoded = nearest;
+            // Scanners round the number of lines up to even ones: a line beyond the resolution is theirs.
+            cells = whole ? static_cast<int>(nearest) : 2 * (static_cast<int>(std::ceil(encoded / 2)) + 1);
+        }
+    };
+
+    void transform(cfloat* image) {
+        if (!fft_) {
+            along_x_->rows(grid_.data(), y_.cells, narrow_.data());
+            along_y_->columns(narrow_.data(), space_.width, image);
+            return;
+        }
+        fft_->inverse(grid_.data(), true);
+        const int left = x_.cells / 2 - space_.width / 2;
+        const int top = y_.cells / 2 - space_.height / 2;
+        for (int y = 0; y < space_.height; ++y, image += space_.width)
+            std::copy_n(grid_.data() + static_cast<std::size_t>(top + y) * x_.cells + left, space_.width,
+                        image);
     }
 
     ReconstructionSpace space_;
-    int width_;
-    int height_;
-    Fft2d fft_;
+    Side x_, y_;
+    std::optional<Fft2d> fft_; // or both of these
+    std::optional<ChirpTransform> along_x_, along_y_;
     std::vector<cfloat> grid_;
+    std::vector<cfloat> narrow_; // between the chirp transforms: [line][pixel]
     std::vector<float> count_;
     std::vector<std::size_t> index_;
 };

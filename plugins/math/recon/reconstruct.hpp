@@ -65,7 +65,8 @@ std::vector<float> sample_areas(const ReconstructionSpace& space, std::span<cons
 /// Frame by frame: density compensation, adjoint transform, combination of the coils. Radial and other
 /// trajectories go through the non-uniform transform; Cartesian ones through the FFT of their encoded field
 /// of view, with lines that are not there left zero, samples that are there twice averaged, and the
-/// oversampled rim cut off.
+/// oversampled rim cut off. Where the encoded field of view is no whole number of reconstructed pixels (phase
+/// oversampling of any percentage) the same sum is evaluated at the pixels' places (ChirpTransform).
 class FrameReconstruction {
   public:
     /// Throws Errc::settings or Errc::format for what cannot work.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/math/transform/fft.hpp"
 
+#include "plugins/math/base/arrays.hpp"
 #include "plugins/math/base/error.hpp"
 
 #include <algorithm>
@@ -135,6 +136,87 @@ void Fft2d::run(cfloat* image, bool centred, bool inverse) {
         kernels_.rows(x_.plan(), data, height_, block * lanes, centred ? width_ / 2 : 0, inverse,
                       scratch_[std::size_t(worker)].data());
     });
+}
+
+ChirpTransform::ChirpTransform(int from, int to, double period, int threads)
+    : from_(from), to_(to), kernels_(simd::kernels()), pool_(threads) {
+    if (from < 1 || to < 1 || from > max_length - to || !(period > 0) || !std::isfinite(period))
+        throw Error(Errc::settings, "sums of " + std::to_string(from) + " samples at " + std::to_string(to) +
+                                        " points of a period of " + std::to_string(period) +
+                                        " cannot be computed");
+    int length = 1;
+    while (length < from + to - 1)
+        length *= 2;
+    line_ = std::make_unique<FftLine>(length);
+    const auto chirp = [period](int at) {
+        return std::polar(1.0, std::numbers::pi * std::fmod(double(at) * at, 2 * period) / period);
+    };
+    for (int j = 0; j < from; j++)
+        before_.emplace_back(cfloat(chirp(j - from / 2)));
+    for (int n = 0; n < to; n++)
+        after_.emplace_back(cfloat(chirp(n - to / 2)));
+    std::vector<cdouble> filter(std::size_t(length), cdouble{});
+    for (int m = 1 - from; m < to; m++)
+        filter[std::size_t((m + length) % length)] = std::conj(chirp(m + from / 2 - to / 2)) / double(length);
+    fft_double(filter);
+    filter_.assign(filter.begin(), filter.end());
+    for (int i = 0; i < pool_.threads(); i++)
+        scratch_.emplace_back(line_->scratch());
+}
+
+ChirpTransform::~ChirpTransform() = default;
+
+void ChirpTransform::columns(const cfloat* in, int width, cfloat* out) {
+    const auto line = std::size_t(width), length = std::size_t(line_->plan().n);
+    const int lanes = kernels_.lanes;
+    image_.assign(line * length, cfloat{});
+    const auto product = [line](cfloat* to, const cfloat* from, cfloat factor) {
+        float* f = arrays::floats(to);
+        const float* g = arrays::floats(from);
+        for (std::size_t i = 0; i < 2 * line; i += 2) {
+            const float re = g[i], im = g[i + 1];
+            f[i] = re * factor.real() - im * factor.imag();
+            f[i + 1] = re * factor.imag() + im * factor.real();
+        }
+    };
+    const auto transform = [&](bool inverse) {
+        pool_.parallel_for((width + lanes - 1) / lanes, [&](int block, int worker) {
+            kernels_.columns(line_->plan(), arrays::floats(image_.data()), width, block * lanes, 0, inverse,
+                             scratch_[std::size_t(worker)].data());
+        });
+    };
+    for (std::size_t j = 0; j < before_.size(); j++)
+        product(image_.data() + j * line, in + j * line, before_[j]);
+    transform(false);
+    for (std::size_t m = 0; m < length; m++)
+        product(image_.data() + m * line, image_.data() + m * line, filter_[m]);
+    transform(true);
+    for (std::size_t n = 0; n < after_.size(); n++)
+        product(out + n * line, image_.data() + n * line, after_[n]);
+}
+
+void ChirpTransform::rows(const cfloat* in, int height, cfloat* out) {
+    const auto from = std::size_t(from_), to = std::size_t(to_), length = std::size_t(line_->plan().n);
+    const int lanes = kernels_.lanes;
+    image_.assign(std::size_t(height) * length, cfloat{});
+    const auto transform = [&](bool inverse) {
+        pool_.parallel_for((height + lanes - 1) / lanes, [&](int block, int worker) {
+            kernels_.rows(line_->plan(), arrays::floats(image_.data()), height, block * lanes, 0, inverse,
+                          scratch_[std::size_t(worker)].data());
+        });
+    };
+    for (std::size_t y = 0; y < std::size_t(height); y++)
+        arrays::multiply(image_.data() + y * length, before_.data(), in + y * from, from);
+    transform(false);
+    for (std::size_t y = 0; y < std::size_t(height); y++) {
+        cfloat* row = image_.data() + y * length;
+        for (std::size_t m = 0; m < length; m++)
+            row[m] = {row[m].real() * filter_[m].real() - row[m].imag() * filter_[m].imag(),
+                      row[m].real() * filter_[m].imag() + row[m].imag() * filter_[m].real()};
+    }
+    transform(true);
+    for (std::size_t y = 0; y < std::size_t(height); y++)
+        arrays::multiply(out + y * to, after_.data(), image_.data() + y * length, to);
 }
 
 } // namespace mri
