@@ -22,7 +22,8 @@
  * gradient-delay corrects the trajectory of radial frames for the delays of the gradients: by delay-x,
  * delay-y and delay-xy (fixed), or by those that the frames themselves show (ring: Rosenzweig et al., MRM
  * 2019), from the first frame on and as the mean over all frames of the series. Each frame's estimate is told
- * by an element message mri-gradient-delay with x, y and xy in samples.
+ * by an element message mri-gradient-delay with x, y and xy in samples. Estimates at the largest delay that is
+ * looked at (3 samples), or with which the spokes agree less than without, are refused with a warning.
  *
  * Times: PTS is that of the first readout, the duration the acquisition time of the stride. A frame that the
  * end of the stream, lost data or a new series cuts off is dropped with a warning, or pushed with
@@ -216,6 +217,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
             flush();
             if (delays_)
                 delays_->forget();
+            delays_refused_ = false;
             ++out_.series;
             set_src_caps(out_.to_caps());
         } else if (!counted_ && !pending_.empty() && value(item) != value(pending_.back())) {
@@ -389,17 +391,30 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         return frame;
     }
 
+    // Of the frames so far; nothing, with a warning once a series, where that is no delay of this frame.
+    std::optional<GradientDelay> estimated_delay(const TrajectoryData& trajectory, GstBuffer* frame) {
+        DelayFit fit;
+        {
+            const Mapped<const cfloat> samples(frame);
+            fit = delays_->add(samples.span(), trajectory.kxy, in_.coils, trajectory.readouts, in_.samples);
+        }
+        if (fit != DelayFit::found && !std::exchange(delays_refused_, true))
+            post_warning(std::string("Gradient delays are not corrected: ") +
+                         (fit == DelayFit::at_bound
+                              ? "the spokes agree best at the largest delay that is looked at"
+                          : fit == DelayFit::inconsistent
+                              ? "with the delays that were found the spokes agree less than without"
+                              : "no spokes cross each other, or they hold no signal"));
+        return delays_->estimate();
+    }
+
     // Moves the samples to where the gradients' delays put them.
     void correct(TrajectoryData& trajectory, GstBuffer* frame) {
         if (!delays_ || in_.samples < 2)
             return;
         GradientDelay delay{settings_.delay_x, settings_.delay_y, settings_.delay_xy};
         if (settings_.gradient_delay == Delay::ring) {
-            {
-                const Mapped<const cfloat> samples(frame);
-                delays_->add(samples.span(), trajectory.kxy, in_.coils, trajectory.readouts, in_.samples);
-            }
-            const auto found = delays_->estimate();
+            const auto found = estimated_delay(trajectory, frame);
             if (!found)
                 return;
             delay = *found;
@@ -448,6 +463,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     bool discont_ = false;
     bool told_ = false;                            // caps of counted frames are out
     std::optional<GradientDelayEstimator> delays_; // when trajectories are corrected
+    bool delays_refused_ = false;                  // in this series, and told
     double aspect_ = 1;
     std::atomic<GstClockTime> latency_{GST_CLOCK_TIME_NONE};
 };

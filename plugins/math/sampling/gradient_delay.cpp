@@ -23,7 +23,12 @@ constexpr int reach = 16;
 /// Sine of the smallest angle at which spokes are taken to cross: below it the crossing's position along them
 /// is anybody's guess.
 constexpr double least_sine = 0.342;
-constexpr int newton_steps = 8;
+constexpr int newton_steps = 20;
+/// Delays this close to the bound, in samples, are not found but stopped by it.
+constexpr double at_bound = 0.01;
+/// Differences of the spokes, relative to their signal, by which delays make them worse, and above which they do not
+/// agree: noise alone differs by 1.
+constexpr double worse = 0.01, apart = 0.5;
 constexpr std::size_t most_values = std::size_t{1} << 28;
 
 struct Spoke {
@@ -183,45 +188,78 @@ class ReadoutTable {
     std::size_t length_;
 };
 
-/// Mean squared difference of the spokes at their crossings for delays `s`, with its normal equations.
+/// Difference of the spokes at their crossings for delays `s`, with its normal equations.
 struct Fit {
     std::array<double, 3> s{};
     std::array<double, 9> normal{};
     std::array<double, 3> right{};
-    double cost = 0;
+    double signal = 0; ///< what the difference is relative to
+    double cost = HUGE_VAL;
 };
 
+/// Differences below this share of the signal count squared, larger ones as they are (Huber, Ann. Math. Stat. 35:73,
+/// 1964): pairs whose phases differ whatever the delays, as eddy currents make them, then do not decide.
+constexpr double quadratic_below = 0.01;
+
+/// The cost is sum of d rho(|a - b| / d) over sum of d, of all pairs' coils a and b, d^2 = |a|^2 + |b|^2. What counts
+/// is the difference relative to the signal: by itself it is least where there is no signal, at the bound.
 Fit evaluate(const ReadoutTable& table, const std::vector<Pair>& pairs, const std::array<double, 3>& s) {
-    Fit fit{s, {}, {}, 0};
-    double used = 0;
+    Fit fit{s, {}, {}, 0, HUGE_VAL};
+    double sum = 0;
+    std::array<double, 3> signal_slope{};
     for (const Pair& pair : pairs) {
         double u = 0, v = 0;
         for (int p = 0; p < 3; ++p) {
             u += pair.of_first[p] * s[p];
             v += pair.of_second[p] * s[p];
         }
+        double rest = 0, power = 0;
+        std::array<double, 9> normal{};
+        std::array<double, 3> right{}, slope{}; // slope: of power / 2
         for (std::size_t c = 0; c < table.coils(); ++c) {
             const auto a = table.look(pair.first, c, u), b = table.look(pair.second, c, v);
             if (!a || !b)
                 continue;
-            used += 1;
-            const std::complex<double> rest = b->value - a->value;
-            fit.cost += std::norm(rest);
+            const std::complex<double> difference = b->value - a->value;
+            rest += std::norm(difference);
+            power += std::norm(a->value) + std::norm(b->value);
             std::array<std::complex<double>, 3> d;
-            for (int p = 0; p < 3; ++p)
-                d[p] = a->slope * pair.of_first[p] - b->slope * pair.of_second[p];
             for (int p = 0; p < 3; ++p) {
-                fit.right[p] += (std::conj(d[p]) * rest).real();
+                const auto da = a->slope * pair.of_first[p], db = b->slope * pair.of_second[p];
+                d[p] = da - db;
+                slope[p] += (std::conj(a->value) * da + std::conj(b->value) * db).real();
+            }
+            for (int p = 0; p < 3; ++p) {
+                right[p] += (std::conj(d[p]) * difference).real();
                 for (int q = 0; q < 3; ++q)
-                    fit.normal[3 * p + q] += (std::conj(d[p]) * d[q]).real();
+                    normal[3 * p + q] += (std::conj(d[p]) * d[q]).real();
             }
         }
+        if (!(power > 0))
+            continue;
+        const double size = std::sqrt(power), r = std::sqrt(rest / power);
+        const double weight = 1 / (size * std::max(r, quadratic_below));
+        const bool small = r < quadratic_below;
+        const double rho = small ? (r * r / quadratic_below + quadratic_below) / 2 : r;
+        const double by_size = small ? rho - r * r / quadratic_below : 0; // d (d rho) / d size
+        sum += size * rho;
+        fit.signal += size;
+        for (int p = 0; p < 3; ++p) {
+            signal_slope[p] += slope[p] / size;
+            fit.right[p] += weight * right[p] - by_size * slope[p] / size;
+            for (int q = 0; q < 3; ++q)
+                fit.normal[3 * p + q] += weight * normal[3 * p + q];
+        }
     }
-    fit.cost = used > 0 ? fit.cost / used : HUGE_VAL;
+    if (!(fit.signal > 0))
+        return fit;
+    fit.cost = sum / fit.signal;
+    for (int p = 0; p < 3; ++p)
+        fit.right[p] += fit.cost * signal_slope[p];
     return fit;
 }
 
-/// Gauss-Newton from `start`, within +-largest.
+/// Gauss-Newton steps with these weights from `start`, within +-largest.
 Fit descend(const ReadoutTable& table, const std::vector<Pair>& pairs, const std::array<double, 3>& start,
             double largest) {
     Fit fit = evaluate(table, pairs, start);
@@ -230,11 +268,14 @@ Fit descend(const ReadoutTable& table, const std::vector<Pair>& pairs, const std
         if (!solve3(fit.normal, fit.right, step))
             break;
         const double size = std::max({std::abs(step[0]), std::abs(step[1]), std::abs(step[2])});
-        const double keep = std::min(1.0, 1.0 / std::max(size, 1e-12)); // a sample at a time
-        std::array<double, 3> next = fit.s;
-        for (int p = 0; p < 3; ++p)
-            next[p] = std::clamp(next[p] + keep * step[p], -largest, largest);
-        const Fit after = evaluate(table, pairs, next);
+        double keep = std::min(1.0, 1.0 / std::max(size, 1e-12)); // a sample at a time
+        Fit after;
+        for (int halving = 0; halving < 4 && !(after.cost < fit.cost); ++halving, keep /= 2) {
+            std::array<double, 3> next = fit.s;
+            for (int p = 0; p < 3; ++p)
+                next[p] = std::clamp(next[p] + keep * step[p], -largest, largest);
+            after = evaluate(table, pairs, next);
+        }
         if (!(after.cost < fit.cost))
             break;
         fit = after;
@@ -276,18 +317,18 @@ GradientDelayEstimator::GradientDelayEstimator(double aspect, double largest)
 void GradientDelayEstimator::forget() {
     normal_.fill(0);
     right_.fill(0);
-    any_ = false;
+    any_ = fits_ = false;
 }
 
 std::optional<GradientDelay> GradientDelayEstimator::estimate() const {
     std::array<double, 3> s{};
-    if (!any_ || !solve3(normal_, right_, s))
+    if (!fits_ || !solve3(normal_, right_, s))
         return std::nullopt;
     return GradientDelay{s[0], s[1], s[2]};
 }
 
-void GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<const float> kxy, int coils,
-                                 int readouts, int samples_per_readout) {
+DelayFit GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<const float> kxy, int coils,
+                                     int readouts, int samples_per_readout) {
     if (coils < 1 || readouts < 1 || samples_per_readout < 2)
         throw Error(Errc::format, "gradient delays need spokes of two samples or more");
     const auto n = static_cast<std::size_t>(samples_per_readout),
@@ -306,22 +347,23 @@ void GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<cons
         if (!std::isfinite(spokes.back().centre))
             throw Error(Errc::format, "a k-space frame has sampling positions that are not finite");
     }
+    fits_ = false;
     const auto pairs = crossings(spokes);
     if (pairs.empty())
-        return;
+        return DelayFit::nothing;
 
     const ReadoutTable table(table_, samples, spokes, all_coils, samples_per_readout, largest_);
     const double power = table.power();
     if (!std::isfinite(power))
         throw Error(Errc::format, "a k-space frame has samples that are not finite");
     if (!(power > 0))
-        return;
+        return DelayFit::nothing;
 
     // Gauss-Newton from a few starts, since signals are smooth over about a sample; later frames go on from
     // what the first ones gave.
     std::vector<std::array<double, 3>> starts;
-    if (const auto known = estimate())
-        starts.push_back({known->x, known->y, known->xy});
+    if (std::array<double, 3> known{}; any_ && solve3(normal_, right_, known))
+        starts.push_back(known);
     else
         for (const double x : {-0.5, 0.0, 0.5})
             for (const double y : {-0.5, 0.0, 0.5})
@@ -335,14 +377,24 @@ void GradientDelayEstimator::add(std::span<const cfloat> samples, std::span<cons
     }
     std::array<double, 3> unused{};
     if (!std::isfinite(best.cost) || !solve3(best.normal, best.right, unused))
-        return;
-    // The scale of the signal is not to make one frame count for more than another.
-    for (int p = 0; p < 3; ++p)
-        for (int q = 0; q < 3; ++q) {
-            normal_[3 * p + q] += best.normal[3 * p + q] / power;
-            right_[p] += best.normal[3 * p + q] * best.s[q] / power;
-        }
-    any_ = true;
+        return DelayFit::nothing;
+    const bool bound = std::any_of(best.s.begin(), best.s.end(),
+                                   [&](double value) { return std::abs(value) > largest_ - at_bound; });
+    if (!bound && best.cost < apart) {
+        // The scale of the signal is not to make one frame count for more than another.
+        for (int p = 0; p < 3; ++p)
+            for (int q = 0; q < 3; ++q) {
+                normal_[3 * p + q] += best.normal[3 * p + q] / best.signal;
+                right_[p] += best.normal[3 * p + q] * best.s[q] / best.signal;
+            }
+        any_ = true;
+    }
+    std::array<double, 3> mean{};
+    if (any_ && solve3(normal_, right_, mean)) {
+        const double with = evaluate(table, pairs, mean).cost;
+        fits_ = with < apart && with <= evaluate(table, pairs, {}).cost + worse;
+    }
+    return fits_ ? DelayFit::found : bound ? DelayFit::at_bound : DelayFit::inconsistent;
 }
 
 } // namespace mri
