@@ -16,14 +16,20 @@ namespace mri {
 
 /// One readout: ISMRMRD's AcquisitionHeader (names and units as there), and simulated data's angle index.
 struct Readout {
-    std::uint64_t flags = 0; ///< bit n - 1 is ISMRMRD's flag n
+    std::uint16_t version = 1; ///< of the head
+    std::uint64_t flags = 0;   ///< bit n - 1 is ISMRMRD's flag n
     std::uint32_t measurement_uid = 0;
     std::uint32_t scan_counter = 0;
     std::uint32_t acquisition_time_stamp = 0; ///< ticks of the scanner (2.5 ms on Siemens)
     std::array<std::uint32_t, 3> physiology_time_stamp{};
+    std::uint16_t available_channels = 0; ///< 0: as many as the readout has
+    std::array<std::uint64_t, 16> channel_mask{};
     std::uint16_t discard_pre = 0;
     std::uint16_t discard_post = 0;
     std::uint16_t center_sample = 0;
+    std::uint16_t encoding_space_ref = 0;
+    /// Dimensions of the trajectory that the readout was stored with; 0: its positions were computed.
+    std::uint16_t trajectory_dimensions = 0;
     float sample_time_us = 0;
     std::array<float, 3> position{}; ///< mm, LPS, of the centre of the excited volume
     std::array<float, 3> read_dir{};
@@ -40,6 +46,8 @@ struct Readout {
     std::uint16_t set = 0;
     std::uint16_t segment = 0;
     std::array<std::uint16_t, 8> user{};
+    std::array<std::int32_t, 8> user_int{};
+    std::array<float, 8> user_float{};
     std::int64_t angle_index = -1; ///< running index of the spoke, -1 when not known
 
     bool operator==(const Readout&) const = default;

@@ -15,10 +15,10 @@
  * A noise scan that has a file of its own goes out before all else with noise-location.
  *
  * Positions in k-space go out in cycles per reconstructed field of view. The unit of the file's trajectory is
- * found from how far it reaches, or is given by trajectory-unit. Cartesian lines without a trajectory get one
- * from their phase encode, radial spokes from the angle scheme: golden angle for encodings that the header
- * calls so, else regular spokes. A trajectory of three dimensions in a single slice has the density
- * compensation as its third.
+ * the one that the file says (an attribute of files of ismrmrdsink), or is found from how far it reaches, or is
+ * given by trajectory-unit. Cartesian lines without a trajectory get one from their phase encode, radial spokes
+ * from the angle scheme: golden angle for encodings that the header calls so, else regular spokes. A trajectory
+ * of three dimensions in a single slice has the density compensation as its third.
  *
  * Each readout carries its head's counters, flags and time stamp, the stream the XML header (mri-header). A
  * change of sizes or of the encoding begins a new series, and so does each round with loop. PTS follows the
@@ -133,12 +133,17 @@ std::optional<double> tr_from(const std::vector<std::uint32_t>& stamps, double t
 
 Readout facts_of(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
     Readout r;
+    r.version = head.version;
     r.flags = head.flags;
     r.measurement_uid = head.measurement_uid;
     r.scan_counter = head.scan_counter;
     r.acquisition_time_stamp = head.acquisition_time_stamp;
     std::copy_n(head.physiology_time_stamp, 3, r.physiology_time_stamp.begin());
+    r.available_channels = head.available_channels;
+    std::copy_n(head.channel_mask, r.channel_mask.size(), r.channel_mask.begin());
     r.center_sample = head.center_sample;
+    r.encoding_space_ref = head.encoding_space_ref;
+    r.trajectory_dimensions = head.trajectory_dimensions;
     r.sample_time_us = head.sample_time_us;
     std::copy_n(head.position, 3, r.position.begin());
     std::copy_n(head.read_dir, 3, r.read_dir.begin());
@@ -155,6 +160,8 @@ Readout facts_of(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
     r.set = head.idx.set;
     r.segment = head.idx.segment;
     std::copy_n(head.idx.user, 8, r.user.begin());
+    std::copy_n(head.user_int, 8, r.user_int.begin());
+    std::copy_n(head.user_float, 8, r.user_float.begin());
     return r;
 }
 
@@ -354,6 +361,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             throw Error(Errc::decode,
                         fmt::format("{}: none of {} readouts belongs to an image", reader_->where(), rows));
         unit_ = settings_.unit;
+        if (unit_ == TrajectoryUnit::automatic)
+            unit_ = reader_->trajectory_unit();
         if (has_trajectory && unit_ == TrajectoryUnit::automatic)
             unit_ = detect_trajectory_unit(extent, *geometry, reader_->where());
         const auto tr = settings_.timestamps ? tr_from(stamps, settings_.tick * ns_per_ms) : std::nullopt;
@@ -506,8 +515,9 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         const int cut = turn ? head.discard_post : pre;
         if (turn)
             facts.flags &= ~flag::reverse;
-        facts.center_sample =
-            static_cast<std::uint16_t>(std::clamp(centre_sample(head) - cut, 0, samples - 1));
+        if (cut > 0 || samples < head.number_of_samples)
+            facts.center_sample =
+                static_cast<std::uint16_t>(std::clamp(centre_sample(head) - cut, 0, samples - 1));
         if (last_->geometry.is_radial())
             facts.angle_index = static_cast<std::int64_t>(spoke_);
         add_trajectory(buffer.get(),

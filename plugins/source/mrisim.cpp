@@ -276,14 +276,18 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
         for (int r = 0; r < n; ++r) {
             Readout& head = heads[r];
             if (r == 0)
-                head.flags |= flag::first_in_repetition | flag::first_in_slice;
+                head.flags |= flag::first_in_repetition | flag::first_in_slice | flag::first_in_encode_step_1;
             if (r == n - 1)
-                head.flags |= flag::last_in_repetition | flag::last_in_slice;
+                head.flags |= flag::last_in_repetition | flag::last_in_slice | flag::last_in_encode_step_1;
             head.scan_counter = first_scan + r;
             if (GST_CLOCK_TIME_IS_VALID(start)) // in the ticks of 2.5 ms that Siemens' headers have
                 head.acquisition_time_stamp = static_cast<std::uint32_t>(time(r) / (5 * GST_MSECOND / 2));
             head.center_sample =
                 kind_of(kspace_.trajectory).from_centre ? 0 : static_cast<std::uint16_t>(frame.samples / 2);
+            head.available_channels = static_cast<std::uint16_t>(frame.coils);
+            head.trajectory_dimensions = kind_of(kspace_.trajectory).grid ? 0 : 2;
+            // Half of the repetition time is for the readout.
+            head.sample_time_us = static_cast<float>(static_cast<double>(length) / n / frame.samples / 2e3);
             head.read_dir = {1, 0, 0};
             head.phase_dir = {0, 1, 0};
             head.slice_dir = {0, 0, 1};

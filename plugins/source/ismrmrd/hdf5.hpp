@@ -50,6 +50,9 @@ class Hdf5Id {
     hid_t id_ = H5I_INVALID_HID;
 };
 
+/// Attribute of the dataset of readouts: the unit of their trajectory, by its name in trajectory.hpp.
+inline constexpr const char* trajectory_unit_attribute = "trajectory_unit";
+
 /// An Error whose detail is HDF5's error stack, innermost cause first.
 Error hdf5_error(Errc code, const std::string& message);
 

@@ -4,6 +4,7 @@
 
 #include "plugins/common/mrd_header.hpp"
 #include "plugins/math/base/error.hpp"
+#include "plugins/source/ismrmrd/trajectory.hpp"
 
 #include <ismrmrd/ismrmrd.h>
 
@@ -65,6 +66,8 @@ class IsmrmrdReader {
     /// The header in UTF-8.
     const std::string& xml() const;
     const MrdHeader& header() const;
+    /// Unit of the trajectory where the file says it (attribute trajectory_unit of 'data'), else automatic.
+    TrajectoryUnit trajectory_unit() const;
     /// Rows in the file, whatever start and stop say.
     std::uint64_t rows() const;
 

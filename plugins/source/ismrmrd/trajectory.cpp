@@ -48,6 +48,34 @@ std::string short_number(double value) {
 
 } // namespace
 
+namespace {
+
+struct UnitName {
+    TrajectoryUnit unit;
+    const char* name;
+};
+constexpr UnitName unit_names[] = {
+    {TrajectoryUnit::automatic, "auto"},
+    {TrajectoryUnit::normalised, "normalised"},
+    {TrajectoryUnit::encoded_cycles, "encoded-cycles"},
+    {TrajectoryUnit::cycles, "cycles"},
+    {TrajectoryUnit::radians, "radians"},
+    {TrajectoryUnit::per_metre, "per-metre"},
+};
+
+} // namespace
+
+const char* to_string(TrajectoryUnit unit) {
+    return unit_names[static_cast<std::size_t>(unit)].name;
+}
+
+TrajectoryUnit trajectory_unit_from(std::string_view name) {
+    for (const UnitName& row : unit_names)
+        if (name == row.name)
+            return row.unit;
+    return TrajectoryUnit::automatic;
+}
+
 EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index) {
     if (index >= header.encodings.size())
         throw Error(Errc::decode, fmt::format("refers to encoding {}, the header describes {}", index,
@@ -159,6 +187,20 @@ void convert_trajectory(std::span<const float> trajectory, int dimensions, Traje
         *kxy++ = static_cast<float>(trajectory[i] * scale.x);
         *kxy++ = static_cast<float>(trajectory[i + 1] * scale.y);
     }
+}
+
+std::vector<float> stored_trajectory(std::span<const float> kxy, std::span<const float> density,
+                                     int dimensions, TrajectoryUnit unit, const EncodingGeometry& geometry) {
+    const Scale scale = scale_of(unit, geometry);
+    const auto step = static_cast<std::size_t>(dimensions);
+    std::vector<float> stored(kxy.size() / 2 * step);
+    for (std::size_t i = 0; i < kxy.size() / 2; ++i) {
+        stored[i * step] = static_cast<float>(kxy[2 * i] / scale.x);
+        stored[i * step + 1] = static_cast<float>(kxy[2 * i + 1] / scale.y);
+        if (dimensions == 3 && !density.empty())
+            stored[i * step + 2] = density[i];
+    }
+    return stored;
 }
 
 int centre_sample(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {

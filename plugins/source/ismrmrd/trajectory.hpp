@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace mri {
 
@@ -46,6 +48,11 @@ enum class TrajectoryUnit {
     per_metre       ///< 1 / m
 };
 
+/// Name of a unit, as properties and files have it: "encoded-cycles".
+const char* to_string(TrajectoryUnit unit);
+/// Unit of that name; automatic when there is none.
+TrajectoryUnit trajectory_unit_from(std::string_view name);
+
 /// Extent of a trajectory along x and y, in the file's unit.
 struct TrajectoryExtent {
     double x = 0, y = 0;
@@ -64,6 +71,12 @@ TrajectoryUnit detect_trajectory_unit(const TrajectoryExtent& extent, const Enco
 /// that some writers put there.
 void convert_trajectory(std::span<const float> trajectory, int dimensions, TrajectoryUnit unit,
                         const EncodingGeometry& geometry, float* kxy);
+
+/// The reverse: from (kx, ky) in cycles per reconstructed field of view to [sample][dimensions] in `unit`. The third
+/// of three dimensions is the sample's density compensation, 0 where `density` is empty. Reading it gives the same
+/// positions again, to a rounding of float32 and exactly where the unit's scale is a power of two.
+std::vector<float> stored_trajectory(std::span<const float> kxy, std::span<const float> density,
+                                     int dimensions, TrajectoryUnit unit, const EncodingGeometry& geometry);
 
 /// The sample of a whole readout that lies at the centre of k-space: center_sample, or the middle one where
 /// the head says nothing (0, or behind the end).
