@@ -97,4 +97,15 @@ TEST(AtomicFile, ErrorsHaveTheCallersSentenceAndTheReason) {
     EXPECT_EQ(folder.entries(), 1U);
 }
 
+TEST(AtomicFile, NamesOfTheFullLengthAreWritten) {
+    const test::TempDir folder;
+    const std::string path = folder / std::string(255, 'x');
+    AtomicFile file(path, "no");
+    EXPECT_EQ(path_beside(path, ".end").filename().string().size(), 255U);
+    EXPECT_NE(path_beside(path, ".end"), path_beside(folder / (std::string(254, 'x') + "y"), ".end"));
+    EXPECT_EQ(path_beside(folder / "file", ".end"), folder / "file.end");
+    file.commit("no");
+    EXPECT_TRUE(std::filesystem::exists(path));
+}
+
 } // namespace

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// ISMRMRD files: reading, what is wrong with broken ones, units of trajectories, writing images.
+// ISMRMRD files: reading, what is wrong with broken ones, units of trajectories, writing raw data and images, and
+// what is left of a writer that was killed.
+#include "plugins/source/ismrmrd/image_part.hpp"
 #include "plugins/source/ismrmrd/reader.hpp"
 #include "plugins/source/ismrmrd/trajectory.hpp"
 #include "plugins/source/ismrmrd/writer.hpp"
@@ -8,10 +10,14 @@
 #include <ismrmrd/dataset.h>
 
 #include <cmath>
+#include <csignal>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <numbers>
 #include <random>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 
 using namespace mri;
 using namespace mri::test;
@@ -577,7 +583,7 @@ TEST_F(IsmrmrdFile, the_reference_library_reads_written_images) {
         }
         const auto real = ramp<float>(15, 7);
         writer.add(image_header(5, 3, 1, false, 4), std::as_bytes(std::span(real)), "");
-        EXPECT_EQ(names_in(folder.path()).size(), 1U);
+        EXPECT_EQ(names_in(folder.path()).size(), 2U) << "the unfinished file and the recording";
         EXPECT_FALSE(std::filesystem::exists(path)) << "the name appeared before the file was complete";
         writer.finish();
         EXPECT_EQ(writer.images(), 6U);
@@ -689,6 +695,374 @@ TEST_F(IsmrmrdFile, reading_and_writing_at_once_share_the_library) {
     writer.finish();
     reading.join();
     EXPECT_EQ(writer.images(), 200U);
+}
+
+void add(IsmrmrdWriter& writer, const FileRow& row) {
+    writer.add(row.head, row.trajectory, row.data);
+}
+
+bool operator==(const FileRow& row, const ISMRMRD::Acquisition& read) {
+    return std::memcmp(&row.head, &read.getHead(), sizeof row.head) == 0 &&
+           std::equal(row.data.begin(), row.data.end(), read.data_begin(), read.data_end()) &&
+           std::equal(row.trajectory.begin(), row.trajectory.end(), read.traj_begin(), read.traj_end());
+}
+
+/// The readouts of a file are these rows and no others.
+void expect_rows(const std::string& path, std::span<const FileRow> rows) {
+    ISMRMRD::Dataset dataset(path.c_str(), "dataset", false);
+    ASSERT_EQ(dataset.getNumberOfAcquisitions(), rows.size());
+    for (std::uint32_t i = 0; i < rows.size(); ++i) {
+        ISMRMRD::Acquisition read;
+        dataset.readAcquisition(i, read);
+        ASSERT_TRUE(rows[i] == read) << "row " << i;
+    }
+}
+
+TEST_F(IsmrmrdFile, the_reference_library_reads_written_readouts) {
+    // Noise of another length between readouts with and without positions.
+    std::vector<FileRow> rows = rows_of(150, 16, 2, 2);
+    rows[0] = file_row(40, 2);
+    rows[0].head.flags = std::uint64_t{1} << (ISMRMRD::ISMRMRD_ACQ_IS_NOISE_MEASUREMENT - 1);
+    rows[7] = file_row(24, 3, 3, 5);
+    for (FileRow& row : rows)
+        for (std::size_t i = 0; i < row.trajectory.size(); ++i)
+            row.trajectory[i] = 0.01F * static_cast<float>(i);
+    rows[9].head.user_int[3] = -7;
+    rows[9].head.user_float[7] = 0.25F;
+    rows[9].head.channel_mask[15] = std::uint64_t{1} << 63;
+    rows[9].head.encoding_space_ref = 0;
+    rows[9].head.idx.user[7] = 65535;
+    {
+        IsmrmrdWriter writer({.path = path, .trajectory_unit = TrajectoryUnit::encoded_cycles});
+        writer.set_xml(header_xml());
+        for (const FileRow& row : rows)
+            add(writer, row);
+        EXPECT_EQ(writer.readouts(), rows.size());
+        EXPECT_THROW(writer.add(rows[0].head, rows[0].trajectory, {}), Error);
+        writer.finish();
+    }
+    EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"scan.h5"});
+    expect_rows(path, rows);
+    IsmrmrdReader reader({.path = path});
+    EXPECT_EQ(reader.xml(), header_xml());
+    EXPECT_EQ(reader.trajectory_unit(), TrajectoryUnit::encoded_cycles);
+    for (const FileRow& row : rows) {
+        const auto read = reader.next();
+        ASSERT_TRUE(read);
+        EXPECT_TRUE(std::equal(row.data.begin(), row.data.end(), read->data.begin(), read->data.end()));
+    }
+}
+
+TEST_F(IsmrmrdFile, readouts_are_added_to_what_the_reference_library_wrote) {
+    std::vector<FileRow> rows = rows_of(5);
+    {
+        ISMRMRD::Dataset dataset(path.c_str(), "dataset");
+        dataset.writeHeader(header_xml());
+        for (int i = 0; i < 2; ++i) {
+            ISMRMRD::Acquisition acquisition(16, 2);
+            ISMRMRD::AcquisitionHeader head;
+            static_cast<ISMRMRD::ISMRMRD_AcquisitionHeader&>(head) = rows[i].head;
+            acquisition.setHead(head);
+            std::copy(rows[i].data.begin(), rows[i].data.end(), acquisition.data_begin());
+            dataset.appendAcquisition(acquisition);
+        }
+    }
+    {
+        IsmrmrdWriter writer({.path = path, .append = true});
+        EXPECT_EQ(writer.xml(), header_xml());
+        for (int i = 2; i < 5; ++i)
+            add(writer, rows[i]);
+        writer.finish();
+    }
+    expect_rows(path, rows);
+    // Nobody knows the unit of its trajectories.
+    IsmrmrdWriter writer({.path = path, .append = true});
+    EXPECT_THROW(add(writer, file_row(16, 2, 2)), Error);
+}
+
+TEST_F(IsmrmrdFile, trajectories_of_two_units_do_not_share_a_file) {
+    {
+        IsmrmrdWriter writer({.path = path});
+        add(writer, file_row(16, 2, 2));
+        writer.finish();
+    }
+    IsmrmrdWriter writer({.path = path, .append = true, .trajectory_unit = TrajectoryUnit::cycles});
+    try {
+        add(writer, file_row(16, 2, 2));
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find("normalised"), std::string::npos) << error.what();
+    }
+}
+
+/// An HDF5 file whose /dataset/image_0 has datasets of these types.
+void write_series(const std::string& path, hid_t data, hid_t header, hid_t attributes, bool grows = true) {
+    const Hdf5Lock lock;
+    const Hdf5Id file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+    const Hdf5Id group(H5Gcreate2(file.get(), "dataset", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    const Hdf5Id series(H5Gcreate2(group.get(), "image_0", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    const auto make = [&](const char* name, hid_t type, std::vector<hsize_t> extent) {
+        std::vector<hsize_t> most = extent;
+        most[0] = grows ? H5S_UNLIMITED : extent[0];
+        const int rank = static_cast<int>(extent.size());
+        const Hdf5Id space(H5Screate_simple(rank, extent.data(), most.data())),
+            list(H5Pcreate(H5P_DATASET_CREATE));
+        H5Pset_chunk(list.get(), rank, extent.data());
+        EXPECT_GE(
+            Hdf5Id(H5Dcreate2(series.get(), name, type, space.get(), H5P_DEFAULT, list.get(), H5P_DEFAULT))
+                .get(),
+            0);
+    };
+    make("data", data, {1, 1, 1, 3, 5});
+    make("header", header, {1});
+    make("attributes", attributes, {1});
+}
+
+TEST_F(IsmrmrdFile, what_is_appended_to_has_the_types_of_the_format) {
+    const Hdf5Id header = hdf5_image_header_type(), text = hdf5_string_type(), complex = hdf5_complex_type();
+    const Hdf5Id fixed(H5Tcopy(H5T_C_S1)), vector(H5Tvlen_create(H5T_NATIVE_FLOAT));
+    H5Tset_size(fixed.get(), 8);
+    const Hdf5Id utf8 = hdf5_string_type();
+    H5Tset_cset(utf8.get(), H5T_CSET_UTF8);
+    const Hdf5Id other(H5Tcreate(H5T_COMPOUND, 400));
+    H5Tinsert(other.get(), "version", 0, H5T_NATIVE_UINT16);
+    struct Case {
+        hid_t data, header, attributes;
+        bool grows, good;
+    };
+    const auto real = ramp<float>(15, 7);
+    for (const Case& c : {Case{H5T_NATIVE_FLOAT, header.get(), text.get(), true, true},
+                          Case{H5T_NATIVE_FLOAT, header.get(), utf8.get(), true, true},
+                          Case{H5T_NATIVE_B32, header.get(), text.get(), true, false},
+                          Case{H5T_NATIVE_DOUBLE, header.get(), text.get(), true, false},
+                          Case{H5T_IEEE_F32BE, header.get(), text.get(), true, false},
+                          Case{vector.get(), header.get(), text.get(), true, false},
+                          Case{complex.get(), header.get(), text.get(), true, false},
+                          Case{H5T_NATIVE_FLOAT, other.get(), text.get(), true, false},
+                          Case{H5T_NATIVE_FLOAT, H5T_NATIVE_B64, text.get(), true, false},
+                          Case{H5T_NATIVE_FLOAT, header.get(), fixed.get(), true, false},
+                          Case{H5T_NATIVE_FLOAT, header.get(), vector.get(), true, false},
+                          Case{H5T_NATIVE_FLOAT, header.get(), text.get(), false, false}}) {
+        write_series(path, c.data, c.header, c.attributes, c.grows);
+        const std::string before = file_bytes(path);
+        try {
+            IsmrmrdWriter writer({.path = path, .append = true});
+            writer.add(image_header(5, 3, 1, false), std::as_bytes(std::span(real)), "<a/>");
+            writer.finish();
+            EXPECT_TRUE(c.good);
+        } catch (const Error& error) {
+            EXPECT_FALSE(c.good) << error.what() << " " << error.detail();
+            EXPECT_NE(std::string(error.what()).find("series 0"), std::string::npos) << error.what();
+            EXPECT_EQ(file_bytes(path), before);
+        }
+    }
+}
+
+/// Bytes of a recording of `rows`, as a writer that is killed leaves it.
+std::string recording_of(const std::string& path, std::span<const FileRow> rows) {
+    {
+        IsmrmrdWriter writer({.path = path});
+        writer.set_xml(header_xml());
+        for (const FileRow& row : rows)
+            add(writer, row);
+    }
+    return file_bytes(path + ".recording");
+}
+
+TEST_F(IsmrmrdFile, readouts_of_an_unfinished_writer_are_recovered) {
+    const std::vector<FileRow> rows = rows_of(20, 16, 2, 2);
+    ASSERT_FALSE(recording_of(path, rows).empty());
+    EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"scan.h5.recording"});
+    const auto recovered = recover_recording(path);
+    ASSERT_TRUE(recovered);
+    EXPECT_EQ(recovered->path, path);
+    EXPECT_EQ(recovered->readouts, 20U);
+    EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"scan.h5"});
+    expect_rows(path, rows);
+    EXPECT_EQ(IsmrmrdReader({.path = path}).xml(), header_xml());
+    EXPECT_EQ(IsmrmrdReader({.path = path}).trajectory_unit(), TrajectoryUnit::normalised);
+    EXPECT_FALSE(recover_recording(path)) << "there is nothing more";
+}
+
+TEST_F(IsmrmrdFile, whole_blocks_are_recovered_wherever_a_recording_ends) {
+    const std::vector<FileRow> rows = rows_of(3, 4, 1, 2);
+    const std::string whole = recording_of(path, rows);
+    const std::string recording = path + ".recording";
+    // Number, head, and for each of 4 samples two coordinates and one complex value.
+    constexpr std::size_t block = 2 + 340 + 4 * (8 + 8);
+    const std::size_t first = whole.size() - 3 * block;
+    for (std::size_t end = 0; end <= whole.size(); end += end % 7 + 1) {
+        std::filesystem::remove(path);
+        write_bytes(recording, whole.substr(0, end));
+        const auto recovered = recover_recording(path);
+        ASSERT_TRUE(recovered);
+        const std::size_t expected = end < first ? 0 : (end - first) / block;
+        ASSERT_EQ(recovered->readouts, expected) << end;
+        EXPECT_EQ(std::filesystem::exists(path), expected > 0);
+        EXPECT_FALSE(std::filesystem::exists(recording));
+    }
+    // Damage is no reason to allocate what a length claims, and another file is no recording.
+    std::string damaged = whole;
+    damaged[first + 2 + 34] = damaged[first + 2 + 35] = '\xff'; // number_of_samples
+    write_bytes(recording, damaged);
+    EXPECT_EQ(recover_recording(path)->readouts, 0U);
+    write_bytes(recording, "some other file");
+    EXPECT_THROW(recover_recording(path), Error);
+    EXPECT_EQ(file_bytes(recording), "some other file");
+}
+
+TEST_F(IsmrmrdFile, the_next_writer_recovers_and_says_so) {
+    const std::vector<FileRow> rows = rows_of(20);
+    for (const char* name : {"scan-recovered.h5", "scan-recovered-2.h5"}) {
+        recording_of(path, rows);
+        IsmrmrdWriter writer({.path = path});
+        EXPECT_NE(writer.notice().find(folder / name), std::string::npos) << writer.notice();
+        EXPECT_NE(writer.notice().find("20 readouts"), std::string::npos) << writer.notice();
+        expect_rows(folder / name, rows);
+        // One at a time: the recording belongs to this writer.
+        EXPECT_THROW(IsmrmrdWriter({.path = path}), Error);
+        EXPECT_THROW(recover_recording(path), Error);
+    }
+    EXPECT_TRUE(IsmrmrdWriter({.path = path}).notice().empty());
+}
+
+TEST_F(IsmrmrdFile, names_of_any_length_that_a_folder_takes_are_written) {
+    const std::string name = folder / std::string(252, 'a') + ".h5";
+    const std::vector<FileRow> rows = rows_of(2);
+    {
+        IsmrmrdWriter writer({.path = name});
+        for (const FileRow& row : rows)
+            add(writer, row);
+    }
+    ASSERT_TRUE(recover_recording(name));
+    expect_rows(name, rows);
+}
+
+TEST_F(IsmrmrdFile, every_block_that_was_written_survives_a_kill) {
+    const std::vector<FileRow> rows = rows_of(2000, 32, 4, 2);
+    const auto pixels = ramp<float>(15, 7);
+    std::mt19937 random(5);
+    std::uniform_int_distribution<int> microseconds(0, 25000);
+    std::size_t most = 0;
+    for (int run = 0; run < 50; ++run) {
+        std::filesystem::remove(path);
+        int ends[2];
+        ASSERT_EQ(::pipe(ends), 0);
+        const pid_t child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            // A byte in the pipe for each block that is complete.
+            IsmrmrdWriter writer({.path = path});
+            writer.set_xml(header_xml());
+            for (std::size_t i = 0;; ++i) {
+                if (run % 2 == 0)
+                    add(writer, rows[i % rows.size()]);
+                else
+                    writer.add(image_header(5, 3, 1, false), std::as_bytes(std::span(pixels)), "<a/>");
+                if (::write(ends[1], "", 1) != 1)
+                    ::_exit(1);
+            }
+        }
+        ::close(ends[1]);
+        char byte = 0;
+        std::size_t complete = 0;
+        ASSERT_EQ(::read(ends[0], &byte, 1), 1); // it is at work
+        ++complete;
+        ::usleep(static_cast<useconds_t>(microseconds(random)));
+        ::kill(child, SIGKILL);
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFSIGNALED(status));
+        while (::read(ends[0], &byte, 1) == 1)
+            ++complete;
+        ::close(ends[0]);
+
+        const auto recovered = recover_recording(path);
+        ASSERT_TRUE(recovered);
+        const std::size_t count = run % 2 == 0 ? recovered->readouts : recovered->images;
+        // The last one may have been written before its byte was.
+        EXPECT_GE(count, complete);
+        EXPECT_LE(count, complete + 1);
+        EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"scan.h5"});
+        if (run % 2 == 0 && count <= rows.size())
+            expect_rows(path, std::span(rows).first(count));
+        if (run % 2 == 1) {
+            EXPECT_EQ(ISMRMRD::Dataset(path.c_str(), "dataset", false).getNumberOfImages("image_0"), count);
+        }
+        most = std::max(most, count);
+    }
+    EXPECT_GT(most, 10U) << "the moments were all at the beginning";
+}
+
+TEST_F(IsmrmrdFile, stored_positions_are_read_again) {
+    HeaderOptions options;
+    options.encoded_width = 384;
+    options.encoded_fov = 720;
+    options.encoded_height = options.width = options.height = 192;
+    options.fov = 360;
+    options.type = ISMRMRD::TrajectoryType::RADIAL;
+    const EncodingGeometry g = encoding_geometry(MrdHeader::parse(header_xml(options)), 0);
+    const std::vector<float> kxy{-96, 0, 95.75F, -33.3F, 0.1F, 12};
+    for (const auto unit : {TrajectoryUnit::normalised, TrajectoryUnit::encoded_cycles,
+                            TrajectoryUnit::cycles, TrajectoryUnit::radians, TrajectoryUnit::per_metre}) {
+        const auto stored = stored_trajectory(kxy, {}, 2, unit, g);
+        if (unit == TrajectoryUnit::normalised) {
+            EXPECT_EQ(stored[0], -0.5F); // the edge of 384 samples over 720 mm
+        }
+        if (unit == TrajectoryUnit::encoded_cycles) {
+            EXPECT_EQ(stored[0], -192.0F);
+        }
+        std::vector<float> read(kxy.size());
+        convert_trajectory(stored, 2, unit, g, read.data());
+        for (std::size_t i = 0; i < kxy.size(); ++i)
+            EXPECT_NEAR(read[i], kxy[i], std::abs(kxy[i]) * 1.2e-7); // two roundings of 2^-24
+        EXPECT_EQ(trajectory_unit_from(to_string(unit)), unit);
+    }
+    const auto weighted = stored_trajectory(kxy, std::vector<float>{1, 2, 3}, 3, TrajectoryUnit::cycles, g);
+    EXPECT_EQ(weighted, (std::vector<float>{-96, 0, 1, 95.75F, -33.3F, 2, 0.1F, 12, 3}));
+}
+
+TEST(ImageEncoder, stores_the_part_that_is_asked_for) {
+    using cfloat = std::complex<float>;
+    const std::vector<cfloat> image{{3, 4}, {-6, 8}, {0, 0}};
+    const auto floats = [&](ImagePart part) {
+        ImageEncoder encoder(part, PixelType::float32, true);
+        const auto bytes = encoder.encode(image);
+        EXPECT_EQ(encoder.data_type(), ISMRMRD::ISMRMRD_FLOAT);
+        std::vector<float> values(bytes.size() / sizeof(float));
+        std::memcpy(values.data(), bytes.data(), bytes.size());
+        return values;
+    };
+    EXPECT_EQ(floats(ImagePart::magnitude), (std::vector<float>{5, 10, 0}));
+    EXPECT_EQ(floats(ImagePart::real), (std::vector<float>{3, -6, 0}));
+    EXPECT_EQ(floats(ImagePart::imaginary), (std::vector<float>{4, 8, 0}));
+    EXPECT_NEAR(floats(ImagePart::phase)[1], std::atan2(8, -6), 1e-6);
+    ImageEncoder whole(ImagePart::all, PixelType::float32, true);
+    EXPECT_EQ(whole.encode(image).size(), image.size() * sizeof(cfloat));
+    EXPECT_EQ(whole.image_type(), ISMRMRD::ISMRMRD_IMTYPE_COMPLEX);
+    EXPECT_EQ(whole.window_width(), 0);
+    EXPECT_THROW(ImageEncoder(ImagePart::all, PixelType::int16, true), Error);
+    EXPECT_THROW(ImageEncoder(ImagePart::phase, PixelType::float32, false), Error);
+}
+
+TEST(ImageEncoder, integers_of_a_series_have_one_scale) {
+    ImageEncoder encoder(ImagePart::magnitude, PixelType::int16, false);
+    const auto integers = [&](const std::vector<float>& image) {
+        const auto bytes = encoder.encode(image);
+        std::vector<std::int16_t> values(bytes.size() / 2);
+        std::memcpy(values.data(), bytes.data(), bytes.size());
+        return values;
+    };
+    EXPECT_EQ(integers({0, 0, 0}), (std::vector<std::int16_t>{0, 0, 0}));
+    EXPECT_EQ(encoder.slope(), 0) << "nothing is known of the scale";
+    EXPECT_EQ(integers({0, 50, 100}), (std::vector<std::int16_t>{0, 8192, 16384})); // 32767 is 200
+    EXPECT_DOUBLE_EQ(encoder.slope(), 200 / 32767.0);
+    EXPECT_NEAR(encoder.window_width() * encoder.slope(), 99.5, 1); // the 99.5th percentile of three values
+    EXPECT_NEAR(encoder.window_centre(), encoder.window_width() / 2, 1e-9);
+    EXPECT_EQ(integers({200, -100, NAN})[1], 16384) << "a magnitude";
+    EXPECT_EQ(encoder.clipped(), 1U) << "what is no number";
+    EXPECT_EQ(integers({250, 0, 0})[0], 32767);
+    EXPECT_EQ(encoder.clipped(), 2U);
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <fcntl.h>
 #include <unistd.h>
@@ -20,11 +21,24 @@ Error system_error(Errc code, const std::string& sentence) {
 
 } // namespace
 
+std::filesystem::path path_beside(const std::filesystem::path& target, const std::string& suffix) {
+    constexpr std::size_t longest = 255;
+    std::string name = target.filename().string();
+    if (name.size() + suffix.size() > longest) {
+        std::uint32_t hash = 2166136261U; // FNV-1a
+        for (const char c : name)
+            hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+        const std::string number = "-" + std::to_string(hash);
+        name = name.substr(0, longest - suffix.size() - number.size()) + number;
+    }
+    return target.parent_path() / (name + suffix);
+}
+
 AtomicFile::AtomicFile(const std::filesystem::path& target, const std::string& failed) : target_(target) {
     static std::atomic<unsigned> counter{0};
     for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
-        temporary_ = target_;
-        temporary_ += ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+        temporary_ =
+            path_beside(target_, ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++));
         descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (descriptor_ < 0 && errno != EEXIST)
             break;

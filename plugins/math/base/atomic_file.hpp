@@ -9,6 +9,10 @@
 
 namespace mri {
 
+/// Path beside `target`: its name and a suffix, cut and told apart by a number where file systems take no name that
+/// long (255 bytes).
+std::filesystem::path path_beside(const std::filesystem::path& target, const std::string& suffix);
+
 /// A file that is written under a name of its own in the target's folder and then renamed: after a crash the
 /// target is the whole new file or the old one. Destroyed before commit(), it leaves nothing behind.
 ///

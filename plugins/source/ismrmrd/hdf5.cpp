@@ -146,6 +146,20 @@ void hdf5_check(herr_t status, Errc code, const std::string& message) {
         throw hdf5_error(code, message);
 }
 
+std::string hdf5_short_text(hid_t object, const char* attribute) {
+    const Hdf5Lock lock;
+    if (H5Aexists(object, attribute) <= 0)
+        return {};
+    const Hdf5Id found(H5Aopen(object, attribute, H5P_DEFAULT));
+    const Hdf5Id type(H5Aget_type(found.get())), space(H5Aget_space(found.get()));
+    char text[64] = {};
+    const std::size_t size = H5Tget_size(type.get());
+    if (H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) != 0 || size == 0 ||
+        size >= sizeof text || H5Sget_simple_extent_npoints(space.get()) != 1)
+        return {};
+    return H5Aread(found.get(), type.get(), text) < 0 ? "" : text;
+}
+
 Hdf5Id hdf5_acquisition_header_type() {
     using Header = ISMRMRD::ISMRMRD_AcquisitionHeader;
     const Hdf5Lock lock;

@@ -62,6 +62,9 @@ Hdf5Id hdf5_checked(hid_t id, Errc code, const std::string& message);
 /// Throws hdf5_error(code, message) when `status` is negative.
 void hdf5_check(herr_t status, Errc code, const std::string& message);
 
+/// An attribute that is one string of a fixed length below 64 bytes; empty for another one, and without one.
+std::string hdf5_short_text(hid_t object, const char* attribute);
+
 /// In-memory compound types of ISMRMRD's packed headers, by the member names that the format fixes.
 Hdf5Id hdf5_acquisition_header_type();
 Hdf5Id hdf5_image_header_type();

@@ -102,23 +102,6 @@ bool has_member(hid_t type, const char* name, H5T_class_t expected, H5T_class_t 
     return H5Tget_class(super.get()) == base;
 }
 
-/// Attribute trajectory_unit of a dataset: a short string of a fixed length, which writer.cpp writes.
-TrajectoryUnit unit_of(hid_t data) {
-    if (H5Aexists(data, trajectory_unit_attribute) <= 0)
-        return TrajectoryUnit::automatic;
-    const Hdf5Id attribute(H5Aopen(data, trajectory_unit_attribute, H5P_DEFAULT));
-    const Hdf5Id type(H5Aget_type(attribute.get())), space(H5Aget_space(attribute.get()));
-    char text[64] = {};
-    const std::size_t size = H5Tget_size(type.get());
-    if (H5Tget_class(type.get()) != H5T_STRING || H5Tis_variable_str(type.get()) != 0 || size == 0 ||
-        size >= sizeof text || H5Sget_simple_extent_npoints(space.get()) != 1)
-        return TrajectoryUnit::automatic;
-    const Hdf5Id memory(H5Tcopy(type.get()));
-    if (H5Aread(attribute.get(), memory.get(), text) < 0)
-        return TrajectoryUnit::automatic;
-    return trajectory_unit_from(text);
-}
-
 /// The groups at a file's root that hold a dataset 'data', as the end of a sentence; the first 20 of them.
 std::string groups_with_data(hid_t file) {
     struct Found {
@@ -257,7 +240,7 @@ void IsmrmrdReader::Impl::open() {
         throw hdf5_error(Errc::not_found, where() + ": has no dataset 'data', so no readouts");
     data = hdf5_checked(H5Dopen2(group.get(), "data", H5P_DEFAULT), Errc::decode,
                         where() + ": 'data' cannot be opened as a dataset");
-    unit = unit_of(data.get());
+    unit = trajectory_unit_from(hdf5_short_text(data.get(), trajectory_unit_attribute));
     const Hdf5Id type(H5Dget_type(data.get()));
     if (H5Tget_class(type.get()) != H5T_COMPOUND || !has_member(type.get(), "head", H5T_COMPOUND) ||
         !has_member(type.get(), "traj", H5T_VLEN, H5T_FLOAT) ||
