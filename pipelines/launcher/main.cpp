@@ -4,6 +4,9 @@
 #include "pipelines/launcher/runner.hpp"
 #include "pipelines/launcher/table.hpp"
 #include "plugins/math/base/installation.hpp"
+#if MRI_HAVE_ISMRMRD
+#include "plugins/source/ismrmrd/writer.hpp"
+#endif
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -102,6 +105,19 @@ int validate(const PipelineFile& file, const std::vector<std::string>& settings)
     return exit_code(ExitCode::ok);
 }
 
+#if MRI_HAVE_ISMRMRD
+int recover(const std::string& path) {
+    const auto file = recover_recording(path);
+    if (!file)
+        throw Error(Errc::not_found, "There is no recording of '" + path + "' that was cut off");
+    if (file->path.empty())
+        std::printf("The recording of %s held nothing\n", path.c_str());
+    else
+        std::printf("%s: %zu readouts and %zu images\n", file->path.c_str(), file->readouts, file->images);
+    return exit_code(ExitCode::ok);
+}
+#endif
+
 constexpr const char* footer =
     "A NAME is that of a file NAME.yaml in the folders of GST_MRI_PIPELINES_PATH or the installed one; "
     "a path to a file works too.\n"
@@ -139,6 +155,12 @@ int main(int argc, char** argv) {
         "validate", "Checks a pipeline: it parses, its elements exist, its parameters are declared and used");
     validate_command->add_option("NAME", name, "pipeline, or path to its file")->required();
     add_settings(validate_command);
+#if MRI_HAVE_ISMRMRD
+    CLI::App* recover_command =
+        add("recover", "Makes an ISMRMRD file of the recording that a killed ismrmrdsink left beside it");
+    recover_command->add_option("FILE", name, "the file that was being written, or its FILE.recording")
+        ->required();
+#endif
     CLI::App* run_command = add("run", "Runs a pipeline to its end; Ctrl-C finishes files and ends");
     run_command->add_option("NAME", name, "pipeline, or path to its file")->required();
     add_settings(run_command);
@@ -166,6 +188,10 @@ int main(int argc, char** argv) {
     try {
         if (*list_command)
             return list();
+#if MRI_HAVE_ISMRMRD
+        if (*recover_command)
+            return recover(name);
+#endif
         const PipelineFile file = PipelineFile::load(find_pipeline(name));
         if (*describe_command)
             return describe(file);

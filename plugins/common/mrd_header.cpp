@@ -324,10 +324,15 @@ std::string mrd_header_utf8(const std::string& xml) {
 
 std::string mrd_attributes(const std::vector<std::pair<std::string, std::string>>& values) {
     Writer writer("ismrmrdMeta");
+    std::optional<Element> meta;
+    const std::string* last = nullptr;
     for (const auto& [name, value] : values) {
-        const Element meta = writer.root().add("meta");
-        meta.add("name", name);
-        meta.add("value", value);
+        if (!last || *last != name) {
+            meta = writer.root().add("meta");
+            meta->add("name", name);
+        }
+        meta->add("value", value);
+        last = &name;
     }
     return writer.text();
 }

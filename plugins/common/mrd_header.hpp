@@ -61,7 +61,8 @@ struct MrdHeader {
 /// MrdHeader::parse() does.
 std::string mrd_header_utf8(const std::string& xml);
 
-/// Names and values of an image's attributes as MRD's meta XML.
+/// Names and values of an image's attributes as MRD's meta XML. One name several times in a row is one attribute of
+/// several values.
 std::string mrd_attributes(const std::vector<std::pair<std::string, std::string>>& values);
 
 } // namespace mri
