@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // mri-launch: lists, describes, checks and runs the pipelines of pipelines/*.yaml.
+#include "pipelines/info/file_info.hpp"
 #include "pipelines/launcher/pipeline_file.hpp"
 #include "pipelines/launcher/runner.hpp"
 #include "pipelines/launcher/table.hpp"
@@ -118,11 +119,21 @@ int recover(const std::string& path) {
 }
 #endif
 
+int info(const std::string& path, const std::string& group) {
+    const FileInfo found = file_info(path, group);
+    std::fputs(format_info(found).c_str(), stdout);
+    std::fflush(stdout);
+    if (found.error)
+        throw *found.error;
+    return exit_code(ExitCode::ok);
+}
+
 constexpr const char* footer =
     "A NAME is that of a file NAME.yaml in the folders of GST_MRI_PIPELINES_PATH or the installed one; "
     "a path to a file works too.\n"
-    "\nExit codes: 0 success; 1 an element reported an error; 2 usage, an unknown pipeline or parameter, a "
-    "bad value; 3 the pipeline file is wrong or an element is missing; 4 --timeout ended the run; "
+    "\nExit codes: 0 success; 1 an element reported an error, or info cannot read a file; 2 usage, an "
+    "unknown pipeline, parameter or file, a bad value; 3 the pipeline file is wrong or an element is "
+    "missing; 4 --timeout ended the run; "
     "130 Ctrl-C ended the run.";
 
 } // namespace
@@ -174,6 +185,17 @@ int main(int argc, char** argv) {
             ->add_option("--timeout", timeout, "end the run after so many seconds, with files finished")
             ->check(CLI::PositiveNumber);
 
+    CLI::App* info_command =
+        add("info",
+            "Says what a file or folder holds, how it will be read, and the command that reconstructs it");
+    std::string path;
+    std::string group;
+    info_command->add_option("PATH", path, "ISMRMRD file, folder with DICOM, or weights of a network")
+        ->required();
+    info_command->add_option(
+        "--group", group, "group of an ISMRMRD file; 'dataset', or the first with data, where none is given");
+    info_command->add_flag("-v,--verbose", options.verbose, "print the details of errors");
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -192,6 +214,10 @@ int main(int argc, char** argv) {
         if (*recover_command)
             return recover(name);
 #endif
+        if (*info_command) {
+            fallback = ExitCode::pipeline_error;
+            return info(path, group);
+        }
         const PipelineFile file = PipelineFile::load(find_pipeline(name));
         if (*describe_command)
             return describe(file);
