@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // mri-launch: lists, describes, checks and runs the pipelines of pipelines/*.yaml.
 #include "pipelines/info/file_info.hpp"
+#include "pipelines/launcher/outputs.hpp"
 #include "pipelines/launcher/pipeline_file.hpp"
 #include "pipelines/launcher/runner.hpp"
 #include "pipelines/launcher/table.hpp"
@@ -85,6 +86,9 @@ int describe(const PipelineFile& file) {
             for (const auto& choice : p.choices)
                 type += (type.empty() ? "" : "|") + choice.first;
         }
+        if (const Parameter* format = file.find(p.format))
+            for (const auto& [choice, ending] : format->suffixes)
+                type += (ending == format->suffixes.front().second ? " " : "|") + ending;
         const auto number = [](double value) {
             char text[32];
             std::snprintf(text, sizeof text, "%g", value);
@@ -224,12 +228,19 @@ int main(int argc, char** argv) {
         if (*validate_command)
             return validate(file, settings);
         fallback = ExitCode::usage;
-        const std::string text = file.expand(settings_map(settings));
+        const auto values = settings_map(settings);
+        const std::string text = file.expand(values);
+        const auto outputs = file.outputs(values);
+        check_outputs(outputs);
         fallback = ExitCode::invalid;
         if (options.verbose)
             std::fprintf(stderr, "%s\n", text.c_str());
         catch_interrupts();
-        return exit_code(run_pipeline(text, options));
+        const ExitCode code = run_pipeline(text, options);
+        if (code == ExitCode::ok && !options.quiet)
+            for (const auto& line : written_outputs(outputs))
+                std::fprintf(stderr, "written: %s\n", line.c_str());
+        return exit_code(code);
     } catch (const Error& error) {
         std::fprintf(stderr, "mri-launch: %s\n", error.what());
         if (options.verbose && !error.detail().empty())

@@ -28,7 +28,7 @@ struct TypeName {
 constexpr TypeName type_names[] = {
     {ParameterType::string, "string"}, {ParameterType::integer, "int"},       {ParameterType::real, "float"},
     {ParameterType::boolean, "bool"},  {ParameterType::fraction, "fraction"}, {ParameterType::choice, "enum"},
-    {ParameterType::file, "file"},
+    {ParameterType::file, "file"},     {ParameterType::output, "output"},
 };
 
 std::string place(const fs::path& path, const YAML::Mark& mark) {
@@ -80,6 +80,7 @@ std::string checked_value(const Parameter& p, const std::string& value) {
     switch (p.type) {
     case ParameterType::string:
     case ParameterType::file:
+    case ParameterType::output:
         return value;
     case ParameterType::integer: {
         const auto v = parse_number<std::int64_t>(value);
@@ -126,15 +127,16 @@ std::string checked_value(const Parameter& p, const std::string& value) {
 }
 
 bool is_text(ParameterType type) {
-    return type == ParameterType::string || type == ParameterType::file;
+    return type == ParameterType::string || type == ParameterType::file || type == ParameterType::output;
 }
 
 /// One piece of a pipeline's text: literal characters or a parameter.
 struct Piece {
     std::string text; // literal text, or the parameter's name
     bool parameter = false;
-    bool quoted = false; // inside "..." or '...'
-    bool whole = false;  // stands alone between = and a space
+    bool quoted = false;   // inside "..." or '...'
+    bool whole = false;    // stands alone between = and a space
+    bool numbered = false; // ${name:numbered}
 };
 
 /// Splits at ${name}; `$${` is a literal `${`. Throws Errc::decode without a place.
@@ -149,17 +151,21 @@ std::vector<Piece> split(const std::string& text) {
             i += 2;
         } else if (text.compare(i, 2, "${") == 0) {
             const auto end = text.find('}', i);
-            const std::string name = end == std::string::npos ? "" : text.substr(i + 2, end - i - 2);
+            std::string name = end == std::string::npos ? "" : text.substr(i + 2, end - i - 2);
+            static constexpr std::string_view numbered = ":numbered";
+            const bool each_frame = name.ends_with(numbered);
+            if (each_frame)
+                name.resize(name.size() - numbered.size());
             if (!is_name(name))
                 throw Error(Errc::decode, "'" + text.substr(i, 20) +
                                               "' does not name a parameter (a literal ${ is written $${)");
             if (!literal.empty())
-                pieces.push_back({std::exchange(literal, {}), false, false, false});
+                pieces.push_back({std::exchange(literal, {}), false, false, false, false});
             const auto before = text.find_last_not_of(" \t\n", i == 0 ? 0 : i - 1);
             const bool starts = i > 0 && before != std::string::npos && text[before] == '=';
             const bool ends = end + 1 == text.size() ||
                               std::string_view(" \t\n").find(text[end + 1]) != std::string_view::npos;
-            pieces.push_back({name, true, quote != 0, starts && ends});
+            pieces.push_back({name, true, quote != 0, starts && ends, each_frame});
             i = end;
         } else {
             if (c == '\\' && i + 1 < text.size()) {
@@ -175,7 +181,7 @@ std::vector<Piece> split(const std::string& text) {
         }
     }
     if (!literal.empty())
-        pieces.push_back({literal, false, false, false});
+        pieces.push_back({literal, false, false, false, false});
     return pieces;
 }
 
@@ -297,6 +303,34 @@ std::string required(const fs::path& path, const YAML::Node& map, const char* ke
     return node.Scalar();
 }
 
+/// `suffixes` of an enum: a map from choices to an ending, or to a list of endings.
+void read_suffixes(const fs::path& path, const YAML::Node& node, Parameter& p) {
+    const YAML::Node suffixes = node["suffixes"];
+    if (!suffixes)
+        return;
+    if (p.type != ParameterType::choice || !suffixes.IsMap())
+        fail(path, suffixes.Mark(), p.name + ": suffixes are a map of an enum's choices");
+    for (const auto& entry : suffixes) {
+        const std::string choice = scalar(path, entry.first, "a choice");
+        if (std::none_of(p.choices.begin(), p.choices.end(),
+                         [&](const auto& c) { return c.first == choice; }))
+            fail(path, entry.first.Mark(),
+                 p.name + ": suffixes name '" + choice + "', which is not a choice");
+        const auto add = [&](const YAML::Node& ending) {
+            const std::string text = scalar(path, ending, "an ending");
+            if (text.empty() || std::any_of(p.suffixes.begin(), p.suffixes.end(),
+                                            [&](const auto& s) { return s.second == text; }))
+                fail(path, ending.Mark(), p.name + ": the ending '" + text + "' is empty or stands twice");
+            p.suffixes.emplace_back(choice, text);
+        };
+        if (entry.second.IsSequence())
+            for (const auto& ending : entry.second)
+                add(ending);
+        else
+            add(entry.second);
+    }
+}
+
 Parameter read_parameter(const fs::path& path, const YAML::Node& key, const YAML::Node& node) {
     Parameter p;
     p.name = scalar(path, key, "a parameter's name");
@@ -304,7 +338,8 @@ Parameter read_parameter(const fs::path& path, const YAML::Node& key, const YAML
         fail(path, key.Mark(), "'" + p.name + "' is no name for a parameter (a-z, 0-9, - and _)");
     if (!node.IsMap())
         fail(path, key.Mark(), p.name + " must have a type and a help text");
-    only_keys(path, node, {"type", "default", "help", "min", "max", "choices"});
+    only_keys(path, node,
+              {"type", "default", "help", "min", "max", "choices", "suffixes", "format", "replace"});
     p.help = required(path, node, "help");
 
     const std::string type = required(path, node, "type");
@@ -343,6 +378,16 @@ Parameter read_parameter(const fs::path& path, const YAML::Node& key, const YAML
                                    scalar(path, choice.second, "a choice"));
     } else if (choices) {
         fail(path, choices.Mark(), p.name + ": choices must be a list or a map");
+    }
+
+    read_suffixes(path, node, p);
+    for (const auto& [name, text] : {std::pair{"format", &p.format}, std::pair{"replace", &p.replace}}) {
+        const YAML::Node given = node[name];
+        if (!given)
+            continue;
+        *text = scalar(path, given, name);
+        if (p.type != ParameterType::output)
+            fail(path, given.Mark(), p.name + ": " + name + " belongs to an output");
     }
 
     if (const YAML::Node preset = node["default"]) {
@@ -417,6 +462,18 @@ PipelineFile read_file(const YAML::Node& root, const fs::path& path) {
         used.insert(piece.text);
     }
     for (const auto& p : file.parameters) {
+        const Parameter* format = file.find(p.format);
+        if (!p.format.empty() && (!format || format->suffixes.empty()))
+            fail(path, mark, p.name + ": format names '" + p.format + "', which is no enum with suffixes");
+        const Parameter* replace = file.find(p.replace);
+        if (!p.replace.empty() && (!replace || replace->type != ParameterType::boolean))
+            fail(path, mark, p.name + ": replace names '" + p.replace + "', which is no bool");
+        used.insert(p.replace);
+    }
+    for (const auto& piece : pieces)
+        if (piece.numbered && file.find(piece.text)->type != ParameterType::output)
+            fail(path, mark, "${" + piece.text + ":numbered} belongs to an output");
+    for (const auto& p : file.parameters) {
         if (!used.contains(p.name))
             fail(path, mark, "parameter '" + p.name + "' is not used in the pipeline");
         if (leads_back(file, p, p.name, 0))
@@ -450,8 +507,94 @@ PipelineFile PipelineFile::load(const fs::path& path) {
     return parse(text.str(), path);
 }
 
+namespace {
+
+/// Whether a path ends in `suffix`, in letters of either case.
+bool ends_in(std::string_view path, std::string_view suffix) {
+    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+    return path.size() >= suffix.size() &&
+           std::equal(suffix.begin(), suffix.end(), path.end() - static_cast<std::ptrdiff_t>(suffix.size()),
+                      [&](char a, char b) { return lower(a) == lower(b); });
+}
+
+/// The longest ending of an enum that a path has, with its choice; nullptr where it has none.
+const std::pair<std::string, std::string>* ending_of(const Parameter& format, std::string_view path) {
+    const std::pair<std::string, std::string>* found = nullptr;
+    for (const auto& row : format.suffixes)
+        if (ends_in(path, row.second) && (!found || row.second.size() > found->second.size()))
+            found = &row;
+    return found;
+}
+
+} // namespace
+
+std::string numbered_path(const std::string& path) {
+    const auto name = path.find_last_of('/') + 1; // 0 where there is none
+    const auto dot = path.find_last_of('.');
+    const std::size_t end = dot == std::string::npos || dot <= name ? path.size() : dot;
+    std::string text;
+    for (std::size_t i = 0; i <= path.size(); ++i) {
+        if (i == end)
+            text += "-%05d";
+        if (i < path.size())
+            text += path[i] == '%' ? std::string("%%") : std::string(1, path[i]);
+    }
+    return text;
+}
+
+std::map<std::string, std::string>
+PipelineFile::with_formats(std::map<std::string, std::string> values) const {
+    for (const auto& p : parameters) {
+        if (p.format.empty())
+            continue;
+        const Parameter& format = *find(p.format);
+        const auto given = values.find(p.name);
+        const auto chosen = values.find(format.name);
+        if (given == values.end()) {
+            const std::string choice = chosen != values.end() ? chosen->second : format.preset.value_or("");
+            const auto row = std::find_if(format.suffixes.begin(), format.suffixes.end(),
+                                          [&](const auto& r) { return r.first == choice; });
+            if (p.preset && row != format.suffixes.end())
+                values[p.name] = *p.preset + row->second;
+            continue;
+        }
+        const std::string& path = given->second;
+        const auto* ending = ending_of(format, path);
+        std::string known;
+        for (const auto& row : format.suffixes)
+            known += (known.empty() ? "" : ", ") + row.second + " (" + row.first + ")";
+        if (chosen != values.end()) {
+            if (ending && ending->first != chosen->second)
+                throw Error(Errc::settings,
+                            fmt::format("{}: the name '{}' is that of {}={}, not of {}={}; endings: {}",
+                                        p.name, path, format.name, ending->first, format.name, chosen->second,
+                                        known));
+        } else if (ending) {
+            values[format.name] = ending->first;
+        } else if (path.ends_with('/') || fs::path(path).has_extension()) {
+            throw Error(Errc::settings,
+                        fmt::format("{}: the name '{}' tells no format; endings: {}. With {} given it may "
+                                    "have another",
+                                    p.name, path, known, format.name));
+        }
+    }
+    return values;
+}
+
 std::string PipelineFile::expand(const std::map<std::string, std::string>& values) const {
-    for (const auto& [key, value] : values) {
+    std::vector<OutputPath> written;
+    return fill(values, written);
+}
+
+std::vector<OutputPath> PipelineFile::outputs(const std::map<std::string, std::string>& values) const {
+    std::vector<OutputPath> written;
+    fill(values, written);
+    return written;
+}
+
+std::string PipelineFile::fill(const std::map<std::string, std::string>& given,
+                               std::vector<OutputPath>& written) const {
+    for (const auto& [key, value] : given) {
         if (find(key))
             continue;
         std::string known;
@@ -460,9 +603,10 @@ std::string PipelineFile::expand(const std::map<std::string, std::string>& value
         throw Error(Errc::settings, name + " has no parameter '" + key + "'" +
                                         (known.empty() ? std::string() : "; it has " + known));
     }
+    const auto values = with_formats(given);
     const auto value_of = [&](const Parameter& p) -> std::string {
-        if (const auto given = values.find(p.name); given != values.end())
-            return checked_value(p, given->second);
+        if (const auto found = values.find(p.name); found != values.end())
+            return checked_value(p, found->second);
         if (p.preset)
             return checked_value(p, *p.preset);
         throw Error(Errc::settings, name + " needs a value for '" + p.name + "': " + p.help);
@@ -471,7 +615,7 @@ std::string PipelineFile::expand(const std::map<std::string, std::string>& value
     for (const auto& p : parameters)
         value_of(p);
 
-    const auto fill = [&](const auto& self, const std::string& source) -> std::string {
+    const auto filled = [&](const auto& self, const std::string& source) -> std::string {
         std::string result;
         for (const auto& piece : split(source)) {
             if (!piece.parameter) {
@@ -479,7 +623,14 @@ std::string PipelineFile::expand(const std::map<std::string, std::string>& value
                 continue;
             }
             const Parameter& p = *find(piece.text);
-            const std::string value = value_of(p);
+            std::string value = value_of(p);
+            if (p.type == ParameterType::output) {
+                const Parameter* replace = find(p.replace);
+                written.push_back({p.name, value, piece.numbered,
+                                   replace && value_of(*replace) == "false" ? p.replace : ""});
+                if (piece.numbered)
+                    value = numbered_path(value);
+            }
             try {
                 if (p.type == ParameterType::choice)
                     result += self(self, value);
@@ -498,7 +649,7 @@ std::string PipelineFile::expand(const std::map<std::string, std::string>& value
         }
         return result;
     };
-    return fill(fill, text);
+    return filled(filled, text);
 }
 
 std::string PipelineFile::expand_sample(std::map<std::string, std::string> values) const {
@@ -508,6 +659,7 @@ std::string PipelineFile::expand_sample(std::map<std::string, std::string> value
         switch (p.type) {
         case ParameterType::string:
         case ParameterType::file:
+        case ParameterType::output:
             values[p.name] = "sample";
             break;
         case ParameterType::integer:

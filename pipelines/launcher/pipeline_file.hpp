@@ -23,7 +23,8 @@ enum class ParameterType {
     boolean,
     fraction, ///< like 30/1
     choice,   ///< one of a list; each choice may stand for a piece of pipeline
-    file      ///< a path
+    file,     ///< a path
+    output    ///< a path that the pipeline writes
 };
 const char* to_string(ParameterType type) noexcept;
 
@@ -36,7 +37,23 @@ struct Parameter {
     std::optional<double> high;
     /// Values of an enum in the order of the file, each with the text that takes its place.
     std::vector<std::pair<std::string, std::string>> choices;
+    /// Endings of the names of outputs that a choice writes; a choice may have several, the first is the usual one.
+    std::vector<std::pair<std::string, std::string>> suffixes; ///< choice and ending
+    std::string format;  ///< of an output: the enum that its ending chooses; may be empty
+    std::string replace; ///< of an output: the bool without which nothing is overwritten; empty: always
 };
+
+/// A path that an expanded pipeline writes.
+struct OutputPath {
+    std::string parameter;
+    std::string path;      ///< as given, or the default with the ending of its format
+    bool numbered = false; ///< one file a frame: numbered_path()
+    std::string replace;   ///< the bool that has to be set for overwriting; empty where that is allowed
+};
+
+/// Where pictures of single frames go: `-%05d` before the ending, and each % of the name doubled, as multifilesink reads
+/// it.
+std::string numbered_path(const std::string& path);
 
 struct PipelineFile {
     std::string name;
@@ -55,10 +72,18 @@ struct PipelineFile {
     /// The pipeline's text with every ${name} replaced; `values` overrides defaults. Throws Errc::settings
     /// for an unknown parameter, a value that does not fit its type, and a parameter that has no value.
     std::string expand(const std::map<std::string, std::string>& values) const;
+    /// The outputs that the text of expand(values) writes. Throws as expand() does.
+    std::vector<OutputPath> outputs(const std::map<std::string, std::string>& values) const;
     /// As expand(), with a value of the right type for each parameter that has none: for checking a file.
     std::string expand_sample(std::map<std::string, std::string> values) const;
 
     const Parameter* find(std::string_view parameter) const noexcept;
+
+  private:
+    std::string fill(const std::map<std::string, std::string>& values,
+                     std::vector<OutputPath>& written) const;
+    /// `values` with formats that the names of outputs choose, and names with the endings of their formats.
+    std::map<std::string, std::string> with_formats(std::map<std::string, std::string> values) const;
 };
 
 /// `value` as text for gst_parse_launch in place of a whole property value: one string whatever it holds

@@ -107,6 +107,7 @@ TEST_F(MriLaunch, HelpEverywhere) {
     for (const std::vector<std::string>& words : {std::vector<std::string>{"--help"},
                                                   {"list", "--help"},
                                                   {"describe", "--help"},
+                                                  {"info", "--help"},
                                                   {"validate", "--help"},
                                                   {"run", "--help"}}) {
         const auto outcome = launch(words);
@@ -185,6 +186,42 @@ TEST_F(MriLaunch, RunsWithValues) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(outcome.out + outcome.err, "");
     EXPECT_EQ(std::filesystem::file_size(out), 50u);
+}
+
+TEST_F(MriLaunch, OutputsAreToldAndNotOverwrittenUnlessAsked) {
+    const auto path =
+        write("writes",
+              "parameters:\n"
+              "  out: {type: output, format: how, replace: overwrite, help: Where to}\n"
+              "  how: {type: enum, default: one, choices: {one: 'filesink location=${out}', many: "
+              "'multifilesink location=${out:numbered}'}, suffixes: {one: .bin, many: .raw}, help: Form}\n"
+              "  overwrite: {type: bool, default: false, help: Replaces}\n"
+              "  n: {type: int, default: 2, help: How many}\n"
+              "pipeline: fakesrc num-buffers=${n} sizetype=fixed sizemax=10 ! ${how}\n");
+    const auto out = dir.path("a.bin");
+    const auto first = launch({"run", path, "-s", "out=" + out});
+    EXPECT_EQ(first.code, 0) << first.err;
+    EXPECT_TRUE(contains(first.err, "written: " + out + ", 20 bytes")) << first.err;
+
+    const auto again = launch({"run", path, "-s", "out=" + out, "-s", "n=5"});
+    EXPECT_EQ(again.code, 2);
+    EXPECT_EQ(lines(again.err), 1U) << again.err;
+    EXPECT_TRUE(contains(again.err, "overwrite=true")) << again.err;
+    EXPECT_EQ(std::filesystem::file_size(out), 20U);
+    EXPECT_EQ(launch({"run", path, "-s", "out=" + out, "-s", "n=5", "-s", "overwrite=true"}).code, 0);
+    EXPECT_EQ(std::filesystem::file_size(out), 50U);
+
+    const auto many = launch({"run", path, "-s", "out=" + dir.path("100%d.raw")});
+    EXPECT_EQ(many.code, 0) << many.err;
+    EXPECT_TRUE(contains(many.err, "100%d-00000.raw to ")) << many.err;
+    EXPECT_EQ(std::filesystem::file_size(dir.path("100%d-00001.raw")), 10U);
+    EXPECT_EQ(launch({"run", path, "-s", "out=" + dir.path("100%d.raw")}).code, 2);
+
+    const auto wrong = launch({"run", path, "-s", "out=" + dir.path("b.raw"), "-s", "how=one"});
+    EXPECT_EQ(wrong.code, 2);
+    EXPECT_TRUE(contains(wrong.err, "how=many")) << wrong.err;
+    EXPECT_FALSE(std::filesystem::exists(dir.path("b.raw")));
+    EXPECT_TRUE(contains(launch({"describe", path}).out, "output .bin|.raw"));
 }
 
 TEST_F(MriLaunch, AnErrorIsOneLineThatNamesTheElement) {

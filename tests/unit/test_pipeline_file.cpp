@@ -189,6 +189,73 @@ TEST(PipelineFile, RefusesWhatCannotBeQuotedInPart) {
     EXPECT_TRUE(contains(settings_refusal(file, {{"a", "x\\"}}), "backslash"));
 }
 
+constexpr const char* writes = R"(
+name: good
+description: Writes a file.
+parameters:
+  format:
+    type: enum
+    default: film
+    choices:
+      film: "filmsink location=${output}"
+      table: "tablesink location=${output}"
+      pictures: "multifilesink location=${output:numbered}"
+      none: fakesink
+    suffixes: {film: .mp4, table: [.csv, .csv.gz], pictures: .png}
+    help: What is written
+  output: {type: output, default: result, format: format, replace: overwrite, help: Where to}
+  overwrite: {type: bool, default: false, help: Replaces files}
+pipeline: source ! ${format}
+)";
+
+TEST(PipelineFile, NamesOfOutputsTellTheirFormat) {
+    const auto file = parse(writes);
+    EXPECT_EQ(file.expand({}), "source ! filmsink location=result.mp4");
+    EXPECT_EQ(file.expand({{"format", "table"}}), "source ! tablesink location=result.csv");
+    EXPECT_EQ(file.expand({{"format", "none"}}), "source ! fakesink");
+    EXPECT_EQ(file.expand({{"output", "a.csv"}}), "source ! tablesink location=a.csv");
+    EXPECT_EQ(file.expand({{"output", "a.csv.gz"}}), "source ! tablesink location=a.csv.gz");
+    EXPECT_EQ(file.expand({{"output", "A.MP4"}, {"format", "film"}}), "source ! filmsink location=A.MP4");
+    // A name without an ending takes the default format, and with a format any name will do.
+    EXPECT_EQ(file.expand({{"output", "a"}}), "source ! filmsink location=a");
+    EXPECT_EQ(file.expand({{"output", "a.xyz"}, {"format", "table"}}), "source ! tablesink location=a.xyz");
+    EXPECT_EQ(file.expand({{"output", "50%/frame.png"}}),
+              "source ! multifilesink location=50%%/frame-%05d.png");
+
+    EXPECT_TRUE(contains(settings_refusal(file, {{"output", "a.csv"}, {"format", "film"}}),
+                         "that of format=table, not of format=film"));
+    EXPECT_TRUE(contains(settings_refusal(file, {{"output", "a.csv"}, {"format", "none"}}), "format=none"));
+    EXPECT_TRUE(contains(settings_refusal(file, {{"output", "a.xyz"}}), "tells no format"));
+    EXPECT_TRUE(contains(settings_refusal(file, {{"output", "a/"}}), "tells no format"));
+    EXPECT_EQ(mri::numbered_path("a.b/c"), "a.b/c-%05d");
+    EXPECT_EQ(mri::numbered_path(".png"), ".png-%05d");
+}
+
+TEST(PipelineFile, OutputsAreThoseThatTheTextWrites) {
+    const auto file = parse(writes);
+    const auto one = file.outputs({{"output", "x.png"}});
+    ASSERT_EQ(one.size(), 1U);
+    EXPECT_EQ(one[0].parameter, "output");
+    EXPECT_EQ(one[0].path, "x.png");
+    EXPECT_TRUE(one[0].numbered);
+    EXPECT_EQ(one[0].replace, "overwrite");
+    EXPECT_EQ(file.outputs({{"overwrite", "yes"}}).at(0).replace, "");
+    EXPECT_EQ(file.outputs({}).at(0).path, "result.mp4");
+    EXPECT_TRUE(file.outputs({{"format", "none"}}).empty());
+}
+
+TEST(PipelineFile, RefusesFormatsThatDoNotFit) {
+    EXPECT_TRUE(contains(refusal(replaced(writes, "film: .mp4", "video: .mp4")), "which is not a choice"));
+    EXPECT_TRUE(contains(refusal(replaced(writes, "film: .mp4", "film: .png")), "stands twice"));
+    EXPECT_TRUE(
+        contains(refusal(replaced(writes, "format: format", "format: overwrite")), "no enum with suffixes"));
+    EXPECT_TRUE(contains(refusal(replaced(writes, "replace: overwrite", "replace: format")), "no bool"));
+    EXPECT_TRUE(contains(refusal(replaced(writes, "type: output", "type: file")), "belongs to an output"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "type: int", "suffixes: {}, type: int")), "enum's choices"));
+    EXPECT_TRUE(contains(refusal(replaced(good, "label=${label}", "label=${label:numbered}")),
+                         "belongs to an output"));
+}
+
 TEST(PipelineFile, FindsFilesByNameAndPath) {
     const mri::test::TempDir folder;
     const std::filesystem::path root = folder.path();
