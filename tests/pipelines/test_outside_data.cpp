@@ -208,7 +208,8 @@ TEST_F(OutsideData, a_radial_cine_of_few_spokes_comes_back_through_the_network) 
         {"make-cine", "scan.h5", "--unit", "normalised", "--spokes", "13", "--frames", "20", "--coils", "4"});
     const auto error_with = [&](const std::string& network) {
         run_program({launch, "run", env("GST_MRI_SOURCE_ROOT") + "/pipelines/recon-ismrmrd.yaml", "-s",
-                     "location=scan.h5", "-s", "network=" + network, "-s", "output=images.h5"},
+                     "location=scan.h5", "-s", "network=" + network, "-s", "output=images.h5", "-s",
+                     "overwrite=true"},
                     folder.path());
         const Numbers n = script({"against-cine", "images.h5", "--coils", "4"});
         EXPECT_EQ(n.at("images"), 20);
