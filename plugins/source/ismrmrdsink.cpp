@@ -45,7 +45,7 @@
  * gst-launch-1.0 mriphantomsrc num-buffers=8 ! ismrmrdsink location=images.h5
  * ]|
  * |[
- * gst-launch-1.0 mriphantomsrc num-buffers=8 ! mrisim coils=4 snr=30 ! ismrmrdsink location=scan.h5
+ * gst-launch-1.0 mriphantomsrc num-buffers=8 ! mrisim coils=4 snr=30 ! ismrmrdsink location=recorded.h5
  * ]|
  */
 #include "plugins/common/element.hpp"
