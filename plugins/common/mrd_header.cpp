@@ -103,9 +103,13 @@ class EncodingReader {
         space("encodedSpace", out_.encoded);
         space("reconSpace", out_.recon);
         out_.step_1 = limit("kspace_encoding_step_1");
+        out_.average = limit("average");
         out_.slice = limit("slice");
+        out_.contrast = limit("contrast");
         out_.phase = limit("phase");
         out_.repetition = limit("repetition");
+        out_.set = limit("set");
+        out_.segment = limit("segment");
         trajectory();
         return std::move(out_);
     }
@@ -304,9 +308,13 @@ std::string MrdHeader::xml() const {
         element.add("reconSpace", encoding.recon);
         const Element limits = element.add("encodingLimits");
         limits.add("kspace_encoding_step_1", encoding.step_1);
+        limits.add("average", encoding.average);
         limits.add("slice", encoding.slice);
+        limits.add("contrast", encoding.contrast);
         limits.add("phase", encoding.phase);
         limits.add("repetition", encoding.repetition);
+        limits.add("set", encoding.set);
+        limits.add("segment", encoding.segment);
         element.add("trajectory", std::string(name_of(encoding)));
     }
     if (repetition_time_ms)

@@ -30,7 +30,7 @@ struct MrdEncoding {
     /// EPI counts as Cartesian, golden angles as radial, all that has no name here as arbitrary.
     Trajectory trajectory = Trajectory::arbitrary;
     bool golden_angle = false;
-    std::optional<MrdLimit> step_1, slice, phase, repetition;
+    std::optional<MrdLimit> step_1, average, slice, contrast, phase, repetition, set, segment;
     /// What the format demands and the header lacks or has no usable value for, as parts of a sentence about
     /// the encoding: "no encodedSpace/matrixSize/x (line 12)". Empty for a complete encoding.
     std::vector<std::string> missing;
