@@ -7,9 +7,94 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <vector>
+#include <array>
+#include <bit>
+#include <complex>
+#include <map>
+#include <tuple>
 
 namespace mri {
+
+namespace {
+
+/// What tells positions apart: both phase encodes, and the first and last sample's.
+using Position = std::array<std::uint32_t, 6>;
+
+Position position_of(const Readout& head, const TrajectoryData& trajectory) {
+    const auto& kxy = trajectory.kxy;
+    const auto bits = [](float value) { return std::bit_cast<std::uint32_t>(value + 0.0F); }; // one zero
+    return {head.kspace_encode_step_1, head.kspace_encode_step_2, bits(kxy[0]), bits(kxy[1]),
+            bits(kxy[kxy.size() - 2]), bits(kxy.back())};
+}
+
+auto counters_of(const Readout& head) {
+    return std::tuple(head.average, head.segment, head.phase, head.repetition);
+}
+
+GstPtr<GstBuffer> mean_of(std::span<const HeldReadout* const> readouts) {
+    GstBuffer* first = readouts.front()->buffer.get();
+    const Mapped<const cfloat> data(first);
+    std::vector<std::complex<double>> sum(data.size());
+    for (const HeldReadout* readout : readouts) {
+        const Mapped<const cfloat> one(readout->buffer.get());
+        if (one.size() != sum.size())
+            throw Error(Errc::format, "Readouts of one line have other lengths");
+        for (std::size_t i = 0; i < sum.size(); ++i)
+            sum[i] += one.data()[i];
+    }
+    auto mean = new_buffer<cfloat>(sum.size());
+    copy_metas(mean.get(), first);
+    const Mapped<cfloat> out(mean.get());
+    const double scale = 1 / static_cast<double>(readouts.size());
+    std::transform(sum.begin(), sum.end(), out.data(),
+                   [scale](const std::complex<double>& value) { return cfloat(value * scale); });
+    return mean;
+}
+
+} // namespace
+
+AveragedReadouts average_repeated(std::vector<HeldReadout> readouts) {
+    struct Measured {
+        std::vector<const HeldReadout*> readouts;
+        std::shared_ptr<const TrajectoryData> trajectory;
+    };
+    std::vector<Measured> all; // in the order of the first measurements
+    std::multimap<Position, std::size_t> found;
+    AveragedReadouts result;
+    for (const HeldReadout& readout : readouts) {
+        auto trajectory = trajectory_of(readout.buffer.get());
+        if (!trajectory || trajectory->kxy.size() < 2) {
+            result.readouts = std::move(readouts);
+            return result;
+        }
+        const Position position = position_of(readout.head, *trajectory);
+        const auto [from, to] = found.equal_range(position);
+        const auto same = std::find_if(
+            from, to, [&](const auto& at) { return all[at.second].trajectory->kxy == trajectory->kxy; });
+        if (same == to) {
+            found.emplace(position, all.size());
+            all.push_back({{&readout}, std::move(trajectory)});
+            continue;
+        }
+        auto& measured = all[same->second].readouts;
+        for (std::size_t i = 0; i < measured.size() && !result.with_same_counters; ++i)
+            result.with_same_counters |= counters_of(measured[i]->head) == counters_of(readout.head);
+        measured.push_back(&readout);
+    }
+    if (all.size() == readouts.size()) {
+        result.readouts = std::move(readouts);
+        return result;
+    }
+    result.least = all.front().readouts.size();
+    for (const Measured& measured : all) {
+        result.least = std::min(result.least, measured.readouts.size());
+        result.most = std::max(result.most, measured.readouts.size());
+        const HeldReadout& first = *measured.readouts.front();
+        result.readouts.push_back(
+            {measured.readouts.size() == 1 ? first.buffer : mean_of(measured.readouts), first.head});
+    }
+    return result;
+}
 
 GstPtr<GstBuffer> join_readouts(std::span<const HeldReadout> readouts, int coils, int samples) {
     const std::size_t n = readouts.size(), length = samples;

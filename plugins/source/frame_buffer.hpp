@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace mri {
 
@@ -19,6 +20,17 @@ struct HeldReadout {
     GstPtr<GstBuffer> buffer; ///< [coil][sample]
     Readout head;
 };
+
+/// Readouts of which each position in k-space has one.
+struct AveragedReadouts {
+    std::vector<HeldReadout> readouts; ///< in the order of their first measurement, with its head and metas
+    std::size_t least = 1, most = 1;   ///< measurements of a position
+    bool with_same_counters = false;   ///< some position was measured again with nothing counted on
+};
+
+/// The mean of those that have the same phase encodes and trajectory. Readouts without a trajectory stay as they
+/// are.
+AveragedReadouts average_repeated(std::vector<HeldReadout> readouts);
 
 /// Readouts of `coils` x `samples` one after another as [coil][readout][sample], with their heads.
 GstPtr<GstBuffer> join_readouts(std::span<const HeldReadout> readouts, int coils, int samples);

@@ -255,17 +255,35 @@ TEST_F(MriFramer, AChangeOfTheIndexClosesAFrame) {
 TEST_F(MriFramer, TheHeaderSaysWhichIndexCounts) {
     open("mriframer");
     send_header(5, 0); // phases alone
-    push(phase(0, 0));
-    push(phase(0, 1));
-    push(phase(1, 1));
+    push(phase(0));
+    push(phase(0));
+    push(phase(1));
     expect_frame(0, 2);
+    EXPECT_TRUE(bus->warnings().empty());
+    push(phase(1, 1)); // nevertheless another repetition
+    expect_frame(2, 1);
+    auto warnings = bus->warnings();
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("repetition"), std::string::npos) << warnings[0];
     TearDown();
     open("mriframer");
-    send_header(5, 3); // both: the repetition
+    send_header(5, 3); // both
+    push(phase(0, 0));
+    push(phase(1, 0));
+    push(phase(0, 1));
+    expect_frame(0, 1);
+    expect_frame(1, 1);
+    warnings = bus->warnings();
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("index="), std::string::npos) << warnings[0];
+    TearDown();
+    open("mriframer index=repetition");
+    send_header(5, 3);
     push(phase(0, 0));
     push(phase(1, 0));
     push(phase(2, 1));
     expect_frame(0, 2);
+    EXPECT_TRUE(bus->warnings().empty());
     TearDown();
     open("mriframer index=phase");
     send_header(5, 3);
@@ -291,14 +309,17 @@ TEST_F(MriFramer, ASliceIsASeriesOfItsOwn) {
     expect_frame(2, 2);
     EXPECT_EQ(out().series, 5);
     push(slice(1));
-    push(slice(2)); // cuts the frame of slice 1 off
+    push(slice(2));
+    push(slice(2));
+    expect_frame(5, 2);
+    EXPECT_EQ(out().series, 6);
+    EXPECT_TRUE(bus->warnings().empty());
+    caps(kspace_info(5)); // cuts the frame of slice 1 off
     EXPECT_FALSE(pull());
     EXPECT_EQ(bus->warnings().size(), 1u);
-    EXPECT_EQ(out().series, 6);
-    caps(kspace_info(5));
     push(slice(0));
     push(slice(0));
-    expect_frame(6, 2);
+    expect_frame(7, 2);
     EXPECT_EQ(out().series, 7);
 }
 
