@@ -315,7 +315,7 @@ TEST_F(DicomFolder, SkipsWhatItCannotUseAndSaysWhy) {
     expect("no-pixels", "no pixel data");
     expect("colour", "not a grey-scale image (RGB)");
     expect("phase", "phase image");
-    expect("multi", "30 frames in one file");
+    expect("multi", "end too early for 30 frames");
     expect("huge", "matrix of 8x65535");
     expect("no-spacing", "PixelSpacing");
     expect("notes.txt", "not a DICOM file");
