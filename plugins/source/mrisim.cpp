@@ -6,7 +6,8 @@
  * The scanner: acquires each image of a series as one frame of k-space, radial, spiral or Cartesian, with
  * coils, background phase and noise, readout by readout or frame by frame. The image that was scanned rides
  * along as side data (role truth): on a frame, or on the middle readout of a frame. The index of the spoke
- * restarts with a series, that is with new caps.
+ * restarts with a series, that is with new caps. Readouts have the place of their image, where it has one
+ * (position and directions of its first readout).
  *
  * Times: a readout's PTS is its frame's plus the repetition time (TR) times its number in the frame, and TR
  * is the frame's duration (or, where a buffer has none, the frame rate's, or 3 ms a readout) over the
@@ -272,7 +273,18 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
                                                   : GST_CLOCK_TIME_NONE;
         };
 
-        std::vector<Readout> heads(n);
+        // Plane of the image; one at the origin for images that do not tell.
+        Readout place;
+        place.read_dir = {1, 0, 0};
+        place.phase_dir = {0, 1, 0};
+        place.slice_dir = {0, 0, 1};
+        if (const auto given = readouts_of(shot.buffer.get()); !given.empty()) {
+            place.position = given[0].position;
+            place.read_dir = given[0].read_dir;
+            place.phase_dir = given[0].phase_dir;
+            place.slice_dir = given[0].slice_dir;
+        }
+        std::vector<Readout> heads(n, place);
         for (int r = 0; r < n; ++r) {
             Readout& head = heads[r];
             if (r == 0)
@@ -288,9 +300,6 @@ class MriSim : public Configured<Regroup, MriSimSettings> {
             head.trajectory_dimensions = kind_of(kspace_.trajectory).grid ? 0 : 2;
             // Half of the repetition time is for the readout.
             head.sample_time_us = static_cast<float>(static_cast<double>(length) / n / frame.samples / 2e3);
-            head.read_dir = {1, 0, 0};
-            head.phase_dir = {0, 1, 0};
-            head.slice_dir = {0, 0, 1};
             head.kspace_encode_step_1 = static_cast<std::uint16_t>(frame.step[r]);
             head.repetition = repetition;
             head.angle_index = static_cast<std::int64_t>(frame.angle[r]);
