@@ -6,7 +6,8 @@
 // `mode=motion` takes the surroundings of what moves, as a rule the heart: the centre of mass of the temporal
 // standard deviation over the first `window` frames of a series. The rectangle then stays where it is until
 // the series changes, so that the picture does not wander. It never leaves the image. k-space that rides with
-// an image stays that of the whole field of view.
+// an image stays that of the whole field of view. The position that an image's readouts tell moves with its
+// centre.
 //
 // Latency: none for `centre`; for `motion` the first `window` frames of a series are held until the last of
 // them came. Caps: application/x-mri-image in and out, any format and number of channels; width, height and
@@ -94,6 +95,7 @@ class MriCrop : public Configured<Regroup, CropSettings> {
 
   private:
     GstPtr<GstBuffer> cut(GstBuffer* buffer);
+    void move_place(GstBuffer* buffer) const;
     GstPtr<GstSample> cut_side(GstSample* side) const;
     GstFlowReturn release();
 
@@ -156,6 +158,7 @@ GstFlowReturn MriCrop::release() {
 GstPtr<GstBuffer> MriCrop::cut(GstBuffer* buffer) {
     auto out = crop_buffer(buffer, image_, *box_);
     copy_metas(out.get(), buffer);
+    move_place(out.get());
     for (const Role role : {Role::truth, Role::input, Role::gridded, Role::sensitivities}) {
         GstSample* side = side_of(buffer, role);
         if (!side)
@@ -178,6 +181,23 @@ GstPtr<GstBuffer> MriCrop::cut(GstBuffer* buffer) {
     return out;
 }
 
+/// Moves the place that the readouts tell, that of the pixel at index n/2, to the centre of the rectangle.
+void MriCrop::move_place(GstBuffer* buffer) const {
+    const auto given = readouts_of(buffer);
+    const auto shift = [](int first, int size, int whole, double fov) {
+        return static_cast<float>((first + size / 2 - whole / 2) * fov / whole);
+    };
+    const float x = shift(box_->x, box_->width, image_.width, image_.fov_x);
+    const float y = shift(box_->y, box_->height, image_.height, image_.fov_y);
+    if (given.empty() || (x == 0 && y == 0))
+        return;
+    std::vector<Readout> readouts(given.begin(), given.end());
+    for (Readout& readout : readouts)
+        for (std::size_t i = 0; i < 3; ++i)
+            readout.position[i] += x * readout.read_dir[i] + y * readout.phase_dir[i];
+    add_readouts(buffer, std::move(readouts));
+}
+
 /// Nothing of an image of its own size: our rectangle means nothing there.
 GstPtr<GstSample> MriCrop::cut_side(GstSample* side) const {
     const ImageInfo side_info = ImageInfo::from_caps(gst_sample_get_caps(side));
@@ -186,6 +206,7 @@ GstPtr<GstSample> MriCrop::cut_side(GstSample* side) const {
     GstBuffer* whole = gst_sample_get_buffer(side);
     auto part = crop_buffer(whole, side_info, *box_);
     copy_metas(part.get(), whole);
+    move_place(part.get());
     return adopt(gst_sample_new(part.get(), cropped(side_info, *box_).to_caps().get(), nullptr, nullptr));
 }
 

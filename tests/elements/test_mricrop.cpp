@@ -145,6 +145,29 @@ TEST(MriCrop, MotionHoldsTheFirstFramesAndThenStaysWhereItIs) {
     expect_cut(values_of<float>(h.pull().get()), 44, 14, 32, 32);
 }
 
+TEST(MriCrop, ThePlaceMovesWithTheCentre) {
+    Harness h("mricrop mode=motion window=4 width=32 height=32");
+    mri::ImageInfo in = image_info(96, 80);
+    in.fov_x = 192; // 2 mm
+    in.fov_y = 240; // 3 mm
+    h.caps(in);
+    mri::Readout readout;
+    readout.position = {10, 20, 30};
+    readout.read_dir = {0, 1, 0};
+    readout.phase_dir = {0, 0, -1};
+    for (int t = 0; t < 4; ++t) {
+        auto frame = buffer_of(beat(96, 80, 60, 30, t), t);
+        mri::add_readouts(frame.get(), {readout, readout});
+        ASSERT_EQ(h.push(std::move(frame)), GST_FLOW_OK);
+    }
+    // The centre goes from the pixel 48, 40 to 60, 30: 24 mm along x, -30 mm along y.
+    const auto out = h.pull();
+    const auto readouts = mri::readouts_of(out.get());
+    ASSERT_EQ(readouts.size(), 2u);
+    for (const mri::Readout& moved : readouts)
+        EXPECT_EQ(moved.position, (std::array<float, 3>{10, 44, 60}));
+}
+
 TEST(MriCrop, MotionStartsAnewWithASeriesAndDrainsAShortOne) {
     Harness h("mricrop mode=motion window=8 width=32 height=32");
     h.caps(image_info(96, 80, mri::SampleFormat::f32, 0));
