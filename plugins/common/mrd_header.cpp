@@ -94,6 +94,14 @@ std::optional<int> whole(const xmlNode* element) {
     return static_cast<int>(*value);
 }
 
+/// A matrix size, which a converter that divides lengths writes as "83.9996".
+std::optional<int> nearly_whole(const xmlNode* element) {
+    const auto value = real(element);
+    if (!value || std::abs(*value) > 1e9 || std::abs(*value - std::round(*value)) > 0.01)
+        return std::nullopt;
+    return static_cast<int>(std::round(*value));
+}
+
 /// Reads the elements of one encoding, and keeps account of what is missing.
 class EncodingReader {
   public:
@@ -101,7 +109,15 @@ class EncodingReader {
 
     MrdEncoding read() {
         space("encodedSpace", out_.encoded);
-        space("reconSpace", out_.recon);
+        if (child(element_, "reconSpace")) {
+            space("reconSpace", out_.recon);
+        } else {
+            out_.recon = out_.encoded;
+            out_.readings.push_back(
+                "There is no reconSpace: the encodedSpace is reconstructed, oversampling and "
+                "all");
+        }
+        lengths();
         out_.step_1 = limit("kspace_encoding_step_1");
         out_.average = limit("average");
         out_.slice = limit("slice");
@@ -129,8 +145,53 @@ class EncodingReader {
 
     void space(const std::string& path, MrdSpace& to) {
         for (std::size_t axis = 0; axis < axes.size(); ++axis) {
-            demand(path + "/matrixSize/" + axes[axis], to.matrix[axis], whole);
+            const std::string size = path + "/matrixSize/" + axes[axis];
+            demand(size, to.matrix[axis], nearly_whole);
+            const xmlNode* element = child(element_, size);
+            if (nearly_whole(element) && !whole(element))
+                out_.readings.push_back(fmt::format("{} (line {}) is {}, read as {}", size,
+                                                    xmlGetLineNo(element), text_of(element),
+                                                    to.matrix[axis]));
             demand(path + "/fieldOfView_mm/" + axes[axis], to.fov_mm[axis], real);
+        }
+    }
+
+    /// Fields of view of other units, and of none.
+    void lengths() {
+        double largest = 0;
+        for (const MrdSpace* space : {&out_.encoded, &out_.recon})
+            for (const std::size_t axis : {0, 1})
+                largest = std::max(largest, space->fov_mm[axis]);
+        if (largest > 0 && largest < 1) {
+            out_.readings.push_back(
+                fmt::format("fieldOfView_mm is {} at most, read as metres", number_text(largest)));
+            for (MrdSpace* space : {&out_.encoded, &out_.recon})
+                for (double& fov : space->fov_mm)
+                    fov *= fov < 1 ? 1000 : 1;
+        }
+        for (const std::size_t axis : {0, 1}) {
+            double &encoded = out_.encoded.fov_mm[axis], &recon = out_.recon.fov_mm[axis];
+            const double pixels = out_.recon.matrix[axis], samples = out_.encoded.matrix[axis];
+            const std::string name = std::string("fieldOfView_mm/") + axes[axis];
+            if (!(pixels > 0 && samples > 0) || encoded < 0 || recon < 0 || (encoded > 0 && recon > 0))
+                continue;
+            if (encoded == 0 && recon == 0) {
+                recon = pixels;
+                encoded = samples;
+                out_.readings.push_back(name + " is 0 in both spaces, read as 1 mm for each pixel");
+            } else if (encoded == 0) {
+                encoded = recon * samples / pixels;
+                out_.readings.push_back(
+                    fmt::format("{} of the encodedSpace is 0, read as {} mm: the pixels of the "
+                                "reconSpace",
+                                name, number_text(encoded)));
+            } else {
+                recon = encoded * pixels / samples;
+                out_.readings.push_back(
+                    fmt::format("{} of the reconSpace is 0, read as {} mm: the pixels of the "
+                                "encodedSpace",
+                                name, number_text(recon)));
+            }
         }
     }
 
@@ -152,7 +213,9 @@ class EncodingReader {
             out_.missing.push_back(fmt::format("no trajectory (line {})", xmlGetLineNo(element_)));
             return;
         }
-        const std::string name = text_of(element);
+        std::string name = text_of(element);
+        std::transform(name.begin(), name.end(), name.begin(),
+                       [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
         out_.trajectory = trajectory_from(name).value_or(Trajectory::arbitrary);
         for (const TrajectoryName& row : trajectory_names)
             if (name == row.name) {

@@ -34,10 +34,16 @@ struct MrdEncoding {
     /// What the format demands and the header lacks or has no usable value for, as parts of a sentence about
     /// the encoding: "no encodedSpace/matrixSize/x (line 12)". Empty for a complete encoding.
     std::vector<std::string> missing;
+    /// What is read otherwise than it is written, as sentences for the user: sizes that were rounded, fields of
+    /// view in metres or of 0, a reconSpace that is not there.
+    std::vector<std::string> readings;
 };
 
 /// An MRD header. Reading is tolerant: namespaces and their prefixes do not matter, nor does the order of
-/// elements, and what is missing leaves its member as it is; who needs it asks MrdEncoding::missing.
+/// elements, and what is missing leaves its member as it is; who needs it asks MrdEncoding::missing. Matrix
+/// sizes within 0.01 of a whole number are that number; without a reconSpace the encodedSpace stands for it;
+/// fields of view below 1 along both x and y are in metres; one of 0 follows from the pixels of the other space, or is
+/// 1 mm for each pixel. MrdEncoding::readings tells.
 struct MrdHeader {
     int receiver_channels = 0;           ///< 0 where the header does not say
     double relative_noise_bandwidth = 0; ///< relativeReceiverNoiseBandwidth; 0 where there is none in 0..1000

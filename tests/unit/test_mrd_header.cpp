@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
 
 using namespace mri;
 
@@ -115,7 +118,7 @@ TEST(MrdHeader, CharacterEncodingsAreTheHeadersOwn) {
 TEST(MrdHeader, WhatIsMissingHasANameAndALine) {
     const auto header =
         MrdHeader::parse("<ismrmrdHeader>\n<encoding>\n<encodedSpace><matrixSize><x>many</x>\n"
-                         "<y>32</y></matrixSize></encodedSpace></encoding></ismrmrdHeader>");
+                         "<y>32</y></matrixSize></encodedSpace><reconSpace/></encoding></ismrmrdHeader>");
     const auto& missing = header.encodings.at(0).missing;
     const auto has = [&](const char* text) { return std::count(missing.begin(), missing.end(), text) == 1; };
     EXPECT_TRUE(has("'many' as encodedSpace/matrixSize/x (line 3)"));
@@ -124,6 +127,93 @@ TEST(MrdHeader, WhatIsMissingHasANameAndALine) {
     EXPECT_FALSE(has("no encodedSpace/matrixSize/y (line 2)"));
     EXPECT_EQ(header.receiver_channels, 0);
     EXPECT_FALSE(header.repetition_time_ms);
+}
+
+/// A header of one encoding: sizes along x and y as text.
+std::string sizes(const std::string& encoded, const std::string& encoded_fov, const std::string& recon,
+                  const std::string& recon_fov) {
+    const auto space = [](const char* tag, const std::string& matrix, const std::string& fov) {
+        const auto three = [](const char* name, const std::string& value) {
+            const std::string z = name == std::string("matrixSize") ? "1" : value;
+            return "<" + std::string(name) + "><z>" + z + "</z><y>" + value + "</y><x>" + value + "</x></" +
+                   name + ">";
+        };
+        return "<" + std::string(tag) + ">" + three("fieldOfView_mm", fov) + three("matrixSize", matrix) +
+               "</" + tag + ">";
+    };
+    return "<ismrmrdHeader><encoding><trajectory>Radial</trajectory><unknown>7</unknown>" +
+           (recon.empty() ? "" : space("reconSpace", recon, recon_fov)) +
+           space("encodedSpace", encoded, encoded_fov) + "</encoding></ismrmrdHeader>";
+}
+
+TEST(MrdHeader, SizesAreReadAsTheyCanBeMeant) {
+    const auto read = [](const std::string& xml) { return MrdHeader::parse(xml).encodings.at(0); };
+    const auto tells = [](const MrdEncoding& encoding, const char* part) {
+        return std::any_of(encoding.readings.begin(), encoding.readings.end(),
+                           [&](const std::string& text) { return text.find(part) != std::string::npos; });
+    };
+    const auto plain = read(sizes(" 64.0 ", "3.2e2", "32", "+160"));
+    EXPECT_TRUE(plain.readings.empty()) << plain.readings.at(0);
+    EXPECT_TRUE(plain.missing.empty());
+    EXPECT_EQ(plain.encoded.fov_mm[0], 320);
+    EXPECT_EQ(plain.trajectory, Trajectory::radial);
+
+    const auto rounded = read(sizes("83.9996", "300", "84.009", "300"));
+    EXPECT_EQ(rounded.encoded.matrix[0], 84);
+    EXPECT_EQ(rounded.recon.matrix[1], 84);
+    EXPECT_TRUE(tells(rounded, "encodedSpace/matrixSize/x (line 1) is 83.9996, read as 84"));
+    EXPECT_TRUE(rounded.missing.empty());
+    const auto between = read(sizes("83.98", "300", "84", "300"));
+    EXPECT_EQ(between.missing.size(), 2U) << "no number of pixels";
+
+    const auto alone = read(sizes("64", "320", "", ""));
+    EXPECT_EQ(alone.recon.matrix[1], 64);
+    EXPECT_EQ(alone.recon.fov_mm[1], 320);
+    EXPECT_TRUE(alone.missing.empty());
+    EXPECT_TRUE(tells(alone, "no reconSpace"));
+
+    const auto metres = read(sizes("64", "0.6", "32", "0.3"));
+    EXPECT_DOUBLE_EQ(metres.encoded.fov_mm[0], 600);
+    EXPECT_DOUBLE_EQ(metres.recon.fov_mm[1], 300);
+    EXPECT_DOUBLE_EQ(metres.recon.fov_mm[2], 300);
+    EXPECT_TRUE(tells(metres, "read as metres"));
+    const auto unknown = read(sizes("64", "0", "32", "0"));
+    EXPECT_EQ(unknown.encoded.fov_mm[0], 64);
+    EXPECT_EQ(unknown.recon.fov_mm[1], 32);
+    EXPECT_TRUE(tells(unknown, "1 mm for each pixel"));
+    const auto one = read(sizes("64", "0", "32", "160"));
+    EXPECT_EQ(one.encoded.fov_mm[0], 320);
+    EXPECT_TRUE(tells(one, "encodedSpace is 0, read as 320 mm"));
+    const auto other = read(sizes("64", "320", "32", "0"));
+    EXPECT_EQ(other.recon.fov_mm[1], 160);
+}
+
+TEST(MrdHeader, AHeaderOfAScannerIsRead) {
+    const char* data = std::getenv("GST_MRI_DATA");
+    const std::string path = std::string(data ? data : "") + "/real/siemens_vida_64ch_header.xml";
+    std::ifstream file(path);
+    if (!data || !file)
+        GTEST_SKIP() << "GST_MRI_DATA does not name a folder with real/siemens_vida_64ch_header.xml";
+    std::ostringstream text;
+    text << file.rdbuf();
+    const auto header = MrdHeader::parse(text.str());
+    EXPECT_EQ(header.receiver_channels, 64);
+    EXPECT_NEAR(header.relative_noise_bandwidth, 0.793, 1e-6);
+    EXPECT_EQ(header.h1_resonance_hz, 123220827);
+    EXPECT_EQ(header.repetition_time_ms, 27);
+    ASSERT_EQ(header.encodings.size(), 1U);
+    const MrdEncoding& encoding = header.encodings[0];
+    EXPECT_EQ(encoding.encoded.matrix, (std::array{448, 200, 52}));
+    EXPECT_EQ(encoding.encoded.fov_mm, (std::array{360.0, 160.714005, 156.0}));
+    EXPECT_EQ(encoding.recon.matrix, (std::array{224, 200, 48}));
+    EXPECT_EQ(encoding.recon.fov_mm, (std::array{180.0, 160.714005, 144.0}));
+    EXPECT_EQ(encoding.trajectory, Trajectory::cartesian);
+    ASSERT_TRUE(encoding.step_1 && encoding.slice && encoding.phase && encoding.repetition);
+    EXPECT_EQ(encoding.step_1->maximum, 173);
+    EXPECT_EQ(encoding.step_1->center, 75);
+    EXPECT_EQ(encoding.repetition->maximum, 0);
+    EXPECT_TRUE(encoding.missing.empty());
+    EXPECT_TRUE(encoding.readings.empty());
 }
 
 TEST(MrdHeader, NoOtherTextIsAHeader) {
