@@ -13,6 +13,9 @@ namespace mri {
 namespace {
 
 std::recursive_mutex& hdf5_mutex() {
+    // Before the first call of all: HDF5's own clean-up at the end of the process crashes, or goes round for ever,
+    // over a file that a full disk left open. Nothing needs it: whoever opens an object here closes it.
+    [[maybe_unused]] static const herr_t no_clean_up = H5dont_atexit();
     // Never destroyed: handles of static lifetime may still be closed when the process exits.
     static auto* mutex = new std::recursive_mutex;
     return *mutex;
