@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // ISMRMRD files: reading, what is wrong with broken ones, units of trajectories, writing raw data and images, and
 // what is left of a writer that was killed.
+#include "plugins/source/ismrmrd/clock.hpp"
 #include "plugins/source/ismrmrd/image_part.hpp"
 #include "plugins/source/ismrmrd/reader.hpp"
 #include "plugins/source/ismrmrd/trajectory.hpp"
@@ -11,12 +12,18 @@
 
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <gtest/gtest.h>
 #include <numbers>
 #include <random>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <thread>
+#include <tuple>
 #include <unistd.h>
 
 using namespace mri;
@@ -245,6 +252,390 @@ TEST_F(IsmrmrdFile, damaged_references_neither_crash_nor_hang) {
     EXPECT_GT(refused, 150);
 }
 
+TEST_F(IsmrmrdFile, groups_with_raw_data_are_named_at_every_level) {
+    write_ismrmrd(path, header_xml(), rows_of(3), "first");
+    {
+        const Hdf5Lock lock;
+        const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+        const Hdf5Id list(H5Pcreate(H5P_LINK_CREATE));
+        H5Pset_create_intermediate_group(list.get(), 1);
+        H5Ocopy(file.get(), "first", file.get(), "patients/one/scan", H5P_DEFAULT, list.get());
+        // A way round in circles, and one to nowhere.
+        H5Lcreate_hard(file.get(), "patients", file.get(), "patients/again", H5P_DEFAULT, H5P_DEFAULT);
+        H5Lcreate_soft("/nowhere", file.get(), "soft", H5P_DEFAULT, H5P_DEFAULT);
+    }
+    const Failure failure = failure_of({.path = path});
+    EXPECT_EQ(failure.code, Errc::not_found);
+    EXPECT_TRUE(failure.says("raw data are in 'first', 'patients/")) << failure.message;
+    EXPECT_TRUE(failure.says("'patients/one/scan'")) << failure.message;
+    EXPECT_EQ(IsmrmrdReader({.path = path, .group = "patients/one/scan"}).rows(), 3U);
+}
+
+TEST_F(IsmrmrdFile, what_is_no_file_is_refused_at_once) {
+    const std::string fifo = folder / "fifo";
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    const std::string address = folder / "socket";
+    const int socket = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    ASSERT_LT(address.size(), sizeof name.sun_path);
+    address.copy(name.sun_path, address.size());
+    ASSERT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+    for (const auto& [location, word] :
+         {std::pair{fifo, "a named pipe"}, std::pair{address, "a socket"},
+          std::pair{std::string("/dev/zero"), "a device"}, std::pair{folder.path(), "a folder"}}) {
+        const Failure failure = failure_of({.path = location});
+        EXPECT_EQ(failure.code, Errc::open_read) << location;
+        EXPECT_TRUE(failure.says("'" + location + "' is " + word)) << failure.message;
+    }
+    ::close(socket);
+}
+
+TEST_F(IsmrmrdFile, raw_data_of_scanners_are_named_with_their_converter) {
+    const auto bytes = [](std::initializer_list<int> first) {
+        std::string text;
+        for (const int byte : first)
+            text += static_cast<char>(byte);
+        text.resize(400);
+        return text;
+    };
+    std::string dicom = bytes({});
+    dicom.replace(128, 4, "DICM");
+    const std::string old_twix =
+        bytes({0x40, 0x9f, 0, 0, 6, 0, 0, 0}).replace(8, 7, std::string("Config\0", 7));
+    const float revision = 26.002F;
+    std::string p_file(reinterpret_cast<const char*>(&revision), 4);
+    p_file.resize(400);
+    for (const auto& [name, text, converter] :
+         {std::tuple{"meas_MID00012.dat", bytes({0, 0, 0, 0, 2, 0, 0, 0}), "siemens_to_ismrmrd"},
+          std::tuple{"old.dat", old_twix, "siemens_to_ismrmrd"},
+          std::tuple{"P12345.7", p_file, "ge_to_ismrmrd"},
+          std::tuple{"scan.LAB", bytes({1}), "philips_to_ismrmrd"}, std::tuple{"IM1", dicom, "mridicomsrc"},
+          std::tuple{"scan.mrd", "yardl" + bytes({}), "mrd_to_ismrmrd"}}) {
+        const std::string location = folder / name;
+        write_bytes(location, text);
+        const Failure failure = failure_of({.path = location});
+        EXPECT_EQ(failure.code, Errc::open_read) << name;
+        EXPECT_TRUE(failure.says(converter)) << failure.message;
+    }
+    const std::string archive = folder / "ScanArchive_1.h5";
+    write_ismrmrd(archive, header_xml(), rows_of(1), "other");
+    EXPECT_TRUE(failure_of({.path = archive}).says("ge_to_ismrmrd"));
+    std::filesystem::create_directory(folder / "bruker");
+    write_bytes(folder / "bruker/acqp", "##");
+    write_bytes(folder / "bruker/method", "##");
+    EXPECT_TRUE(failure_of({.path = folder / "bruker"}).says("bruker_to_ismrmrd"));
+    write_bytes(path, "noise");
+    EXPECT_TRUE(failure_of({.path = path}).says("is not an HDF5 file"));
+}
+
+// ---- files that are made to break a reader
+
+/// Puts another dataset in the place of one, of the type and number of rows of `data`.
+template <class Change>
+void replace_data(const std::string& path, Change change) {
+    const Hdf5Lock lock;
+    const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+    const Hdf5Id old(H5Dopen2(file.get(), "dataset/data", H5P_DEFAULT));
+    const Hdf5Id type(H5Dget_type(old.get()));
+    H5Ldelete(file.get(), "dataset/data", H5P_DEFAULT);
+    const Hdf5Id list(H5Pcreate(H5P_DATASET_CREATE));
+    change(list.get());
+    const hsize_t rows = 4, unlimited = H5S_UNLIMITED;
+    const Hdf5Id space(
+        H5Screate_simple(1, &rows, H5Pget_layout(list.get()) == H5D_CHUNKED ? &unlimited : nullptr));
+    const Hdf5Id made(H5Dcreate2(file.get(), "dataset/data", type.get(), space.get(), H5P_DEFAULT, list.get(),
+                                 H5P_DEFAULT));
+    ASSERT_TRUE(made);
+}
+
+TEST_F(IsmrmrdFile, storage_that_cannot_be_checked_is_refused) {
+    const auto refused = [&](auto change) {
+        write_ismrmrd(path, header_xml(), rows_of(4));
+        replace_data(path, change);
+        const Failure failure = failure_of({.path = path});
+        EXPECT_EQ(failure.code, Errc::unsupported) << failure.message;
+        return failure.message;
+    };
+    const hsize_t one = 1, many = 1 << 20;
+    const auto says = [](const std::string& text, const char* word) {
+        EXPECT_NE(text.find(word), std::string::npos) << text;
+    };
+    says(refused([](hid_t list) { H5Pset_layout(list, H5D_COMPACT); }), "compact");
+    says(refused([&](hid_t list) {
+             H5Pset_chunk(list, 1, &one);
+             H5Pset_deflate(list, 1);
+         }),
+         "filters");
+    says(refused([&](hid_t list) {
+             H5Pset_chunk(list, 1, &one);
+             H5Pset_fletcher32(list);
+         }),
+         "filters");
+    says(refused([&](hid_t list) { H5Pset_chunk(list, 1, &many); }), "64 MiB");
+    says(refused([](hid_t list) { H5Pset_external(list, "/etc/passwd", 0, 4096); }), "another file");
+    says(refused([](hid_t list) {
+             const hsize_t rows = 4;
+             const Hdf5Id space(H5Screate_simple(1, &rows, nullptr));
+             H5Pset_virtual(list, space.get(), "other.h5", "data", space.get());
+         }),
+         "virtual");
+}
+
+TEST_F(IsmrmrdFile, no_link_leads_into_another_file) {
+    write_ismrmrd(path, header_xml(), rows_of(4));
+    const std::string linked = folder / "linked.h5";
+    {
+        const Hdf5Lock lock;
+        const Hdf5Id file(H5Fcreate(linked.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+        H5Lcreate_external(path.c_str(), "/dataset", file.get(), "dataset", H5P_DEFAULT, H5P_DEFAULT);
+    }
+    const Failure failure = failure_of({.path = linked});
+    EXPECT_TRUE(failure.says(linked)) << failure.message;
+}
+
+TEST_F(IsmrmrdFile, types_that_contradict_themselves_are_refused) {
+    // The place of a member follows its name, which is filled up to eight bytes.
+    write_ismrmrd(path, header_xml(), rows_of(4));
+    const std::string good = file_bytes(path);
+    const std::size_t name = good.find("sample_time_us");
+    ASSERT_NE(name, std::string::npos);
+    ASSERT_EQ(static_cast<unsigned char>(good[name + 16]), 178);
+    for (const auto& [place, word] : {std::pair{0x7000, "beyond its end"}, std::pair{338, "beyond its end"},
+                                      std::pair{0, "over each other"}, std::pair{180, "over each other"}}) {
+        std::string bytes = good;
+        bytes[name + 16] = static_cast<char>(place & 255);
+        bytes[name + 17] = static_cast<char>(place >> 8);
+        write_bytes(path, bytes);
+        const Failure failure = failure_of({.path = path});
+        EXPECT_EQ(failure.code, Errc::decode) << failure.message;
+        // Some of it HDF5 sees by itself.
+        EXPECT_TRUE(failure.says(word) || failure.says("cannot be opened")) << failure.message;
+    }
+
+    const auto refused = [&](auto member, const char* word) {
+        write_ismrmrd(path, header_xml(), rows_of(4));
+        {
+            const Hdf5Lock lock;
+            const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+            H5Ldelete(file.get(), "dataset/data", H5P_DEFAULT);
+            const Hdf5Id head = hdf5_acquisition_header_type();
+            const Hdf5Id sequence(H5Tvlen_create(H5T_NATIVE_FLOAT));
+            const Hdf5Id type(H5Tcreate(H5T_COMPOUND, 400));
+            H5Tinsert(type.get(), "head", 0, head.get());
+            H5Tinsert(type.get(), "traj", 344, sequence.get());
+            member(type.get());
+            const hsize_t rows = 4;
+            const Hdf5Id space(H5Screate_simple(1, &rows, nullptr));
+            const Hdf5Id made(H5Dcreate2(file.get(), "dataset/data", type.get(), space.get(), H5P_DEFAULT,
+                                         H5P_DEFAULT, H5P_DEFAULT));
+            ASSERT_TRUE(made);
+        }
+        const Failure failure = failure_of({.path = path});
+        EXPECT_EQ(failure.code, Errc::decode);
+        EXPECT_TRUE(failure.says(word)) << failure.message;
+    };
+    refused([](hid_t type) { H5Tinsert(type, "data", 360, H5T_NATIVE_FLOAT); }, "another kind");
+    refused(
+        [](hid_t type) {
+            const Hdf5Id integers(H5Tvlen_create(H5T_NATIVE_INT));
+            H5Tinsert(type, "data", 360, integers.get());
+        },
+        "another kind");
+    refused(
+        [](hid_t type) {
+            const Hdf5Id odd(H5Tcopy(H5T_NATIVE_FLOAT));
+            H5Tset_fields(odd.get(), 31, 20, 11, 0, 20);
+            const Hdf5Id numbers(H5Tvlen_create(odd.get()));
+            H5Tinsert(type, "data", 360, numbers.get());
+        },
+        "unusual form");
+    refused([](hid_t) {}, "no 'data'");
+    refused(
+        [](hid_t type) {
+            const Hdf5Id sequence(H5Tvlen_create(H5T_NATIVE_FLOAT));
+            H5Tset_size(type, 1 << 20);
+            H5Tinsert(type, "data", 360, sequence.get());
+        },
+        "1048576 bytes");
+    refused(
+        [](hid_t type) {
+            const Hdf5Id sequence(H5Tvlen_create(H5T_NATIVE_FLOAT));
+            H5Tinsert(type, "data", 360, sequence.get());
+            const Hdf5Id text(H5Tcopy(H5T_C_S1));
+            H5Tinsert(type, "note", 376, text.get());
+        },
+        "'note'");
+}
+
+TEST_F(IsmrmrdFile, heads_with_gaps_and_more_numbers_are_read) {
+    // As compilers lay the head out without packing, with a member that this version does not know.
+    const auto rows = rows_of(5, 16, 2, 2);
+    write_ismrmrd(path, header_xml(), rows);
+    {
+        const Hdf5Lock lock;
+        const Hdf5Id packed = hdf5_acquisition_header_type();
+        const Hdf5Id head(H5Tcreate(H5T_COMPOUND, 368));
+        std::size_t at = 0;
+        for (unsigned i = 0; i < static_cast<unsigned>(H5Tget_nmembers(packed.get())); ++i) {
+            const Hdf5Id member(H5Tget_member_type(packed.get(), i));
+            char* name = H5Tget_member_name(packed.get(), i);
+            at = (at + 7) / 8 * 8 == at || H5Tget_size(member.get()) < 4 ? at : (at + 3) / 4 * 4;
+            ASSERT_GE(H5Tinsert(head.get(), name, at, member.get()), 0);
+            at += H5Tget_size(member.get());
+            H5free_memory(name);
+        }
+        H5Tinsert(head.get(), "of_a_later_version", 360, H5T_NATIVE_DOUBLE);
+        struct Row {
+            ISMRMRD::ISMRMRD_AcquisitionHeader head;
+            hvl_t trajectory, data;
+        };
+        const Hdf5Id sequence(H5Tvlen_create(H5T_NATIVE_FLOAT)), type(H5Tcreate(H5T_COMPOUND, 400)),
+            memory(H5Tcreate(H5T_COMPOUND, sizeof(Row)));
+        H5Tinsert(type.get(), "head", 0, head.get());
+        H5Tinsert(type.get(), "traj", 368, sequence.get());
+        H5Tinsert(type.get(), "data", 384, sequence.get());
+        H5Tinsert(memory.get(), "head", offsetof(Row, head), packed.get());
+        H5Tinsert(memory.get(), "traj", offsetof(Row, trajectory), sequence.get());
+        H5Tinsert(memory.get(), "data", offsetof(Row, data), sequence.get());
+        std::vector<Row> in;
+        for (const FileRow& row : rows)
+            in.push_back({row.head,
+                          {row.trajectory.size(), const_cast<float*>(row.trajectory.data())},
+                          {2 * row.data.size(), const_cast<std::complex<float>*>(row.data.data())}});
+        const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+        H5Ldelete(file.get(), "dataset/data", H5P_DEFAULT);
+        const hsize_t count = in.size();
+        const Hdf5Id space(H5Screate_simple(1, &count, nullptr));
+        const Hdf5Id set(H5Dcreate2(file.get(), "dataset/data", type.get(), space.get(), H5P_DEFAULT,
+                                    H5P_DEFAULT, H5P_DEFAULT));
+        ASSERT_GE(H5Dwrite(set.get(), memory.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, in.data()), 0);
+    }
+    IsmrmrdReader reader({.path = path});
+    for (const FileRow& row : rows) {
+        const auto readout = reader.next();
+        ASSERT_TRUE(readout);
+        EXPECT_EQ(std::memcmp(readout->head, &row.head, sizeof row.head), 0);
+        EXPECT_TRUE(std::equal(row.data.begin(), row.data.end(), readout->data.begin(), readout->data.end()));
+    }
+}
+
+TEST_F(IsmrmrdFile, sizes_of_chunks_in_the_index_are_not_believed) {
+    write_ismrmrd(path, header_xml(), rows_of(4, 256, 8));
+    const std::string good = file_bytes(path);
+    // A leaf of the chunks' B-tree: 24 bytes of head, then the first chunk's size in 32 bits.
+    const std::size_t node = good.find(std::string("TREE\x01\0", 6));
+    ASSERT_NE(node, std::string::npos);
+    const auto size_at = [&](const std::string& bytes) {
+        std::uint32_t size = 0;
+        std::memcpy(&size, bytes.data() + node + 24, 4);
+        return size;
+    };
+    const std::uint32_t right = size_at(good);
+    ASSERT_GE(right, 372U);
+    ASSERT_LE(right, 376U);
+    for (const std::uint32_t size : {1U, right - 1, right + 1, right + 4096, 20000U, 65536U, 0xffffffffU}) {
+        std::string bytes = good;
+        std::memcpy(bytes.data() + node + 24, &size, 4);
+        write_bytes(path, bytes);
+        const Failure failure = failure_of({.path = path});
+        EXPECT_EQ(failure.code, Errc::read) << size;
+        EXPECT_TRUE(failure.says("row 0:")) << failure.message;
+    }
+}
+
+TEST_F(IsmrmrdFile, rows_with_a_user_block_before_them_are_read) {
+    write_ismrmrd(path, header_xml(), rows_of(6));
+    const std::string moved = folder / "moved.h5";
+    {
+        const Hdf5Lock lock;
+        const Hdf5Id list(H5Pcreate(H5P_FILE_CREATE));
+        H5Pset_userblock(list.get(), 512);
+        const Hdf5Id from(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)),
+            to(H5Fcreate(moved.c_str(), H5F_ACC_TRUNC, list.get(), H5P_DEFAULT));
+        ASSERT_GE(H5Ocopy(from.get(), "dataset", to.get(), "dataset", H5P_DEFAULT, H5P_DEFAULT), 0);
+    }
+    IsmrmrdReader reader({.path = moved});
+    std::uint64_t rows = 0;
+    while (const auto readout = reader.next())
+        EXPECT_EQ(readout->head->scan_counter, rows++);
+    EXPECT_EQ(rows, 6U);
+}
+
+TEST_F(IsmrmrdFile, a_header_without_end_is_refused) {
+    const auto with_xml = [&](std::size_t size, bool compressed) {
+        write_ismrmrd(path, header_xml(), rows_of(4));
+        {
+            const Hdf5Lock lock;
+            const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+            H5Ldelete(file.get(), "dataset/xml", H5P_DEFAULT);
+            const hsize_t one = 1;
+            const Hdf5Id type(H5Tcopy(H5T_C_S1)), space(H5Screate_simple(1, &one, nullptr)),
+                list(H5Pcreate(H5P_DATASET_CREATE));
+            H5Tset_size(type.get(), size);
+            if (compressed) {
+                H5Pset_chunk(list.get(), 1, &one);
+                H5Pset_deflate(list.get(), 1);
+            }
+            std::string text = header_xml();
+            text.resize(size, ' ');
+            const Hdf5Id set(H5Dcreate2(file.get(), "dataset/xml", type.get(), space.get(), H5P_DEFAULT,
+                                        list.get(), H5P_DEFAULT));
+            H5Dwrite(set.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data());
+        }
+        const Failure failure = failure_of({.path = path});
+        EXPECT_TRUE(failure.says("'xml'")) << failure.message;
+        return failure.code;
+    };
+    EXPECT_EQ(with_xml(60 << 20, true), Errc::decode);
+    EXPECT_EQ(with_xml(1 << 20, true), Errc::unsupported);
+    write_ismrmrd(path, header_xml() + std::string(5 << 20, ' '), rows_of(4));
+    EXPECT_EQ(failure_of({.path = path}).code, Errc::decode);
+}
+
+TEST_F(IsmrmrdFile, the_number_of_channels_may_be_left_to_the_samples) {
+    auto rows = rows_of(3, 16, 5, 2);
+    for (FileRow& row : rows)
+        row.head.active_channels = row.head.available_channels = 0;
+    rows[2].data.pop_back();
+    write_ismrmrd(path, header_xml(), rows);
+    IsmrmrdReader reader({.path = path});
+    for (int i = 0; i < 2; ++i) {
+        const auto readout = reader.next();
+        ASSERT_TRUE(readout);
+        EXPECT_EQ(readout->head->active_channels, 5);
+        EXPECT_EQ(readout->data.size(), 80U);
+    }
+    EXPECT_THROW(reader.next(), Error) << "79 samples are no channels of 16";
+}
+
+/// Writes images into a file that may grow to 64 KiB, and ends as the process ends that met the error.
+[[noreturn]] void write_to_a_full_disk(const std::string& path) {
+    const rlimit limit{65536, 65536};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    std::signal(SIGXFSZ, SIG_IGN);
+    const std::vector<float> pixels(64 * 64, 1);
+    ISMRMRD::ISMRMRD_ImageHeader head{};
+    head.data_type = ISMRMRD::ISMRMRD_FLOAT;
+    head.matrix_size[0] = head.matrix_size[1] = 64;
+    head.matrix_size[2] = head.channels = 1;
+    try {
+        IsmrmrdWriter writer({.path = path});
+        for (int i = 0; i < 40; ++i)
+            writer.add(head, std::as_bytes(std::span(pixels)), "");
+        writer.finish();
+    } catch (const Error& error) {
+        std::exit(std::string(error.what()).find(path) != std::string::npos ? 3 : 4);
+    }
+    std::exit(5);
+}
+
+TEST_F(IsmrmrdFile, a_full_disk_is_an_error_and_the_process_ends) {
+    // In a process of its own: HDF5 cleans up, or crashes, when the process ends.
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_EXIT(write_to_a_full_disk(path), ::testing::ExitedWithCode(3), "");
+}
+
 TEST_F(IsmrmrdFile, missing_parts_are_named) {
     write_ismrmrd(path, header_xml(), rows_of(4));
     const Failure group = failure_of({.path = path, .group = "other"});
@@ -368,11 +759,13 @@ EncodingGeometry geometry_of(const HeaderOptions& options) {
 
 TEST(IsmrmrdGeometry, absurd_spaces_are_refused) {
     EXPECT_THROW(geometry_of({.width = 0}), Error);
-    EXPECT_THROW(geometry_of({.fov = 0}), Error);
+    EXPECT_THROW(geometry_of({.fov = -1}), Error);
     EXPECT_THROW(geometry_of({.encoded_fov = -300}), Error);
     MrdHeader header = MrdHeader::parse(header_xml());
     EXPECT_THROW(encoding_geometry(header, 1), Error);
-    header.encodings[0].encoded.matrix[2] = 16;
+    header.encodings[0].encoded.matrix[2] = 2;
+    EXPECT_EQ(encoding_geometry(header, 0), geometry_of({})) << "a slice, encoded with z = 2";
+    header.encodings[0].encoded.matrix[2] = header.encodings[0].recon.matrix[2] = 16;
     try {
         encoding_geometry(header, 0);
         FAIL();
@@ -423,8 +816,8 @@ TEST(IsmrmrdTrajectory, the_unit_follows_from_the_extent) {
 TEST(IsmrmrdTrajectory, an_ambiguous_unit_is_an_error_that_names_the_property) {
     const HeaderOptions near{
         .encoded_width = 160, .encoded_height = 160, .width = 128, .height = 128, .encoded_fov = 375};
-    for (const auto& [reach, options] : {std::pair{70.0, near}, std::pair{std::numbers::pi, near},
-                                         std::pair{0.0, near}, std::pair{213.0, near}}) {
+    for (const auto& [reach, options] :
+         {std::pair{std::numbers::pi, near}, std::pair{0.0, near}, std::pair{213.0, near}}) {
         try {
             unit_of(reach, reach, options);
             ADD_FAILURE() << reach;
@@ -433,6 +826,26 @@ TEST(IsmrmrdTrajectory, an_ambiguous_unit_is_an_error_that_names_the_property) {
             EXPECT_NE(std::string(error.what()).find("trajectory-unit"), std::string::npos) << error.what();
         }
     }
+}
+
+TEST(IsmrmrdTrajectory, of_two_units_the_one_that_fills_the_image_is_taken_and_told) {
+    // Oversampled twice along x alone, spokes of 96 cycles: in encoded cycles they would fill half of x.
+    const HeaderOptions oversampled{
+        .encoded_width = 384, .encoded_height = 192, .width = 192, .height = 192, .encoded_fov = 600};
+    const HeaderOptions near{
+        .encoded_width = 160, .encoded_height = 160, .width = 128, .height = 128, .encoded_fov = 375};
+    for (const auto& [reach, options] : {std::pair{96.0, oversampled}, std::pair{70.0, near}}) {
+        std::string reading;
+        EXPECT_EQ(detect_trajectory_unit({reach, reach}, geometry_of(options), "'scan.h5'", &reading),
+                  TrajectoryUnit::cycles);
+        EXPECT_TRUE(reading.starts_with("'scan.h5': ")) << reading;
+        EXPECT_NE(reading.find("trajectory-unit"), std::string::npos) << reading;
+        EXPECT_NE(reading.find("(encoded-cycles)"), std::string::npos) << reading;
+    }
+    std::string reading;
+    EXPECT_EQ(detect_trajectory_unit({192, 96}, geometry_of(oversampled), "", &reading),
+              TrajectoryUnit::encoded_cycles);
+    EXPECT_EQ(reading, "") << "one reading alone fits";
 }
 
 TEST(IsmrmrdTrajectory, all_units_come_to_the_same_cycles) {
@@ -536,6 +949,77 @@ TEST(IsmrmrdTrajectory, a_spiral_is_not_guessed) {
         FAIL();
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), Errc::unsupported);
+    }
+}
+
+// ---- times
+
+constexpr double ms = 1e6;
+
+TEST(ReadoutClock, midnight_is_no_step_back) {
+    const std::uint32_t day = 24 * 3600 * 400; // ticks of 2.5 ms
+    EXPECT_EQ(ticks_between(day - 3, 4, 2.5 * ms), 7);
+    EXPECT_EQ(ticks_between(UINT32_MAX - 1, 3, 0.001 * ms), 5) << "the end of 32 bits";
+    EXPECT_EQ(ticks_between(100000, 20, 2.5 * ms), -99980) << "another measurement";
+    std::vector<std::uint32_t> stamps;
+    for (std::uint32_t i = 0; i < 64; ++i)
+        stamps.push_back((day - 40 + 2 * i) % day);
+    EXPECT_EQ(tr_from(stamps, 2.5 * ms), 5 * ms);
+    ReadoutClock clock(5 * ms, 2.5 * ms, true);
+    for (std::size_t i = 0; i < stamps.size(); ++i)
+        EXPECT_NEAR(clock.next(stamps[i]), 5 * ms * static_cast<double>(i), 1) << i;
+}
+
+TEST(ReadoutClock, stamps_that_begin_again_follow_on) {
+    std::vector<std::uint32_t> stamps;
+    for (const std::uint32_t first : {900000U, 17U, 400U})
+        for (std::uint32_t i = 0; i < 50; ++i)
+            stamps.push_back(first + 2 * i);
+    // 17 + 98 to 400: a pause that is kept.
+    EXPECT_EQ(tr_from(stamps, 2.5 * ms), 5 * ms);
+    ReadoutClock clock(5 * ms, 2.5 * ms, true);
+    for (std::size_t i = 0; i < stamps.size(); ++i) {
+        const double pause = i >= 100 ? (400 - 17 - 98 - 2) * 2.5 * ms : 0;
+        EXPECT_NEAR(clock.next(stamps[i]), 5 * ms * static_cast<double>(i) + pause, 1) << i;
+    }
+}
+
+TEST(ReadoutClock, time_goes_on_while_stamps_stand_still) {
+    // One stamp for a shot of eight readouts of 3 ms; then the stamps stop.
+    std::vector<std::uint32_t> stamps;
+    for (int i = 0; i < 240; ++i)
+        stamps.push_back(static_cast<std::uint32_t>(5000 + std::lround(i / 8 * 24 / 2.5)));
+    const auto tr = tr_from(stamps, 2.5 * ms);
+    ASSERT_TRUE(tr);
+    // 29 shots, the ends of which are within half a tick.
+    EXPECT_NEAR(*tr, 3 * ms, 2.5 * ms / (29 * 8));
+    stamps.insert(stamps.end(), 200, stamps.back());
+    ReadoutClock clock(*tr, 2.5 * ms, true);
+    double last = -1;
+    for (std::size_t i = 0; i < stamps.size(); ++i) {
+        const double now = clock.next(stamps[i]);
+        EXPECT_GT(now, last + 0.5 * ms * (i > 0)) << i;
+        EXPECT_NEAR(now, 3 * ms * static_cast<double>(i), 5 * ms) << i;
+        last = now;
+    }
+    const std::vector<std::uint32_t> still(100, 7);
+    EXPECT_FALSE(tr_from(still, 2.5 * ms));
+}
+
+TEST(ReadoutClock, readouts_in_another_order_have_no_tr) {
+    // Sorted by cardiac phase: each line comes from another beat.
+    std::vector<std::uint32_t> stamps;
+    for (std::uint32_t phase = 0; phase < 16; ++phase)
+        for (std::uint32_t beat = 0; beat < 4; ++beat)
+            stamps.push_back(1000 + 400 * beat + 20 * phase);
+    EXPECT_FALSE(tr_from(stamps, 2.5 * ms));
+    // Stamps that a clock jumps about with: never back, never still.
+    ReadoutClock clock(3 * ms, 2.5 * ms, true);
+    double last = -1;
+    for (const std::uint32_t stamp : stamps) {
+        const double now = clock.next(stamp);
+        EXPECT_GT(now, last);
+        last = now;
     }
 }
 

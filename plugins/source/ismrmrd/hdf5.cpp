@@ -3,10 +3,13 @@
 
 #include <ismrmrd/ismrmrd.h>
 
+#include <algorithm>
 #include <complex>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <type_traits>
+#include <vector>
 
 namespace mri {
 
@@ -92,6 +95,52 @@ void insert_user(const Hdf5Id& head) {
     MRI_INSERT(head, Header, user_float);
 }
 
+/// Whether a number is one of the library's own, in either order of bytes.
+bool is_standard(hid_t type) {
+    // Each of these names calls into HDF5.
+    for (const hid_t standard :
+         {H5T_STD_U8LE,  H5T_STD_U16LE,  H5T_STD_U32LE,  H5T_STD_U64LE,  H5T_STD_I8LE,
+          H5T_STD_I16LE, H5T_STD_I32LE,  H5T_STD_I64LE,  H5T_STD_U8BE,   H5T_STD_U16BE,
+          H5T_STD_U32BE, H5T_STD_U64BE,  H5T_STD_I8BE,   H5T_STD_I16BE,  H5T_STD_I32BE,
+          H5T_STD_I64BE, H5T_IEEE_F32LE, H5T_IEEE_F64LE, H5T_IEEE_F32BE, H5T_IEEE_F64BE})
+        if (H5Tequal(type, standard) > 0)
+            return true;
+    return false;
+}
+
+std::string compound_fault(hid_t file, hid_t memory) {
+    constexpr int most_members = 64;
+    const int count = H5Tget_nmembers(file);
+    if (count < 1 || count > most_members)
+        return "has " + std::to_string(count) + " members";
+    const std::size_t size = H5Tget_size(file);
+    std::vector<std::pair<std::size_t, std::size_t>> places; // offset and end of each
+    for (unsigned i = 0; i < static_cast<unsigned>(count); ++i) {
+        const std::unique_ptr<char, herr_t (*)(void*)> name(H5Tget_member_name(file, i),
+                                                            [](void* text) { return H5free_memory(text); });
+        const Hdf5Id member(H5Tget_member_type(file, i));
+        if (!name || !member)
+            return "has a member that cannot be read";
+        const std::size_t offset = H5Tget_member_offset(file, i), bytes = H5Tget_size(member.get());
+        if (bytes == 0 || offset > size || bytes > size - offset)
+            return "has a member '" + std::string(name.get()) + "' beyond its end";
+        places.emplace_back(offset, offset + bytes);
+        const int known = H5Tget_member_index(memory, name.get());
+        const Hdf5Id wanted(known < 0 ? H5I_INVALID_HID
+                                      : H5Tget_member_type(memory, static_cast<unsigned>(known)));
+        if (!wanted && !is_standard(member.get()))
+            return "has an unknown member '" + std::string(name.get()) + "' that is no number";
+        if (wanted)
+            if (const std::string fault = hdf5_type_fault(member.get(), wanted.get()); !fault.empty())
+                return "has a member '" + std::string(name.get()) + "' that " + fault;
+    }
+    std::sort(places.begin(), places.end());
+    for (std::size_t i = 1; i < places.size(); ++i)
+        if (places[i].first < places[i - 1].second)
+            return "has members that lie over each other";
+    return "";
+}
+
 Hdf5Id counters_type() {
     using Counters = ISMRMRD::ISMRMRD_EncodingCounters;
     Hdf5Id counters = compound(sizeof(Counters));
@@ -161,6 +210,48 @@ std::string hdf5_short_text(hid_t object, const char* attribute) {
         size >= sizeof text || H5Sget_simple_extent_npoints(space.get()) != 1)
         return {};
     return H5Aread(found.get(), type.get(), text) < 0 ? "" : text;
+}
+
+std::string hdf5_type_fault(hid_t file, hid_t memory) {
+    const Hdf5Lock lock;
+    const H5T_class_t kind = H5Tget_class(file);
+    if (kind != H5Tget_class(memory))
+        return "is of another kind";
+    const auto elements = [&] {
+        const Hdf5Id of_file(H5Tget_super(file)), of_memory(H5Tget_super(memory));
+        return of_file && of_memory ? hdf5_type_fault(of_file.get(), of_memory.get())
+                                    : std::string("has no type");
+    };
+    switch (kind) {
+    case H5T_INTEGER:
+    case H5T_FLOAT:
+        return is_standard(file) ? "" : "is a number of an unusual form";
+    case H5T_ARRAY: {
+        hsize_t count = 0, wanted = 0;
+        if (H5Tget_array_ndims(file) != 1 || H5Tget_array_dims2(file, &count) < 0 ||
+            H5Tget_array_dims2(memory, &wanted) < 0 || count != wanted)
+            return "is an array of another size";
+        const Hdf5Id element(H5Tget_super(file));
+        if (H5Tget_size(file) != count * H5Tget_size(element.get()))
+            return "is an array whose size contradicts its elements";
+        return elements();
+    }
+    case H5T_VLEN:
+        return H5Tget_size(file) == sizeof(hvl_t) ? elements() : "is a sequence of another form";
+    case H5T_COMPOUND:
+        return compound_fault(file, memory);
+    default:
+        return "is of a kind that is not read";
+    }
+}
+
+Hdf5Id hdf5_access_within(hid_t kind) {
+    const Hdf5Lock lock;
+    Hdf5Id list = hdf5_checked(H5Pcreate(kind), Errc::failed, "HDF5 cannot make an access list");
+    const auto refuse = [](const char*, const char*, const char*, const char*, unsigned*, hid_t,
+                           void*) -> herr_t { return -1; };
+    hdf5_check(H5Pset_elink_cb(list.get(), refuse, nullptr), Errc::failed, "HDF5 cannot make an access list");
+    return list;
 }
 
 Hdf5Id hdf5_acquisition_header_type() {

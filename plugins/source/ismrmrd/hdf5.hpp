@@ -65,6 +65,16 @@ void hdf5_check(herr_t status, Errc code, const std::string& message);
 /// An attribute that is one string of a fixed length below 64 bytes; empty for another one, and without one.
 std::string hdf5_short_text(hid_t object, const char* attribute);
 
+/// What is wrong with a type of a file that is to be converted to `memory`, as the end of a sentence ("has ..."); empty
+/// where nothing is. HDF5 1.10 converts without a look at offsets and sizes. Numbers have to be the library's standard
+/// ones of the same class, arrays and sequences equally shaped, members within their compound and apart from each
+/// other; a compound may lack members of `memory`, and have numbers besides.
+std::string hdf5_type_fault(hid_t file, hid_t memory);
+
+/// A list for opening objects of a file (`kind` is H5P_LINK_ACCESS, H5P_GROUP_ACCESS or H5P_DATASET_ACCESS) that
+/// follows no link into another file.
+Hdf5Id hdf5_access_within(hid_t kind);
+
 /// In-memory compound types of ISMRMRD's packed headers, by the member names that the format fixes.
 Hdf5Id hdf5_acquisition_header_type();
 Hdf5Id hdf5_image_header_type();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/source/ismrmrd/reader.hpp"
 
+#include "plugins/source/ismrmrd/foreign.hpp"
 #include "plugins/source/ismrmrd/hdf5.hpp"
 #include "plugins/source/ismrmrd/sequence_guard.hpp"
 
@@ -21,7 +22,8 @@ namespace mri {
 
 namespace {
 
-constexpr std::size_t max_xml_bytes = 64 << 20; // a longer text is cut; MrdHeader takes less
+constexpr std::size_t max_xml_bytes = 4 << 20; // as MrdHeader takes
+constexpr std::size_t max_row_bytes = 4096;    // ten times as many as a row has
 constexpr std::size_t first_block_rows = 8;
 constexpr std::size_t max_block_rows = 4096;
 
@@ -91,33 +93,77 @@ struct Block {
 
 using Item = std::variant<std::unique_ptr<Block>, Error>;
 
-bool has_member(hid_t type, const char* name, H5T_class_t expected, H5T_class_t base = H5T_NO_CLASS) {
-    const int index = H5Tget_member_index(type, name);
-    if (index < 0 || H5Tget_member_class(type, static_cast<unsigned>(index)) != expected)
-        return false;
-    if (base == H5T_NO_CLASS)
-        return true;
-    const Hdf5Id member(H5Tget_member_type(type, static_cast<unsigned>(index)));
-    const Hdf5Id super(H5Tget_super(member.get()));
-    return H5Tget_class(super.get()) == base;
-}
+/// Groups of a file that hold a dataset 'data', the first 20 of them by their paths.
+class DataGroups {
+  public:
+    explicit DataGroups(hid_t file) {
+        const Hdf5Id root(H5Gopen2(file, "/", H5P_DEFAULT));
+        if (root)
+            look(root.get(), "", 0);
+        array_ = H5Lexists(file, "kspace", H5P_DEFAULT) > 0;
+    }
 
-/// The groups at a file's root that hold a dataset 'data', as the end of a sentence; the first 20 of them.
-std::string groups_with_data(hid_t file) {
-    struct Found {
-        std::string names;
-        int count = 0;
-    } found;
-    const auto visit = [](hid_t root, const char* name, const H5L_info_t*, void* to) -> herr_t {
-        auto& out = *static_cast<Found*>(to);
-        const std::string data = std::string(name) + "/data";
-        if (H5Lexists(root, data.c_str(), H5P_DEFAULT) > 0 && ++out.count <= 20)
-            out.names += fmt::format("{}'{}'", out.count > 1 ? ", " : "", name);
-        return 0;
-    };
-    if (H5Literate(file, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &found) < 0 || found.count == 0)
-        return "no group of it holds raw data";
-    return "raw data are in " + found.names + (found.count > 20 ? " and others" : "");
+    /// The end of a sentence.
+    std::string text() const {
+        if (count_ > 0)
+            return "raw data are in " + names_ + (count_ > 20 ? " and others" : "");
+        return array_ ? "it holds an array 'kspace', as fastMRI's files do, and no readouts"
+                      : "no group of it holds raw data";
+    }
+
+  private:
+    static constexpr int most_links = 4096, most_levels = 8;
+
+    void look(hid_t group, const std::string& path, int level) {
+        struct Link {
+            DataGroups* self;
+            std::vector<std::string> names;
+        } links{this, {}};
+        const auto visit = [](hid_t, const char* name, const H5L_info_t* info, void* to) -> herr_t {
+            auto& out = *static_cast<Link*>(to);
+            if (++out.self->links_ > most_links)
+                return 1;
+            if (info->type == H5L_TYPE_HARD)
+                out.names.emplace_back(name);
+            return 0;
+        };
+        H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &links);
+        for (const std::string& name : links.names) {
+            if (links_ > most_links)
+                return;
+            const Hdf5Id inner(H5Gopen2(group, name.c_str(), H5P_DEFAULT));
+            if (!inner)
+                continue;
+            const std::string inner_path = path.empty() ? name : path + "/" + name;
+            if (H5Lexists(inner.get(), "data", H5P_DEFAULT) > 0 &&
+                H5Lexists(inner.get(), "xml", H5P_DEFAULT) > 0 && ++count_ <= 20)
+                names_ += fmt::format("{}'{}'", count_ > 1 ? ", " : "", inner_path);
+            if (level < most_levels)
+                look(inner.get(), inner_path, level + 1);
+        }
+    }
+
+    std::string names_;
+    int count_ = 0, links_ = 0;
+    bool array_ = false;
+};
+
+/// The kind of what is no regular file, as a part of a sentence.
+std::string kind_of(std::filesystem::file_type type) {
+    using std::filesystem::file_type;
+    switch (type) {
+    case file_type::directory:
+        return "a folder";
+    case file_type::fifo:
+        return "a named pipe (FIFO)";
+    case file_type::socket:
+        return "a socket";
+    case file_type::block:
+    case file_type::character:
+        return "a device";
+    default:
+        return "no regular file";
+    }
 }
 
 std::uint64_t bit(int flag) {
@@ -181,13 +227,13 @@ struct IsmrmrdReader::Impl {
     std::string where(std::uint64_t row) const { return fmt::format("{}, row {}", where(), row); }
 
     void open();
-    void read_xml(const Hdf5Id& group);
+    void read_xml(const Hdf5Id& group, const Hdf5Id& access);
     std::unique_ptr<Block> read(std::uint64_t first, std::size_t count, bool quiet);
     void read_ahead();
     void start_thread();
     void stop_thread() noexcept;
     void push(Item item);
-    IsmrmrdReadout checked(const Row& row, std::uint64_t index) const;
+    IsmrmrdReadout checked(Row& row, std::uint64_t index) const;
 };
 
 void IsmrmrdReader::Impl::open() {
@@ -199,8 +245,11 @@ void IsmrmrdReader::Impl::open() {
         throw Error(Errc::settings, "No file is named: set the property location to an ISMRMRD file");
     if (!fs::exists(status))
         throw Error(Errc::not_found, "There is no file " + name);
-    if (fs::is_directory(status))
-        throw Error(Errc::open_read, name + " is a folder, not an ISMRMRD file");
+    if (!fs::is_regular_file(status)) {
+        const std::string foreign = foreign_format(options.path);
+        throw Error(Errc::open_read, name + " is " + (foreign.empty() ? kind_of(status.type()) : foreign) +
+                                         ", not an ISMRMRD file");
+    }
     if (fs::file_size(options.path, ignored) == 0)
         throw Error(Errc::decode, name + " is empty");
 
@@ -214,9 +263,14 @@ void IsmrmrdReader::Impl::open() {
             throw Error(Errc::open_read,
                         name + " is an HDF5 file, but damaged, cut short or locked by a writer",
                         error.detail());
+        if (const std::string foreign = foreign_format(options.path); !foreign.empty())
+            throw Error(Errc::open_read, name + " is " + foreign + ", not an ISMRMRD file", error.detail());
         throw Error(Errc::open_read, name + " is not an HDF5 file, or cannot be read", error.detail());
     }
 
+    const Hdf5Id in_links = hdf5_access_within(H5P_LINK_ACCESS),
+                 in_groups = hdf5_access_within(H5P_GROUP_ACCESS),
+                 in_datasets = hdf5_access_within(H5P_DATASET_ACCESS);
     // Every step of the path is asked for by itself: HDF5 fails, instead of saying no, when a parent is
     // missing.
     std::string path;
@@ -224,35 +278,56 @@ void IsmrmrdReader::Impl::open() {
         const std::size_t slash = std::min(options.group.find('/', at), options.group.size());
         if (slash > at) {
             path += '/' + options.group.substr(at, slash - at);
-            if (H5Lexists(file.get(), path.c_str(), H5P_DEFAULT) <= 0)
-                throw hdf5_error(Errc::not_found, fmt::format("{} has no group '{}': {}", name, options.group,
-                                                              groups_with_data(file.get())));
+            if (H5Lexists(file.get(), path.c_str(), in_links.get()) <= 0) {
+                const std::string foreign = foreign_format(options.path);
+                throw foreign.empty()
+                    ? hdf5_error(Errc::not_found, fmt::format("{} has no group '{}': {}", name, options.group,
+                                                              DataGroups(file.get()).text()))
+                    : Error(Errc::decode, name + " is " + foreign + ", not an ISMRMRD file");
+            }
         }
         at = slash + 1;
     }
-    const Hdf5Id group(H5Gopen2(file.get(), path.empty() ? "/" : path.c_str(), H5P_DEFAULT));
+    const Hdf5Id group(H5Gopen2(file.get(), path.empty() ? "/" : path.c_str(), in_groups.get()));
     if (!group)
         throw hdf5_error(Errc::decode, "In " + name + " '" + options.group + "' is not a group");
 
-    read_xml(group);
+    read_xml(group, in_datasets);
 
-    if (H5Lexists(group.get(), "data", H5P_DEFAULT) <= 0)
+    if (H5Lexists(group.get(), "data", in_links.get()) <= 0)
         throw hdf5_error(Errc::not_found, where() + ": has no dataset 'data', so no readouts");
-    data = hdf5_checked(H5Dopen2(group.get(), "data", H5P_DEFAULT), Errc::decode,
+    data = hdf5_checked(H5Dopen2(group.get(), "data", in_datasets.get()), Errc::decode,
                         where() + ": 'data' cannot be opened as a dataset");
     unit = trajectory_unit_from(hdf5_short_text(data.get(), trajectory_unit_attribute));
     const Hdf5Id type(H5Dget_type(data.get()));
-    if (H5Tget_class(type.get()) != H5T_COMPOUND || !has_member(type.get(), "head", H5T_COMPOUND) ||
-        !has_member(type.get(), "traj", H5T_VLEN, H5T_FLOAT) ||
-        !has_member(type.get(), "data", H5T_VLEN, H5T_FLOAT))
-        throw Error(Errc::decode,
-                    where() + ": 'data' does not hold ISMRMRD readouts (a head, a trajectory and samples)");
+    const Hdf5Id sequence(H5Tvlen_create(H5T_NATIVE_FLOAT));
+    const Hdf5Id head = hdf5_acquisition_header_type();
+    row_type =
+        hdf5_checked(H5Tcreate(H5T_COMPOUND, sizeof(Row)), Errc::failed, "HDF5 cannot make a compound type");
+    H5Tinsert(row_type.get(), "head", offsetof(Row, head), head.get());
+    H5Tinsert(row_type.get(), "traj", offsetof(Row, trajectory), sequence.get());
+    H5Tinsert(row_type.get(), "data", offsetof(Row, data), sequence.get());
+
+    const auto index_of = [](const Hdf5Id& compound, const char* member) {
+        return H5Tget_member_index(compound.get(), member);
+    };
+    const std::string not_readouts = where() +
+                                     ": 'data' does not hold ISMRMRD readouts (a head, a trajectory and "
+                                     "samples): a row ";
+    if (H5Tget_class(type.get()) != H5T_COMPOUND)
+        throw Error(Errc::decode, not_readouts + "is no compound");
+    if (H5Tget_size(type.get()) > max_row_bytes)
+        throw Error(Errc::decode, fmt::format("{}claims {} bytes", not_readouts, H5Tget_size(type.get())));
+    for (const char* member : {"head", "traj", "data"})
+        if (index_of(type, member) < 0)
+            throw Error(Errc::decode, not_readouts + "has no '" + member + "'");
+    if (const std::string fault = hdf5_type_fault(type.get(), row_type.get()); !fault.empty())
+        throw Error(Errc::decode, not_readouts + fault);
     {
-        const Hdf5Id head(
-            H5Tget_member_type(type.get(), static_cast<unsigned>(H5Tget_member_index(type.get(), "head"))));
+        const Hdf5Id stored(H5Tget_member_type(type.get(), static_cast<unsigned>(index_of(type, "head"))));
         for (const char* member :
              {"flags", "number_of_samples", "active_channels", "trajectory_dimensions", "idx"})
-            if (H5Tget_member_index(head.get(), member) < 0)
+            if (index_of(stored, member) < 0)
                 throw Error(Errc::decode, where() + ": the readouts' head has no '" + member + "'");
     }
     const Hdf5Id space(H5Dget_space(data.get()));
@@ -270,38 +345,34 @@ void IsmrmrdReader::Impl::open() {
                                                 options.start, options.stop.value_or(rows), rows));
 
     const auto member = [&](const char* name) {
-        const auto index = static_cast<unsigned>(H5Tget_member_index(type.get(), name));
+        const auto index = static_cast<unsigned>(index_of(type, name));
         const Hdf5Id stored(H5Tget_member_type(type.get(), index));
         const Hdf5Id element(H5Tget_super(stored.get()));
         return SequenceGuard::Member{H5Tget_member_offset(type.get(), index), H5Tget_size(element.get())};
     };
     guard = SequenceGuard(options.path, file.get(), data.get(), H5Tget_size(type.get()),
-                          {member("traj"), member("data")});
-
-    const Hdf5Id sequence(H5Tvlen_create(H5T_NATIVE_FLOAT));
-    const Hdf5Id head = hdf5_acquisition_header_type();
-    row_type =
-        hdf5_checked(H5Tcreate(H5T_COMPOUND, sizeof(Row)), Errc::failed, "HDF5 cannot make a compound type");
-    H5Tinsert(row_type.get(), "head", offsetof(Row, head), head.get());
-    H5Tinsert(row_type.get(), "traj", offsetof(Row, trajectory), sequence.get());
-    H5Tinsert(row_type.get(), "data", offsetof(Row, data), sequence.get());
+                          {member("traj"), member("data")}, where() + ": 'data'");
     transfer = hdf5_checked(H5Pcreate(H5P_DATASET_XFER), Errc::failed, "HDF5 cannot make a transfer list");
 }
 
-void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group) {
+void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group, const Hdf5Id& access) {
     const std::string prefix = where() + ": ";
     if (H5Lexists(group.get(), "xml", H5P_DEFAULT) <= 0)
         throw hdf5_error(Errc::not_found, prefix + "has no dataset 'xml', so no ISMRMRD header");
-    const Hdf5Id set = hdf5_checked(H5Dopen2(group.get(), "xml", H5P_DEFAULT), Errc::decode,
+    const Hdf5Id set = hdf5_checked(H5Dopen2(group.get(), "xml", access.get()), Errc::decode,
                                     prefix + "'xml' cannot be opened as a dataset");
     const Hdf5Id type(H5Dget_type(set.get()));
     const Hdf5Id space(H5Dget_space(set.get()));
     if (H5Tget_class(type.get()) != H5T_STRING || H5Sget_simple_extent_npoints(space.get()) != 1)
         throw Error(Errc::decode, prefix + "'xml' is not one string");
     if (H5Tis_variable_str(type.get()) > 0) {
-        SequenceGuard xml_guard(options.path, file.get(), set.get(), SequenceGuard::reference_size, {{0, 1}});
+        SequenceGuard xml_guard(options.path, file.get(), set.get(), SequenceGuard::reference_size, {{0, 1}},
+                                prefix + "'xml'");
         if (xml_guard.first_bad(0, 1))
             throw Error(Errc::read, prefix + "'xml' cannot be read, the file is damaged here");
+        if (xml_guard.bytes() > max_xml_bytes)
+            throw Error(Errc::decode, fmt::format("{}'xml' has {} bytes; the most are {}", prefix,
+                                                  xml_guard.bytes(), max_xml_bytes));
         const Hdf5Id memory(H5Tcopy(type.get()));
         char* text = nullptr;
         hdf5_check(H5Dread(set.get(), memory.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &text), Errc::read,
@@ -313,7 +384,10 @@ void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group) {
     } else {
         const std::size_t size = H5Tget_size(type.get());
         if (size > max_xml_bytes)
-            throw Error(Errc::no_memory, fmt::format("{}'xml' claims {} bytes", prefix, size));
+            throw Error(Errc::decode,
+                        fmt::format("{}'xml' has {} bytes; the most are {}", prefix, size, max_xml_bytes));
+        // Holds no sequences: looked at for its layout alone.
+        const SequenceGuard layout(options.path, file.get(), set.get(), size, {}, prefix + "'xml'");
         xml.resize(size);
         const Hdf5Id memory(H5Tcopy(type.get()));
         hdf5_check(H5Dread(set.get(), memory.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, xml.data()), Errc::read,
@@ -344,6 +418,9 @@ std::unique_ptr<Block> IsmrmrdReader::Impl::read(std::uint64_t first, std::size_
                     "what the row says of its sequences is not what the file's heap holds");
     }
     const hsize_t offset = first, extent = count;
+    // Rows may share their sequences, and then ask for more memory than the file has bytes.
+    if (quiet && guard.bytes() > 4 * options.block_bytes)
+        return nullptr;
     const Hdf5Id from(H5Dget_space(data.get()));
     const Hdf5Id to(H5Screate_simple(1, &extent, nullptr));
     H5Sselect_hyperslab(from.get(), H5S_SELECT_SET, &offset, nullptr, &extent, nullptr);
@@ -414,14 +491,21 @@ void IsmrmrdReader::Impl::stop_thread() noexcept {
     position = 0;
 }
 
-IsmrmrdReadout IsmrmrdReader::Impl::checked(const Row& row, std::uint64_t index) const {
+IsmrmrdReadout IsmrmrdReader::Impl::checked(Row& row, std::uint64_t index) const {
     using namespace ISMRMRD;
-    const ISMRMRD_AcquisitionHeader& head = row.head;
+    ISMRMRD_AcquisitionHeader& head = row.head;
     IsmrmrdReadout readout;
     readout.row = index;
     readout.head = &head;
     if (head.flags >> (ISMRMRD_ACQ_COMPRESSION1 - 1) & 3)
-        throw Error(Errc::unsupported, where(index) + ": the readout is compressed, which is not supported");
+        throw Error(Errc::unsupported,
+                    where(index) + ": the readout is compressed (flag 53 or 54: ZFP or NHLBI), which is not "
+                                   "read: have it written without compression");
+    // Some writers leave the number of channels out: the samples tell it.
+    if (const std::size_t channel = 2 * std::size_t{head.number_of_samples};
+        head.active_channels == 0 && channel > 0 && row.data.len % channel == 0 &&
+        row.data.len / channel <= 65535)
+        head.active_channels = static_cast<std::uint16_t>(row.data.len / channel);
     // All of these are 16 bits wide: no product of two, times two, overflows 64.
     const std::uint64_t samples = head.number_of_samples;
     const std::uint64_t values = samples * head.active_channels * 2;

@@ -40,20 +40,21 @@ bool is_calibration(const ISMRMRD::ISMRMRD_AcquisitionHeader& head);
 /// An ISMRMRD file (HDF5: /group/xml, /group/data). A thread reads blocks of rows ahead into a bounded queue.
 ///
 /// Every error names the file, the group and, where there is one, the row: Errc::not_found for a missing
-/// file, group or dataset, open_read for what is not HDF5, decode for wrong types, XML that does not parse
-/// and sizes that contradict each other, read for rows that are damaged, no_memory for absurd sizes,
-/// unsupported for compressed readouts. One thread may use an object; cancel() and resume() alone may be
+/// file, group or dataset (naming the groups with raw data), open_read for what is no file or not HDF5 (naming what it
+/// is instead, and the program that converts it), decode for wrong types, XML that does not parse and sizes that are
+/// absurd or contradict each other, read for rows that are damaged, unsupported for compressed readouts and for
+/// datasets that are stored in an unusual way. One thread may use an object; cancel() and resume() alone may be
 /// called from another.
 class IsmrmrdReader {
   public:
     struct Options {
         std::string path;
         std::string group = "dataset";
-        std::uint64_t start = 0;                ///< first row
-        std::optional<std::uint64_t> stop = {}; ///< the row after the last; all rows when unset
-        std::size_t block_bytes = 8 << 20;      ///< aimed at for one read
-        std::size_t blocks_ahead = 3;           ///< length of the queue
-        std::size_t max_block_bytes = 1u << 30; ///< a block, or a single row, above this is refused
+        std::uint64_t start = 0;                 ///< first row
+        std::optional<std::uint64_t> stop = {};  ///< the row after the last; all rows when unset
+        std::size_t block_bytes = 8 << 20;       ///< aimed at for one read
+        std::size_t blocks_ahead = 3;            ///< length of the queue
+        std::size_t max_block_bytes = 128 << 20; ///< a block, or a single row, above this is refused
     };
 
     /// Opens the file and reads its header; throws as above. Errc::settings when `start` lies behind the last

@@ -23,8 +23,9 @@ namespace mri {
 /// May go when both are mended in the oldest HDF5 that is built against: the copy is since 1.14.4
 /// (CVE-2024-29157), the endless walk (an object 0 of size 0, in H5HG__cache_heap_deserialize()) was not yet then.
 ///
-/// Works for contiguous datasets and chunked ones without filters, as all ISMRMRD writers make; others it
-/// does not look at. Calls are made under Hdf5Lock.
+/// Datasets are contiguous or in chunks without filters, as all ISMRMRD writers make them; what lies otherwise (compact,
+/// filtered, virtual, in other files, with a fill value of its own) cannot be checked and is refused. Calls are made
+/// under Hdf5Lock.
 class SequenceGuard {
   public:
     /// One member of the rows: its offset in a row and the bytes of an element.
@@ -36,9 +37,10 @@ class SequenceGuard {
     /// object there.
     static constexpr std::size_t reference_size = 4 + 8 + 4;
     SequenceGuard() = default;
-    /// `dataset` of file `path`, whose rows of `row_size` bytes hold the sequences `members`.
+    /// `dataset` of file `path`, whose rows of `row_size` bytes hold the sequences `members`. Throws
+    /// Errc::unsupported, with a sentence that begins with `name`, for a dataset that cannot be checked.
     SequenceGuard(const std::string& path, hid_t file, hid_t dataset, std::size_t row_size,
-                  std::vector<Member> members);
+                  std::vector<Member> members, const std::string& name);
     ~SequenceGuard();
     SequenceGuard(SequenceGuard&& other) noexcept { swap(other); }
     SequenceGuard& operator=(SequenceGuard&& other) noexcept {
@@ -49,8 +51,34 @@ class SequenceGuard {
     /// The first of `count` rows from `first` with a sequence that is not where, or not as long as, the row
     /// says.
     std::optional<std::uint64_t> first_bad(std::uint64_t first, std::uint64_t count);
+    /// Bytes of the sequences that the last call of first_bad() looked at.
+    std::uint64_t bytes() const { return bytes_; }
 
   private:
+    /// Memory of one chunk as HDF5 reads it: as many bytes as the chunk's entry in the file's index says, which
+    /// no call tells in time that does not grow with the number of chunks. Behind the chunk lies as much address
+    /// space as an entry can claim, without memory: reading into it is an error of the system's call.
+    class Room {
+      public:
+        Room() = default;
+        Room(std::uint64_t size, std::uint64_t claimed);
+        ~Room();
+        Room(Room&& other) noexcept { swap(other); }
+        Room& operator=(Room&& other) noexcept {
+            swap(other);
+            return *this;
+        }
+        void swap(Room& other) noexcept {
+            std::swap(memory_, other.memory_);
+            std::swap(size_, other.size_);
+        }
+        std::uint8_t* data() const { return memory_; }
+
+      private:
+        std::uint8_t* memory_ = nullptr;
+        std::uint64_t size_ = 0;
+    };
+
     /// Bytes of each object of a collection by its index; no entry for what cannot be walked.
     using Collection = std::unordered_map<std::uint32_t, std::uint64_t>;
 
@@ -67,9 +95,10 @@ class SequenceGuard {
     std::size_t address_size_ = 8, length_size_ = 8;
     std::size_t row_size_ = 0;
     std::vector<Member> members_;
-    std::uint64_t chunk_rows_ = 0;            // 0: the dataset is not looked at
+    std::uint64_t chunk_rows_ = 0;            // 0: nothing was written
     std::optional<std::uint64_t> contiguous_; // where its rows begin when it is not chunked
-    std::vector<std::uint8_t> chunk_;
+    Room chunk_;
+    std::uint64_t bytes_ = 0;
     std::optional<std::uint64_t> loaded_; // chunk that is in chunk_
     std::unordered_map<std::uint64_t, Collection> collections_;
 };

@@ -40,6 +40,17 @@ bool same(const Scale& a, const Scale& b) {
     return std::abs(a.x - b.x) < 1e-3 * a.x && std::abs(a.y - b.y) < 1e-3 * a.y;
 }
 
+const char* words_of(TrajectoryUnit unit) {
+    switch (unit) {
+    case TrajectoryUnit::normalised:
+        return "parts of the encoded matrix (normalised)";
+    case TrajectoryUnit::encoded_cycles:
+        return "cycles per encoded field of view (encoded-cycles)";
+    default:
+        return "cycles per reconstructed field of view (cycles)";
+    }
+}
+
 std::string short_number(double value) {
     char text[32];
     std::snprintf(text, sizeof text, "%.4g", value);
@@ -100,7 +111,9 @@ EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index) {
                 throw Error(Errc::decode,
                             fmt::format("{} has a field of view of {} mm ({} space)", name(), fov, which));
     }
-    if (encoding.encoded.matrix[2] > 1)
+    // Slices of some sequences are encoded with z = 2, which their scanner's software asks for: readouts of other
+    // partitions than the first then tell a volume.
+    if (encoding.encoded.matrix[2] > 1 && encoding.recon.matrix[2] > 1)
         throw Error(Errc::unsupported,
                     fmt::format("{} is a volume of {} partitions; only slices are supported", name(),
                                 encoding.encoded.matrix[2]));
@@ -139,7 +152,7 @@ void TrajectoryExtent::include(std::span<const float> trajectory, int dimensions
 }
 
 TrajectoryUnit detect_trajectory_unit(const TrajectoryExtent& extent, const EncodingGeometry& g,
-                                      const std::string& where) {
+                                      const std::string& where, std::string* reading) {
     // The edge of k-space, cycles per reconstructed field of view: half the encoded matrix at the encoded
     // spacing. A file in cycles of the reconstruction reaches half the reconstructed matrix.
     const double edge_x = g.encoded_width / 2.0 * g.fov_x / g.encoded_fov_x;
@@ -148,7 +161,10 @@ TrajectoryUnit detect_trajectory_unit(const TrajectoryExtent& extent, const Enco
         TrajectoryUnit unit;
         Scale scale;
         double reach; // extent / edge
+        double
+            miss; // by how much, as a logarithm, the reconstructed matrix is over- or underfilled along x or y
     };
+    const auto off = [](double filled) { return filled > 0 ? std::abs(std::log(filled)) : HUGE_VAL; };
     std::vector<Candidate> fits;
     for (const TrajectoryUnit unit :
          {TrajectoryUnit::normalised, TrajectoryUnit::encoded_cycles, TrajectoryUnit::cycles}) {
@@ -160,7 +176,9 @@ TrajectoryUnit detect_trajectory_unit(const TrajectoryExtent& extent, const Enco
             continue;
         if (std::any_of(fits.begin(), fits.end(), [&](const Candidate& c) { return same(c.scale, scale); }))
             continue;
-        fits.push_back({unit, scale, reach});
+        const double miss =
+            std::max(off(extent.x * scale.x / (g.width / 2.0)), off(extent.y * scale.y / (g.height / 2.0)));
+        fits.push_back({unit, scale, reach, miss});
     }
     if (fits.size() > 1) {
         std::vector<Candidate> close;
@@ -171,6 +189,21 @@ TrajectoryUnit detect_trajectory_unit(const TrajectoryExtent& extent, const Enco
     }
     if (fits.size() == 1)
         return fits.front().unit;
+    if (!fits.empty()) {
+        std::stable_sort(fits.begin(), fits.end(),
+                         [](const Candidate& a, const Candidate& b) { return a.miss < b.miss; });
+        if (fits[1].miss - fits[0].miss > 0.02) {
+            if (reading)
+                *reading = fmt::format(
+                    "{}: the trajectory, which reaches +-{} and +-{}, is read as {}, which fills the "
+                    "reconstructed matrix of {} x {}; as {} it would fit the encoded one of {} x {}: if that "
+                    "is "
+                    "meant, set the property trajectory-unit",
+                    where, short_number(extent.x), short_number(extent.y), words_of(fits[0].unit), g.width,
+                    g.height, words_of(fits[1].unit), g.encoded_width, g.encoded_height);
+            return fits[0].unit;
+        }
+    }
     throw Error(
         Errc::settings,
         fmt::format("{}: the unit of the trajectory is {}: it reaches +-{} and +-{}, for an encoded matrix "

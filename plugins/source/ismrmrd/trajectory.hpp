@@ -35,7 +35,7 @@ struct EncodingGeometry {
 };
 
 /// The geometry of encoding `index`. Throws Errc::decode for sizes that cannot be, Errc::unsupported for
-/// volumes.
+/// volumes, which have several partitions in the encoded and in the reconstructed space.
 EncodingGeometry encoding_geometry(const MrdHeader& header, std::size_t index);
 
 /// Units of a file's trajectory.
@@ -62,9 +62,11 @@ struct TrajectoryExtent {
 
 /// The unit that makes the extent reach the edge of the matrix: normalised, encoded_cycles or cycles. A unit
 /// fits when the extent is 0.7 to 1.2 times its edge; of two that fit and differ, one within 3 % wins over
-/// one outside. Throws Errc::settings, asking for the property, when none or more than one fits.
+/// one outside, and where that tells nothing the one that fills the reconstructed matrix better along both
+/// axes: `reading` then gets a sentence about it, for the user. Throws Errc::settings, asking for the
+/// property, when none fits or two fill it alike.
 TrajectoryUnit detect_trajectory_unit(const TrajectoryExtent& extent, const EncodingGeometry& geometry,
-                                      const std::string& where);
+                                      const std::string& where, std::string* reading = nullptr);
 
 /// Writes interleaved (kx, ky) in cycles per reconstructed field of view for a [sample][dimensions]
 /// trajectory in `unit`. Of three dimensions the third is not read: in a single slice it is zero, or a weight

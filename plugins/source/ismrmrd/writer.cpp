@@ -245,7 +245,7 @@ void IsmrmrdWriter::Impl::read_xml() {
         H5Sget_simple_extent_npoints(space.get()) != 1)
         throw Error(Errc::open_write, broken, "'xml' is not one string of variable length");
     SequenceGuard guard(whole->temporary().string(), file.get(), set.get(), SequenceGuard::reference_size,
-                        {{0, 1}});
+                        {{0, 1}}, name() + ": 'xml' of the file that is appended to");
     char* text = nullptr;
     if (guard.first_bad(0, 1) || H5Dread(set.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &text) < 0)
         throw hdf5_error(Errc::open_write, broken);
