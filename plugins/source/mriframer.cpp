@@ -368,9 +368,10 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         return series;
     }
 
+    /// gst-launch-1.0 prints the second text of an information, applications the first.
     void post_info(const std::string& text) {
         gst_element_message_full(gst(), GST_MESSAGE_INFO, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
-                                 g_strdup(text.c_str()), nullptr, "gst-mri",
+                                 g_strdup(text.c_str()), g_strdup(text.c_str()), "gst-mri",
                                  gst_debug_category_get_name(category()), 0);
     }
 
@@ -665,11 +666,11 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         else if (advances)
             timing.duration = gst_util_uint64_scale(last - timing.pts, stride, readouts.size() - 1);
         // Readouts that lie apart, with those of other frames or series in between, do not tell.
-        if (known(sum) && advances && last - timing.pts > timing.duration + timing.duration / 2) {
+        const GstClockTime extent =
+            advances ? gst_util_uint64_scale(last - timing.pts, readouts.size(), readouts.size() - 1) : 0;
+        if (known(sum) && extent > timing.duration + timing.duration / 2) {
             if (known(next) && next > timing.pts)
-                timing.duration =
-                    std::min(next - timing.pts,
-                             gst_util_uint64_scale(last - timing.pts, readouts.size(), readouts.size() - 1));
+                timing.duration = std::min(next - timing.pts, extent);
             else if (known(before) && before > 0)
                 timing.duration = before;
         }

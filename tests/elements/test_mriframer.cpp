@@ -88,6 +88,47 @@ class MriFramer : public ::testing::Test {
         ++number;
         return gst_harness_push(h.get(), buffer.release());
     }
+    // A Cartesian line: its position in k-space is that of its phase encode, and no counter says more than `head`.
+    GstFlowReturn push_line(int line, Readout head, std::complex<float> factor = 1) {
+        std::vector<cfloat> data;
+        for (int c = 0; c < coils; ++c)
+            for (int s = 0; s < samples; ++s)
+                data.push_back(value(line, c, s) * factor);
+        auto buffer = buffer_of(data, number * tr, tr);
+        auto at = std::make_shared<TrajectoryData>();
+        at->readouts = 1;
+        at->samples = samples;
+        for (int s = 0; s < samples; ++s)
+            at->kxy.insert(at->kxy.end(), {static_cast<float>(s), static_cast<float>(line)});
+        add_trajectory(buffer.get(), at);
+        head.kspace_encode_step_1 = static_cast<std::uint16_t>(line);
+        head.scan_counter = number++;
+        add_readouts(buffer.get(), {head});
+        return gst_harness_push(h.get(), buffer.release());
+    }
+    // scan_counters of the next frame; none without a frame.
+    std::vector<std::uint32_t> next_frame() {
+        std::vector<std::uint32_t> all;
+        frame = pull();
+        if (frame)
+            for (const Readout& head : readouts_of(frame.get()))
+                all.push_back(head.scan_counter);
+        return all;
+    }
+    // Values of series in the caps so far.
+    std::vector<int> series_announced() {
+        std::vector<int> all;
+        while (const auto event = adopt(gst_harness_try_pull_event(h.get()))) {
+            if (GST_EVENT_TYPE(event.get()) != GST_EVENT_CAPS)
+                continue;
+            GstCaps* caps = nullptr;
+            gst_event_parse_caps(event.get(), &caps);
+            const int series = KspaceInfo::from_caps(caps).series;
+            if (all.empty() || all.back() != series)
+                all.push_back(series);
+        }
+        return all;
+    }
     GstFlowReturn push_many(int count) {
         GstFlowReturn flow = GST_FLOW_OK;
         for (int i = 0; i < count && flow == GST_FLOW_OK; ++i)
@@ -128,8 +169,25 @@ class MriFramer : public ::testing::Test {
     test::Harness h{nullptr};
     GstPtr<GstElement> element;
     std::unique_ptr<test::BusWatch> bus;
+    GstPtr<GstBuffer> frame;
     int number = 0;
 };
+
+KspaceInfo cartesian_info() {
+    auto info = kspace_info();
+    info.trajectory = Trajectory::cartesian;
+    return info;
+}
+
+std::string limits_header(const std::vector<std::pair<std::string, int>>& maxima) {
+    std::string text = "<ismrmrdHeader><encoding><encodingLimits>";
+    for (const auto& [name, maximum] : maxima)
+        text += "<" + name + "><minimum>0</minimum><maximum>" + std::to_string(maximum) + "</maximum></" +
+                name + ">";
+    return text + "</encodingLimits></encoding></ismrmrdHeader>";
+}
+
+using Counts = std::vector<std::uint32_t>;
 
 Readout repetition(int index, std::uint64_t flags = 0) {
     Readout head;
@@ -321,6 +379,221 @@ TEST_F(MriFramer, ASliceIsASeriesOfItsOwn) {
     push(slice(0));
     expect_frame(7, 2);
     EXPECT_EQ(out().series, 7);
+}
+
+TEST_F(MriFramer, SeriesThatWereMeasuredSideBySideGoOutOneAfterAnother) {
+    open("mriframer", cartesian_info());
+    gst_harness_set_live(h.get(), FALSE);
+    // Two repetitions of two lines, of two slices with two sets each: 0 1 2 3, 4 5 6 7, ...
+    for (int r = 0; r < 2; ++r)
+        for (int line = 0; line < 2; ++line)
+            for (int s = 0; s < 2; ++s)
+                for (int v = 0; v < 2; ++v) {
+                    Readout head = slice(s);
+                    head.set = static_cast<std::uint16_t>(v);
+                    head.repetition = static_cast<std::uint16_t>(r);
+                    ASSERT_EQ(push_line(line, head), GST_FLOW_OK);
+                }
+    EXPECT_FALSE(pull());
+    eos();
+    GstClockTime end = 0;
+    for (std::uint32_t series = 0; series < 4; ++series)
+        for (std::uint32_t r = 0; r < 2; ++r) {
+            EXPECT_EQ(next_frame(), (Counts{8 * r + series, 8 * r + 4 + series}));
+            ASSERT_TRUE(frame);
+            // A frame lasts to the next of its series, eight readouts later; the series follow one another.
+            EXPECT_EQ(GST_BUFFER_PTS(frame.get()), end);
+            EXPECT_EQ(GST_BUFFER_DURATION(frame.get()), 8 * tr);
+            end += 8 * tr;
+        }
+    EXPECT_FALSE(pull());
+    EXPECT_EQ(series_announced(), (std::vector<int>{0, 1, 2, 3}));
+    EXPECT_TRUE(bus->warnings().empty());
+}
+
+TEST_F(MriFramer, LiveSeriesGoOutAsTheyComeAndKeepTheirNumber) {
+    open("mriframer", cartesian_info());
+    for (int r = 0; r < 3; ++r)
+        for (int line = 0; line < 2; ++line)
+            for (int s = 0; s < 2; ++s) {
+                Readout head = slice(s);
+                head.repetition = static_cast<std::uint16_t>(r);
+                head.flags = line == 1 ? flag::last_in_repetition : 0;
+                ASSERT_EQ(push_line(line, head), GST_FLOW_OK);
+                if (line == 1)
+                    EXPECT_EQ(next_frame(), (Counts{static_cast<std::uint32_t>(4 * r + s),
+                                                    static_cast<std::uint32_t>(4 * r + 2 + s)}));
+                else
+                    EXPECT_FALSE(pull());
+            }
+    EXPECT_EQ(series_announced(), (std::vector<int>{0, 1, 0, 1, 0, 1}));
+    const auto warnings = bus->warnings();
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("order=series"), std::string::npos) << warnings[0];
+}
+
+TEST_F(MriFramer, CountedFramesAreThoseOfASeries) {
+    open("mriframer readouts=2", cartesian_info());
+    for (int line = 0; line < 4; ++line)
+        for (int s = 0; s < 2; ++s)
+            push_line(line, slice(s));
+    EXPECT_EQ(next_frame(), (Counts{0, 2}));
+    EXPECT_EQ(next_frame(), (Counts{1, 3}));
+    EXPECT_EQ(next_frame(), (Counts{4, 6}));
+    EXPECT_EQ(next_frame(), (Counts{5, 7}));
+    // A part of a frame that is long past is no part of what comes now.
+    push_line(0, slice(0)); // 8
+    for (int line = 0; line < 6; ++line)
+        push_line(line, slice(1));
+    for (int f = 0; f < 3; ++f)
+        EXPECT_EQ(next_frame().size(), 2u);
+    EXPECT_EQ(bus->warnings().size(), 1u); // that they take turns
+    push_line(1, slice(0)); // 15
+    push_line(2, slice(0));
+    EXPECT_EQ(next_frame(), (Counts{15, 16}));
+    EXPECT_EQ(bus->warnings().size(), 2u);
+}
+
+TEST_F(MriFramer, LiveAFrameGoesOutWithTheLastLineOfTheLimits) {
+    open("mriframer", cartesian_info());
+    gst_harness_push_event(
+        h.get(),
+        new_header_event(limits_header({{"kspace_encoding_step_1", 2}, {"phase", 1}, {"segment", 2}}))
+            .release());
+    // A line of each phase in each of three beats.
+    for (int beat = 0; beat < 3; ++beat)
+        for (int p = 0; p < 2; ++p) {
+            Readout head = phase(p);
+            head.segment = static_cast<std::uint16_t>(beat);
+            ASSERT_EQ(push_line(beat, head), GST_FLOW_OK);
+            if (beat == 2)
+                EXPECT_EQ(next_frame(),
+                          (Counts{static_cast<std::uint32_t>(p), static_cast<std::uint32_t>(2 + p),
+                                  static_cast<std::uint32_t>(4 + p)}));
+            else
+                EXPECT_FALSE(pull());
+        }
+    // A phase lasts until the next one begins.
+    EXPECT_EQ(GST_BUFFER_PTS(frame.get()), tr);
+    EXPECT_EQ(GST_BUFFER_DURATION(frame.get()), tr);
+}
+
+TEST_F(MriFramer, AveragesAreAveragedLineByLine) {
+    auto info = cartesian_info();
+    info.noise = 0.5;
+    open("mriframer", info);
+    const auto average = [](int number, std::uint64_t flags = 0) {
+        Readout head = repetition(0, flags);
+        head.average = static_cast<std::uint16_t>(number);
+        return head;
+    };
+    // Line 0 once, line 1 three times with the factors 1, 4 and 7.
+    push_line(0, average(0));
+    push_line(1, average(0));
+    push_line(1, average(1), 4);
+    push_line(1, average(2, flag::last_in_repetition), 7);
+    EXPECT_EQ(next_frame(), (Counts{0, 1}));
+    const auto data = values_of<cfloat>(frame.get());
+    ASSERT_EQ(data.size(), 2u * coils * samples);
+    for (int c = 0; c < coils; ++c)
+        for (int s = 0; s < samples; ++s) {
+            EXPECT_EQ(data[(2 * c) * samples + s], cfloat(value(0, c, s)));
+            EXPECT_EQ(data[(2 * c + 1) * samples + s], cfloat(4 * value(1, c, s)));
+        }
+    EXPECT_EQ(GST_BUFFER_DURATION(frame.get()), 4 * tr);
+    EXPECT_DOUBLE_EQ(out().noise, 0.5); // of the line measured once
+    EXPECT_TRUE(bus->warnings().empty());
+    TearDown();
+    // All lines four times: half the noise.
+    open("mriframer", info);
+    for (int a = 0; a < 4; ++a)
+        for (int line = 0; line < 2; ++line)
+            push_line(line, average(a, a == 3 && line == 1 ? flag::last_in_repetition : 0));
+    EXPECT_EQ(next_frame(), (Counts{0, 1}));
+    EXPECT_DOUBLE_EQ(out().noise, 0.25);
+    TearDown();
+    // As frames of their own.
+    open("mriframer index=average", info);
+    for (int a = 0; a < 2; ++a)
+        for (int line = 0; line < 2; ++line)
+            push_line(line, average(a));
+    EXPECT_EQ(next_frame(), (Counts{0, 1}));
+    eos();
+    EXPECT_EQ(next_frame(), (Counts{2, 3}));
+}
+
+TEST_F(MriFramer, WhatIsMeasuredAgainWithoutACounterIsAveragedWithAWord) {
+    open("mriframer", cartesian_info());
+    for (int i = 0; i < 6; ++i)
+        push_line(i % 2, {});
+    eos();
+    EXPECT_EQ(next_frame(), (Counts{0, 1}));
+    auto warnings = bus->warnings();
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("3 times"), std::string::npos) << warnings[0];
+    TearDown();
+    // Spokes all differ: far more than a frame of 4 x 4 pixels needs.
+    open("mriframer");
+    push_many(40);
+    eos();
+    EXPECT_EQ(next_frame().size(), 40u);
+    warnings = bus->warnings();
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("readouts"), std::string::npos) << warnings[0];
+    TearDown();
+    open("mriframer index=none");
+    push_many(40);
+    eos();
+    EXPECT_EQ(next_frame().size(), 40u);
+    EXPECT_TRUE(bus->warnings().empty());
+}
+
+TEST_F(MriFramer, TooManyOpenFramesAreAnError) {
+    open("mriframer close=end max-frames-open=2");
+    push(repetition(0));
+    push(repetition(1));
+    EXPECT_EQ(push(repetition(2)), GST_FLOW_ERROR);
+    const auto errors = bus->errors();
+    ASSERT_EQ(errors.size(), 1u);
+    EXPECT_NE(errors[0].find("max-frames-open"), std::string::npos) << errors[0];
+}
+
+TEST_F(MriFramer, WhatWaitsIsBounded) {
+    // A readout of 2 coils x 8192 samples is 128 KiB: eight may wait.
+    auto info = cartesian_info();
+    info.samples = 8192;
+    const auto push_big = [&](int of_slice, int of_repetition) {
+        auto buffer = buffer_of(std::vector<cfloat>(coils * 8192), number * tr, tr);
+        Readout head = slice(of_slice);
+        head.repetition = static_cast<std::uint16_t>(of_repetition);
+        head.scan_counter = number++;
+        add_readouts(buffer.get(), {head});
+        return gst_harness_push(h.get(), buffer.release());
+    };
+    // Slices one after the other: the first one goes out before the end.
+    open("mriframer max-waiting=1", info);
+    gst_harness_set_live(h.get(), FALSE);
+    for (int s = 0; s < 2; ++s)
+        for (int r = 0; r < 6; ++r)
+            ASSERT_EQ(push_big(s, r), GST_FLOW_OK);
+    for (std::uint32_t r = 0; r < 6; ++r)
+        EXPECT_EQ(next_frame(), Counts{r});
+    eos();
+    for (std::uint32_t r = 6; r < 12; ++r)
+        EXPECT_EQ(next_frame(), Counts{r});
+    EXPECT_TRUE(bus->errors().empty());
+    TearDown();
+    // Side by side: one error.
+    open("mriframer max-waiting=1 close=end", info);
+    gst_harness_set_live(h.get(), FALSE);
+    GstFlowReturn flow = GST_FLOW_OK;
+    for (int i = 0; i < 20 && flow == GST_FLOW_OK; ++i)
+        flow = push_big(i % 2, i / 2);
+    EXPECT_EQ(flow, GST_FLOW_ERROR);
+    EXPECT_LE(number, 10);
+    const auto errors = bus->errors();
+    ASSERT_EQ(errors.size(), 1u);
+    EXPECT_NE(errors[0].find("max-waiting"), std::string::npos) << errors[0];
 }
 
 TEST_F(MriFramer, ThePartialFrameAtTheEnd) {

@@ -136,6 +136,46 @@ TEST_F(OutsideData, whitened_images_have_the_noise_of_the_generator_as_their_uni
     EXPECT_GT(white / plain, 5);
 }
 
+/// A scan of outside_data.py's counted_scan().
+struct CountedScan {
+    const char* name;
+    int series;
+    std::size_t warnings; ///< readings that are told
+};
+
+class OutsideCounters : public OutsideData, public ::testing::WithParamInterface<CountedScan> {};
+
+TEST_P(OutsideCounters, make_the_frames_and_series_that_were_measured) {
+    const CountedScan& scan = GetParam();
+    script({"make-counted", scan.name, "scan.h5"});
+    const RunResult result =
+        run_pipeline("ismrmrdsrc location=" + file("scan.h5") +
+                     " ! mriframer ! mrigrid ! ismrmrdsink location=" + file("images.h5"));
+    EXPECT_TRUE(result.eos);
+    EXPECT_TRUE(result.errors.empty()) << result.errors[0];
+    EXPECT_EQ(result.warnings.size(), scan.warnings);
+    const Numbers n = script({"against-counted", scan.name, "images.h5"});
+    EXPECT_EQ(n.at("series"), scan.series);
+    EXPECT_EQ(n.at("missing"), 0);
+    EXPECT_EQ(n.at("alone"), 1);
+    EXPECT_EQ(n.at("in_order"), 1);
+    // A mean and a float32 transform: some 2^-24 log2(24 * 24) = 6e-7.
+    EXPECT_LT(n.at("error"), 2e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Scans, OutsideCounters,
+    ::testing::Values(CountedScan{"interleaved-slices", 4, 0}, CountedScan{"echoes", 2, 0},
+                      CountedScan{"velocities", 2, 0}, CountedScan{"averages", 1, 0},
+                      CountedScan{"averages-of-phases", 1, 0}, CountedScan{"segments-backwards", 1, 0},
+                      CountedScan{"no-limits", 2, 0}, CountedScan{"wrong-limits", 1, 2},
+                      CountedScan{"flagged-phases", 1, 1}, CountedScan{"repetitions-innermost", 1, 0}),
+    [](const auto& test) {
+        std::string name = test.param.name;
+        std::replace(name.begin(), name.end(), '-', '_');
+        return name;
+    });
+
 class OutsideRadial : public OutsideData, public ::testing::WithParamInterface<const char*> {};
 
 TEST_P(OutsideRadial, agrees_with_bart_in_every_unit) {

@@ -5,6 +5,7 @@
 Needs numpy, h5py and ismrmrd. Each command prints the numbers that a test holds against its bounds, one "name value" a line.
 """
 import argparse
+import re
 import sys
 
 import h5py
@@ -233,6 +234,167 @@ def describe(args):
             report(**{f"{name}_{series}": value for name, value in numbers.items()})
 
 
+def counted_scan(name):
+    """A Cartesian scan that counts in the way of that name: rows of (line, counters, flags), limits of the header as counter ->
+    maximum, and the counters that tell its frames apart."""
+    lines = range(COUNTED_SIDE)
+    rows, limits, frames = [], dict(kspace_encoding_step_1=COUNTED_SIDE - 1), ("slice", "contrast", "set", "phase", "repetition")
+
+    def row(line, flags=(), **counters):
+        rows.append((line, counters, flags))
+
+    if name == "interleaved-slices":
+        for r in range(2):
+            for line in lines:
+                for s in (1, 3, 0, 2):
+                    row(line, slice=s, repetition=r)
+        rows[-1] = rows[-1][:2] + ((ismrmrd.ACQ_LAST_IN_REPETITION,),)
+        limits |= dict(slice=3, repetition=1)
+    elif name == "echoes":
+        for r in range(3):
+            for line in lines:
+                for e in range(2):
+                    last = e == 1 and line == lines[-1]
+                    row(line, (ismrmrd.ACQ_LAST_IN_REPETITION,) if last else (), contrast=e, repetition=r)
+        limits |= dict(contrast=1, repetition=2)
+    elif name == "velocities":  # segments of a gated cine, each line with both encodings
+        for segment in range(4):
+            for p in range(3):
+                for line in lines[segment::4]:
+                    for v in range(2):
+                        row(line, set=v, phase=p, segment=segment)
+        limits |= dict(set=1, phase=2, segment=3)
+    elif name == "averages":  # the last one of half the lines, each line after the other
+        for a in range(3):
+            for line in lines[:: 2 if a == 2 else 1]:
+                row(line, average=a)
+        limits |= dict(average=2)
+    elif name == "averages-of-phases":  # without a limit, averages innermost in one phase and outermost in the other
+        for line in lines:
+            for a in range(2):
+                row(line, phase=0, average=a)
+        for a in range(2):
+            for line in lines:
+                row(line, phase=1, average=a)
+        limits = {}
+    elif name == "segments-backwards":
+        for beat in range(4):
+            for p in range(3):
+                for line in lines[3 - beat :: 4]:
+                    row(line, phase=p, segment=3 - beat)
+        limits |= dict(phase=2, segment=3)
+    elif name == "no-limits":
+        for beat in range(4):
+            for s in range(2):
+                for p in range(3):
+                    for line in lines[beat::4]:
+                        row(line, slice=s, phase=p, segment=beat)
+        limits = None
+    elif name == "wrong-limits":  # fewer lines and repetitions, more phases than there are
+        for r in range(2):
+            for p in range(3):
+                for line in lines:
+                    row(line, phase=p, repetition=r)
+        limits = dict(kspace_encoding_step_1=COUNTED_SIDE // 2 - 1, phase=19, repetition=0)
+    elif name == "flagged-phases":
+        for r in range(2):
+            for p in range(3):
+                for line in lines:
+                    last = line == lines[-1]
+                    flags = [ismrmrd.ACQ_LAST_IN_PHASE] * last + [ismrmrd.ACQ_LAST_IN_REPETITION] * (last and p == 2)
+                    row(line, flags, phase=p, repetition=r)
+        limits |= dict(phase=2, repetition=1)
+    elif name == "repetitions-innermost":
+        for line in lines:
+            for r in range(3):
+                row(line, repetition=r)
+        limits |= dict(repetition=2)
+    else:
+        raise ValueError(name)
+    return rows, limits, frames
+
+
+COUNTED_SIDE = 24
+
+
+def counted_line(line, counters, frames):
+    """Samples of a line: of a random picture for each frame, and something of its own for each measurement."""
+    frame = [counters.get(name, 0) for name in frames]
+    picture = np.random.default_rng([1, *frame]).normal(size=(COUNTED_SIDE, COUNTED_SIDE, 2)) @ (1, 1j)
+    own = np.random.default_rng([2, *frame, line, counters.get("average", 0)]).normal(size=(COUNTED_SIDE, 2)) @ (1, 1j)
+    return np.complex64(picture[line] + own)
+
+
+def make_counted(args):
+    """A scan of counted_scan()."""
+    rows, limits, frames = counted_scan(args.scan)
+    space = xsd.encodingSpaceType(
+        matrixSize=xsd.matrixSizeType(x=COUNTED_SIDE, y=COUNTED_SIDE, z=1),
+        fieldOfView_mm=xsd.fieldOfViewMm(x=300.0, y=300.0, z=6.0),
+    )
+    bounds = {
+        name: xsd.limitType(minimum=0, maximum=most, center=COUNTED_SIDE // 2 if "step" in name else 0)
+        for name, most in (limits or {}).items()
+    }
+    xml = xsd.ToXML(
+        xsd.ismrmrdHeader(
+            experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=63500000),
+            encoding=[
+                xsd.encodingType(
+                    encodedSpace=space,
+                    reconSpace=space,
+                    encodingLimits=xsd.encodingLimitsType(**bounds),
+                    trajectory=xsd.trajectoryType("cartesian"),
+                )
+            ],
+        )
+    )
+    if limits is None:
+        xml = re.sub(r"<encodingLimits\s*/>|<encodingLimits>.*</encodingLimits>", "", xml, flags=re.DOTALL)
+        assert "encodingLimits" not in xml
+    with ismrmrd.Dataset(args.output, "dataset", mode="w") as dataset:
+        dataset.write_xml_header(xml.encode())
+        for n, (line, counters, flags) in enumerate(rows):
+            acquisition = ismrmrd.Acquisition.from_array(counted_line(line, counters, frames)[np.newaxis])
+            acquisition.center_sample = COUNTED_SIDE // 2
+            acquisition.scan_counter = n
+            acquisition.acquisition_time_stamp = 1000 + 2 * n
+            acquisition.idx.kspace_encode_step_1 = line
+            for name, value in counters.items():
+                setattr(acquisition.idx, name, value)
+            for flag in flags:
+                acquisition.set_flag(flag)
+            dataset.append_acquisition(acquisition)
+
+
+def against_counted(args):
+    """Our images against the transform of the mean of each line's measurements; whether each series has one slice, contrast and
+    set, its frames are in the order of repetition and phase, and its times advance."""
+    rows, _, frames = counted_scan(args.scan)
+    measured = {}
+    for line, counters, _ in rows:
+        lines = measured.setdefault(tuple(counters.get(name, 0) for name in frames), {})
+        lines.setdefault(line, []).append(counted_line(line, counters, frames))
+    worst, found, in_order, alone = 0.0, set(), True, True
+    with h5py.File(args.images, "r") as file:
+        series = sum(name.startswith("image_") for name in file["dataset"])
+    for s in range(series):
+        with ismrmrd.Dataset(args.images, "dataset", mode="r") as dataset:
+            images = [dataset.read_image(f"image_{s}", n) for n in range(dataset.number_of_images(f"image_{s}"))]
+        keys = [tuple(getattr(image, name) for name in frames) for image in images]
+        alone &= len({key[:3] for key in keys}) == 1
+        in_order &= sorted(keys, key=lambda key: (key[4], key[3])) == keys
+        times = [float(ismrmrd.Meta.deserialize(image.attribute_string)["GstPts"]) for image in images]
+        in_order &= all(before < after for before, after in zip(times, times[1:]))
+        for image, key in zip(images, keys):
+            assert key not in found, f"{key} twice"
+            found.add(key)
+            kspace = np.stack([np.mean(measured[key][line], axis=0) for line in range(COUNTED_SIDE)])
+            truth = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace)))
+            worst = max(worst, relative_error(abs(image.data[0, 0]).astype(np.float64), abs(truth))[2])
+    report(series=series, missing=len(set(measured) ^ found), error=worst, in_order=in_order, alone=alone)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -252,6 +414,8 @@ def main():
     command(make_cine, "output", matrix=128, oversampling=2, unit="normalised", frames=2, coils=8, spokes=201)
     command(against_cine, "images", coils=8)
     command(describe, "images", series=1)
+    command(make_counted, "scan", "output")
+    command(against_counted, "scan", "images")
     args = parser.parse_args()
     args.work(args)
     return 0
