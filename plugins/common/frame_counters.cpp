@@ -65,6 +65,10 @@ bool FrameCounters::in_parts() const {
     return segment_.counts() || (index_ != FrameIndex::average && average_.counts());
 }
 
+bool FrameCounters::in_rounds() const {
+    return (index_ == FrameIndex::phase || index_ == FrameIndex::none) && repetition_.counts();
+}
+
 std::size_t FrameCounters::lines() const {
     const bool averages_more = index_ == FrameIndex::none ||
                                (index_ == FrameIndex::repetition && phase_.counts()) ||

@@ -65,6 +65,8 @@ class FrameCounters {
     bool repetitions() const;
     /// Whether lines of one frame may come in parts, others in between: segments, or averages in one frame.
     bool in_parts() const;
+    /// Whether a frame goes on in later repetitions: they are averaged.
+    bool in_rounds() const;
     /// Lines of a complete frame, and its readouts, by the limits: each line as often as there are averages.
     /// 0 where they do not say, or a counter that is averaged makes it more.
     std::size_t lines() const;

@@ -87,9 +87,9 @@ class FrameSorter {
             counters.index() != FrameIndex::none)
             for (auto& [other, of_repetition] : parts_)
                 if (other.generation == key.generation && other.repetition == key.repetition)
-                    close(of_repetition, Ended::by_flag);
+                    flag(counters, of_repetition);
         if (last_in_phase && counters.phases())
-            close(part, Ended::by_flag);
+            flag(counters, part);
         if (options_.closing == Closing::change && complete(counters, part))
             close(part, Ended::by_limits);
     }
@@ -149,7 +149,7 @@ class FrameSorter {
         bool closed = false, tail = false;
         Ended ended = Ended::by_end;
     };
-    static constexpr std::size_t most_gone = 4096;
+    static constexpr std::size_t most_gone = 1024;
 
     static Line line_of(const Counters& c) { return {c.kspace_encode_step_1, c.kspace_encode_step_2}; }
 
@@ -212,6 +212,13 @@ class FrameSorter {
                 close(part, Ended::by_change);
     }
 
+    /// A flag ends a frame. Where frames come in parts it may be that of a part: whoever can wait does.
+    void flag(const FrameCounters& counters, Part& part) const {
+        const bool in_parts = counters.in_parts() || counters.in_rounds();
+        if (options_.closing == Closing::change || !in_parts || complete(counters, part))
+            close(part, Ended::by_flag);
+    }
+
     static bool complete(const FrameCounters& counters, const Part& part) {
         return counters.lines() > 0 && part.in_limits >= counters.readouts() &&
                part.lines.size() >= counters.lines();
@@ -220,8 +227,7 @@ class FrameSorter {
     Part& open(const FrameKey& key) {
         if (const auto found = parts_.find(key); found != parts_.end())
             return found->second;
-        if (parts_.size() >= options_.most_open && !parts_.begin()->second.closed &&
-            !shed(count_))
+        if (parts_.size() >= options_.most_open && !parts_.begin()->second.closed && !shed(count_))
             throw Error(Errc::no_memory, std::to_string(parts_.size()) + " frames are open and " +
                                              key.text() + " begins another: raise max-frames-open");
         finished_ = false;

@@ -16,7 +16,8 @@
  * encodingLimits and the readouts themselves count them; index takes another reading. Segments are parts of a
  * frame, averages are averaged: of readouts at one position in k-space a frame has the mean. Frames of a series
  * go out in the order of repetition and phase, in any order of acquisition. A frame is complete
- * - with its LAST_IN_REPETITION, or LAST_IN_PHASE where phases count;
+ * - with its LAST_IN_REPETITION, or LAST_IN_PHASE where phases count; not live only when the encodingLimits
+ *   agree, where segments or averages count, since each may have a flag;
  * - live, or with close=change: also with the last line that the encodingLimits tell, or when the counters go on
  *   to another frame (to another phase only where no segments and averages count);
  * - else at the end, or when max-frames-open frames are open.

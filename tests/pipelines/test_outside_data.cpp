@@ -230,6 +230,13 @@ TEST_F(OutsideData, a_radial_cine_comes_back) {
     // The scale of a fully sampled image is its own: gridding 201 spokes leaves about a hundredth.
     EXPECT_NEAR(n.at("scale"), 1, 0.02);
 
+    // The first half of the spokes measured three times weighs no more than the other: the same picture.
+    script({"make-cine", "averages.h5", "--unit", "normalised", "--averages", "3"});
+    reconstruct("averages.h5", "combine=rss", "averages-images.h5");
+    const Numbers averages = script({"against-cine", "averages-images.h5"});
+    EXPECT_EQ(averages.at("images"), 2);
+    EXPECT_NEAR(averages.at("error_without_scale"), n.at("error_without_scale"), 1e-5);
+
     // The same spokes without their positions: regular angles follow from the header, up to where the first
     // one of a frame lies.
     script({"make-cine", "bare.h5", "--unit", "none", "--frames", "1"});

@@ -74,9 +74,9 @@ def header(matrix, oversampling, fov, trajectory, repetitions, spokes):
     )
 
 
-def write_radial(name, samples, trajectory, matrix, oversampling, unit, fov=300.0):
+def write_radial(name, samples, trajectory, matrix, oversampling, unit, fov=300.0, averages=1):
     """samples: [frame][coil][spoke][sample]; trajectory: [frame][spoke][sample][2] in cycles per field of view of the image,
-    which is left out with the unit "none"."""
+    which is left out with the unit "none". Of `averages` of a frame all but the first have the first half of its spokes."""
     frames, _, spokes, length = samples.shape
     encoded = matrix * oversampling
     # Cycles per encoded field of view, which is `oversampling` times as wide, or parts of the encoded matrix.
@@ -84,7 +84,8 @@ def write_radial(name, samples, trajectory, matrix, oversampling, unit, fov=300.
     with ismrmrd.Dataset(name, "dataset", mode="w") as dataset:
         dataset.write_xml_header(header(matrix, oversampling, fov, "radial", frames, spokes).encode())
         for f in range(frames):
-            for s in range(spokes):
+            measured = [(a, s) for a in range(averages) for s in range(spokes if a == 0 else spokes // 2)]
+            for n, (a, s) in enumerate(measured):
                 data = np.ascontiguousarray(samples[f, :, s], dtype=np.complex64)
                 if factor is None:
                     acquisition = ismrmrd.Acquisition.from_array(data)
@@ -94,8 +95,9 @@ def write_radial(name, samples, trajectory, matrix, oversampling, unit, fov=300.
                 acquisition.center_sample = length // 2
                 acquisition.idx.kspace_encode_step_1 = s
                 acquisition.idx.repetition = f
-                acquisition.scan_counter = f * spokes + s
-                if s == spokes - 1:
+                acquisition.idx.average = a
+                acquisition.scan_counter = f * len(measured) + n
+                if n == len(measured) - 1:
                     acquisition.set_flag(ismrmrd.ACQ_LAST_IN_REPETITION)
                 dataset.append_acquisition(acquisition)
 
@@ -190,7 +192,7 @@ def make_cine(args):
         for c in range(args.coils):
             lines = along_x @ (sensitivity[c] * cine[f]).T
             samples[f, c] = (lines * along_y).sum(axis=1).reshape(args.spokes, length)
-    write_radial(args.output, samples, trajectory, matrix, args.oversampling, args.unit)
+    write_radial(args.output, samples, trajectory, matrix, args.oversampling, args.unit, averages=args.averages)
 
 
 def against_cine(args):
@@ -411,7 +413,7 @@ def main():
     command(against_bart, "images", "picture")
     command(against_disc, "images", "kspace")
     command(against_generator, "file", "images")
-    command(make_cine, "output", matrix=128, oversampling=2, unit="normalised", frames=2, coils=8, spokes=201)
+    command(make_cine, "output", matrix=128, oversampling=2, unit="normalised", frames=2, coils=8, spokes=201, averages=1)
     command(against_cine, "images", coils=8)
     command(describe, "images", series=1)
     command(make_counted, "scan", "output")

@@ -39,6 +39,9 @@ TEST(FrameCounters, LimitsAndReadoutsTellWhatCounts) {
     auto parts = limits(3, 2);
     parts.segment = MrdLimit{0, 3, 0};
     EXPECT_TRUE(FrameCounters(FrameIndex::automatic, parts).in_parts());
+    EXPECT_TRUE(FrameCounters(FrameIndex::phase, limits(3, 2)).in_rounds());
+    EXPECT_FALSE(FrameCounters(FrameIndex::phase, limits(3, 1)).in_rounds());
+    EXPECT_FALSE(both.in_rounds());
     FrameCounters averages;
     averages.see(at(0, 0, 1));
     EXPECT_TRUE(averages.in_parts());

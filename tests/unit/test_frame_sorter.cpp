@@ -139,6 +139,30 @@ TEST(FrameSorter, AFlagOnTheVeryLastReadoutLeavesTheOthersWhole) {
     }
 }
 
+TEST(FrameSorter, AFlagOnEachPartEndsAFrameWithItsLastOne) {
+    // By the limits a frame has four lines; they come in two beats. LAST_IN_PHASE is on each part.
+    Sorting sorting(Closing::wait, FrameIndex::automatic, lines(4, 1, 2));
+    for (int beat = 0; beat < 2; ++beat)
+        for (int p = 0; p < 2; ++p)
+            for (int l = 0; l < 2; ++l) {
+                const auto frames =
+                    sorting.add({.line = 2 * l + beat, .phase = p, .segment = beat, .last_in_phase = l == 1});
+                // Phases are known to count from the second one on.
+                ASSERT_EQ(frames.size(), beat == 1 && l == 1 ? 1u : 0u) << beat << p;
+                for (const auto& frame : frames)
+                    EXPECT_EQ(frame.readouts.size(), 4u);
+            }
+    // Repetitions that are averaged: the first one's flags end nothing.
+    Sorting averaged(Closing::wait, FrameIndex::phase);
+    for (int r = 0; r < 2; ++r)
+        for (int p = 0; p < 2; ++p)
+            averaged.add({.line = r, .phase = p, .repetition = r});
+    averaged.add({.line = 2, .phase = 0, .repetition = 1, .last_in_phase = true});
+    const auto frames = averaged.finish();
+    ASSERT_EQ(frames.size(), 2u);
+    EXPECT_EQ(frames[0].readouts, (std::vector<int>{0, 2, 4}));
+}
+
 TEST(FrameSorter, TheLastFrameOfARowIsItsTail) {
     Sorting sorting;
     for (int r = 0; r < 3; ++r)
