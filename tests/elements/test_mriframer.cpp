@@ -109,9 +109,9 @@ class MriFramer : public ::testing::Test {
     // scan_counters of the next frame; none without a frame.
     std::vector<std::uint32_t> next_frame() {
         std::vector<std::uint32_t> all;
-        frame = pull();
-        if (frame)
-            for (const Readout& head : readouts_of(frame.get()))
+        last_frame = pull();
+        if (last_frame)
+            for (const Readout& head : readouts_of(last_frame.get()))
                 all.push_back(head.scan_counter);
         return all;
     }
@@ -138,7 +138,7 @@ class MriFramer : public ::testing::Test {
     GstPtr<GstBuffer> pull() { return adopt(gst_harness_try_pull(h.get())); }
     // The next frame holds the readouts first .. first + count - 1, in order, with all that belongs to them.
     GstPtr<GstBuffer> expect_frame(int first, int count, int stride = 0) {
-        const auto frame = pull();
+        auto frame = pull();
         EXPECT_TRUE(frame) << "no frame from " << first;
         if (!frame)
             return frame;
@@ -169,7 +169,7 @@ class MriFramer : public ::testing::Test {
     test::Harness h{nullptr};
     GstPtr<GstElement> element;
     std::unique_ptr<test::BusWatch> bus;
-    GstPtr<GstBuffer> frame;
+    GstPtr<GstBuffer> last_frame; // of next_frame()
     int number = 0;
 };
 
@@ -181,9 +181,13 @@ KspaceInfo cartesian_info() {
 
 std::string limits_header(const std::vector<std::pair<std::string, int>>& maxima) {
     std::string text = "<ismrmrdHeader><encoding><encodingLimits>";
-    for (const auto& [name, maximum] : maxima)
-        text += "<" + name + "><minimum>0</minimum><maximum>" + std::to_string(maximum) + "</maximum></" +
-                name + ">";
+    for (const auto& [name, maximum] : maxima) {
+        text.append("<")
+            .append(name)
+            .append("><minimum>0</minimum><maximum>")
+            .append(std::to_string(maximum));
+        text.append("</maximum></").append(name).append(">");
+    }
     return text + "</encodingLimits></encoding></ismrmrdHeader>";
 }
 
@@ -400,10 +404,10 @@ TEST_F(MriFramer, SeriesThatWereMeasuredSideBySideGoOutOneAfterAnother) {
     for (std::uint32_t series = 0; series < 4; ++series)
         for (std::uint32_t r = 0; r < 2; ++r) {
             EXPECT_EQ(next_frame(), (Counts{8 * r + series, 8 * r + 4 + series}));
-            ASSERT_TRUE(frame);
+            ASSERT_TRUE(last_frame);
             // A frame lasts to the next of its series, eight readouts later; the series follow one another.
-            EXPECT_EQ(GST_BUFFER_PTS(frame.get()), end);
-            EXPECT_EQ(GST_BUFFER_DURATION(frame.get()), 8 * tr);
+            EXPECT_EQ(GST_BUFFER_PTS(last_frame.get()), end);
+            EXPECT_EQ(GST_BUFFER_DURATION(last_frame.get()), 8 * tr);
             end += 8 * tr;
         }
     EXPECT_FALSE(pull());
@@ -448,7 +452,7 @@ TEST_F(MriFramer, CountedFramesAreThoseOfASeries) {
     for (int f = 0; f < 3; ++f)
         EXPECT_EQ(next_frame().size(), 2u);
     EXPECT_EQ(bus->warnings().size(), 1u); // that they take turns
-    push_line(1, slice(0)); // 15
+    push_line(1, slice(0));                // 15
     push_line(2, slice(0));
     EXPECT_EQ(next_frame(), (Counts{15, 16}));
     EXPECT_EQ(bus->warnings().size(), 2u);
@@ -474,8 +478,8 @@ TEST_F(MriFramer, LiveAFrameGoesOutWithTheLastLineOfTheLimits) {
                 EXPECT_FALSE(pull());
         }
     // A phase lasts until the next one begins.
-    EXPECT_EQ(GST_BUFFER_PTS(frame.get()), tr);
-    EXPECT_EQ(GST_BUFFER_DURATION(frame.get()), tr);
+    EXPECT_EQ(GST_BUFFER_PTS(last_frame.get()), tr);
+    EXPECT_EQ(GST_BUFFER_DURATION(last_frame.get()), tr);
 }
 
 TEST_F(MriFramer, AveragesAreAveragedLineByLine) {
@@ -493,14 +497,14 @@ TEST_F(MriFramer, AveragesAreAveragedLineByLine) {
     push_line(1, average(1), 4);
     push_line(1, average(2, flag::last_in_repetition), 7);
     EXPECT_EQ(next_frame(), (Counts{0, 1}));
-    const auto data = values_of<cfloat>(frame.get());
+    const auto data = values_of<cfloat>(last_frame.get());
     ASSERT_EQ(data.size(), 2u * coils * samples);
     for (int c = 0; c < coils; ++c)
         for (int s = 0; s < samples; ++s) {
             EXPECT_EQ(data[(2 * c) * samples + s], cfloat(value(0, c, s)));
             EXPECT_EQ(data[(2 * c + 1) * samples + s], cfloat(4 * value(1, c, s)));
         }
-    EXPECT_EQ(GST_BUFFER_DURATION(frame.get()), 4 * tr);
+    EXPECT_EQ(GST_BUFFER_DURATION(last_frame.get()), 4 * tr);
     EXPECT_DOUBLE_EQ(out().noise, 0.5); // of the line measured once
     EXPECT_TRUE(bus->warnings().empty());
     TearDown();

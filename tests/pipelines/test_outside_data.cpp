@@ -19,6 +19,7 @@ using Numbers = std::map<std::string, double>;
 /// Runs a program; its standard output, or nothing and a test failure.
 std::string run_program(const std::vector<std::string>& words, const std::string& folder) {
     std::vector<gchar*> argv;
+    argv.reserve(words.size() + 1);
     for (const auto& word : words)
         argv.push_back(const_cast<gchar*>(word.c_str()));
     argv.push_back(nullptr);
