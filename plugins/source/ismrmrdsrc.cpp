@@ -16,17 +16,22 @@
  *
  * Positions in k-space go out in cycles per reconstructed field of view. The unit of the file's trajectory is
  * the one that the file says (an attribute of files of ismrmrdsink), or is found from how far it reaches, or is
- * given by trajectory-unit. Cartesian lines without a trajectory get one from their phase encode, radial spokes
- * from the angle scheme: golden angle for encodings that the header calls so, else regular spokes. A trajectory
- * of three dimensions in a single slice has the density compensation as its third.
+ * given by trajectory-unit; a warning tells which of two possible readings was taken. Cartesian lines without a
+ * trajectory get one from their phase encode, radial spokes from the angle scheme: golden angle for encodings that
+ * the header calls so, else regular spokes. A third dimension that is the same everywhere is left out; one that
+ * varies along a readout is its density compensation, with a warning; negative values and those that differ from
+ * readout to readout alone are kz, a volume.
  *
  * Each readout carries its head's counters, flags and time stamp, the stream the XML header (mri-header). A
  * change of sizes or of the encoding begins a new series, and so does each round with loop. PTS follows the
  * time stamps (tick), smoothed, since ticks are coarser than readouts; without time stamps it is tr times the
- * count.
+ * count. Stamps may pass midnight, begin again with another measurement and stand still: times go on.
  *
- * Latency: none. Caps: application/x-mri-kspace, alignment=readout. Volumes (several partitions) and
- * compressed readouts are refused. Seeking is not supported; start and stop choose rows.
+ * Headers of other writers are read as they can be meant (matrix sizes of 83.9996, fields of view in metres or
+ * of 0, no reconSpace), with a warning for each such reading.
+ *
+ * Latency: none. Caps: application/x-mri-kspace, alignment=readout. Volumes (several partitions),
+ * compressed readouts and raw data of scanners' own formats are refused, each with a sentence that names it. Seeking is not supported; start and stop choose rows.
  *
  * ## Example launch line
  * |[
@@ -34,14 +39,18 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
-#include "plugins/math/base/statistics.hpp"
+#include "plugins/source/ismrmrd/clock.hpp"
 #include "plugins/source/ismrmrd/reader.hpp"
 #include "plugins/source/ismrmrd/trajectory.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <fmt/format.h>
 #include <memory>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace mri {
 namespace {
@@ -70,66 +79,6 @@ struct IsmrmrdSrcSettings {
 /// Imaging readouts that are looked at before the first one is sent.
 constexpr int probe_readouts = 256;
 constexpr double ns_per_ms = 1e6;
-
-/// When each readout was made, in ns: TR times the count, held to the time stamps.
-class Clock {
-  public:
-    Clock(double tr, double tick, bool stamps) : tr_(tr), tick_(tick), stamps_(stamps) {}
-
-    double tr() const { return tr_; }
-
-    /// `stamp` in ticks. Never goes back.
-    double next(std::uint32_t stamp) {
-        double now = count_++ == 0 ? offset_ : last_ + tr_;
-        if (stamps_) {
-            if (!anchor_)
-                anchor_ = stamp * tick_ - now;
-            const double measured = stamp * tick_ - *anchor_;
-            // A pause or a jump is followed at once; jitter below that, the ticks' own above all, only
-            // slowly.
-            const double error = measured - now;
-            now += std::abs(error) > 2 * std::max(tick_, tr_) ? error : error * 0.02;
-            now = std::max(now, last_);
-        }
-        last_ = now;
-        return now;
-    }
-
-    /// The next readout follows on the last one, whatever its time stamp says.
-    void again() {
-        offset_ = last_ + tr_;
-        count_ = 0;
-        anchor_.reset();
-    }
-
-  private:
-    double tr_, tick_;
-    bool stamps_;
-    std::optional<double> anchor_; // time stamp of time zero
-    double offset_ = 0, last_ = 0;
-    std::uint64_t count_ = 0;
-};
-
-/// TR in ns from the time stamps of successive readouts, leaving pauses out; nothing when they say nothing.
-std::optional<double> tr_from(const std::vector<std::uint32_t>& stamps, double tick) {
-    if (stamps.size() < 2 || stamps.front() == stamps.back() || !std::is_sorted(stamps.begin(), stamps.end()))
-        return std::nullopt;
-    std::vector<std::uint32_t> steps;
-    for (std::size_t i = 1; i < stamps.size(); ++i)
-        steps.push_back(stamps[i] - stamps[i - 1]);
-    std::vector<std::uint32_t> sorted = steps;
-    const std::uint32_t pause = 3 * median(sorted) + 2;
-    double sum = 0;
-    std::size_t count = 0;
-    for (const std::uint32_t step : steps)
-        if (step < pause) {
-            sum += step;
-            ++count;
-        }
-    if (sum == 0)
-        return std::nullopt;
-    return sum * tick / static_cast<double>(count);
-}
 
 Readout facts_of(const ISMRMRD::ISMRMRD_AcquisitionHeader& head) {
     Readout r;
@@ -228,10 +177,17 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         announced_ = false;
         spoke_ = skipped_ = 0;
         calibration_skipped_ = false;
+        told_.assign(reader_->header().encodings.size(), false);
+        third_.reset();
+        told_density_ = false;
+        const double rows =
+            static_cast<double>(std::min<guint64>(settings_.stop, reader_->rows()) - settings_.start);
+        duration_ = settings_.loop ? GST_CLOCK_TIME_NONE : paced(rows * clock_->tr());
         return true;
     }
 
     void stop() override {
+        duration_ = GST_CLOCK_TIME_NONE;
         clock_.reset();
         reader_.reset();
         noise_reader_.reset();
@@ -250,11 +206,8 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     }
 
     std::optional<GstClockTime> duration() override {
-        if (!reader_ || settings_.loop)
-            return std::nullopt;
-        const double rows =
-            static_cast<double>(std::min<guint64>(settings_.stop, reader_->rows()) - settings_.start);
-        return paced(rows * clock_->tr());
+        const GstClockTime duration = duration_;
+        return GST_CLOCK_TIME_IS_VALID(duration) ? std::optional(duration) : std::nullopt;
     }
 
     GstPtr<GstBuffer> create() override {
@@ -363,8 +316,12 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         unit_ = settings_.unit;
         if (unit_ == TrajectoryUnit::automatic)
             unit_ = reader_->trajectory_unit();
-        if (has_trajectory && unit_ == TrajectoryUnit::automatic)
-            unit_ = detect_trajectory_unit(extent, *geometry, reader_->where());
+        if (has_trajectory && unit_ == TrajectoryUnit::automatic) {
+            std::string reading;
+            unit_ = detect_trajectory_unit(extent, *geometry, reader_->where(), &reading);
+            if (!reading.empty())
+                post_warning(reading);
+        }
         const auto tr = settings_.timestamps ? tr_from(stamps, settings_.tick * ns_per_ms) : std::nullopt;
         clock_.emplace(tr.value_or(settings_.tr * ns_per_ms), settings_.tick * ns_per_ms, tr.has_value());
         MRI_INFO("%s: time from readout to readout %.3f ms%s", settings_.location.c_str(),
@@ -490,15 +447,32 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         }
     }
 
+    /// Says once what is read of an encoding otherwise than the header has it.
+    void tell_readings(std::size_t encoding) {
+        if (encoding >= told_.size() || told_[encoding])
+            return;
+        told_[encoding] = true;
+        for (const std::string& reading : reader_->header().encodings[encoding].readings)
+            post_warning(
+                fmt::format("{}: encoding {} of the header: {}", reader_->where(), encoding, reading));
+    }
+
     /// Calibration alone belongs to no time, and to the series of the images around it.
     GstPtr<GstBuffer> buffer_of(const IsmrmrdReadout& readout) {
         const auto& head = *readout.head;
         const bool calibration = is_calibration(head);
+        if (head.idx.kspace_encode_step_2 > 0)
+            throw Error(
+                Errc::unsupported,
+                fmt::format("{}: belongs to partition {} (kspace_encode_step_2) of a volume; only slices are "
+                            "supported",
+                            reader_->where(readout.row), head.idx.kspace_encode_step_2));
         const int pre = head.discard_pre;
         const int samples = in_row(*reader_, readout, [&] { return samples_of(readout); });
         Kind kind = in_row(*reader_, readout, [&] {
             return kind_of(readout, encoding_geometry(reader_->header(), head.encoding_space_ref), samples);
         });
+        tell_readings(head.encoding_space_ref);
         if (!calibration && (!last_ || !last_->same_series(kind)))
             ++series_;
         KspaceInfo caps = kind.caps;
@@ -533,8 +507,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         return buffer;
     }
 
-    std::shared_ptr<const TrajectoryData> trajectory_of(const IsmrmrdReadout& readout, int cut,
-                                                        int samples) const {
+    std::shared_ptr<const TrajectoryData> trajectory_of(const IsmrmrdReadout& readout, int cut, int samples) {
         auto data = std::make_shared<TrajectoryData>();
         data->readouts = 1;
         data->samples = samples;
@@ -561,14 +534,36 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         if (unit_ == TrajectoryUnit::automatic)
             throw Error(Errc::decode, "has a trajectory, the readouts before it have none");
         convert_trajectory(kept, dimensions, unit_, last_->geometry, data->kxy.data());
-        if (dimensions == 3) {
-            for (std::size_t i = 2; i < kept.size(); i += 3)
-                data->density.push_back(kept[i]);
-            const auto [low, high] = std::minmax_element(data->density.begin(), data->density.end());
-            if (!(*low >= 0 && *high > 0 && std::isfinite(*high)))
-                data->density.clear();
-        }
+        if (dimensions == 3)
+            data->density = density_of(kept);
         return data;
+    }
+
+    /// The third dimension of a trajectory [sample][3]: nothing where it is the same for all samples of all
+    /// readouts; else the density compensation that some writers put there, which is never negative. Throws
+    /// Errc::unsupported for kz.
+    std::vector<float> density_of(std::span<const float> trajectory) {
+        std::vector<float> third;
+        for (std::size_t i = 2; i < trajectory.size(); i += 3)
+            third.push_back(trajectory[i]);
+        const auto [low, high] = std::minmax_element(third.begin(), third.end());
+        if (!std::all_of(third.begin(), third.end(), [](float value) { return std::isfinite(value); }))
+            throw Error(Errc::decode, "the trajectory holds a value that is not finite");
+        const bool constant = *low == *high;
+        if ((constant && third_.value_or(*low) != *low) || (!constant && *low < 0))
+            throw Error(
+                Errc::unsupported,
+                fmt::format("the trajectory has kz from {} to {}{}: a volume; only slices are supported",
+                            *low, *high, constant ? fmt::format(", and {} before", *third_) : std::string()));
+        if (constant) {
+            third_ = *low;
+            return {};
+        }
+        if (!std::exchange(told_density_, true))
+            post_warning(reader_->where() +
+                         ": the third dimension of the trajectory, which varies and is nowhere "
+                         "negative, is read as density compensation, not as kz");
+        return third;
     }
 
     // Between start() and stop(); unlock() and duration() come from other threads.
@@ -578,11 +573,15 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     std::uint64_t noise_sent_ = 0;                // of that file
     bool noise_over_ = false;                     // all of it
     TrajectoryUnit unit_ = TrajectoryUnit::automatic;
-    std::optional<Clock> clock_;
+    std::optional<ReadoutClock> clock_;
     std::optional<Kind> last_;
     std::optional<KspaceInfo> sent_;
     int series_ = -1;
     bool announced_ = false;
+    std::atomic<GstClockTime> duration_{GST_CLOCK_TIME_NONE};
+    std::vector<bool> told_;     // by encoding: its readings were told
+    std::optional<float> third_; // of a trajectory whose third dimension does not vary along a readout
+    bool told_density_ = false;
     std::uint64_t spoke_ = 0; // imaging readouts so far, of this round
     std::uint64_t skipped_ = 0;
     bool calibration_skipped_ = false; // with a warning

@@ -2,8 +2,11 @@
 #include "tests/support/gst_test.hpp"
 #include "tests/support/ismrmrd_files.hpp"
 
+#include <chrono>
 #include <cmath>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 #include <set>
 
 namespace {
@@ -443,6 +446,49 @@ TEST_F(IsmrmrdSrc, a_third_dimension_of_a_slice_is_its_density) {
     EXPECT_EQ(items[1].trajectory.density[32], 0);
 }
 
+TEST_F(IsmrmrdSrc, a_slice_may_be_encoded_with_z_2_and_have_a_kz_of_zero) {
+    auto rows = spokes(3, 0.5, 3);
+    for (auto& row : rows)
+        for (std::size_t k = 2; k < row.trajectory.size(); k += 3)
+            row.trajectory[k] = 0;
+    std::string xml = header_xml(radial_header());
+    xml.replace(xml.find("<z>1</z>"), 8, "<z>2</z>");
+    write_ismrmrd(path, xml, rows);
+    const RunResult result = run();
+    EXPECT_TRUE(result.eos) << (result.errors.empty() ? "" : result.errors[0]);
+    EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
+    ASSERT_EQ(items.size(), 3U);
+    EXPECT_TRUE(items[1].trajectory.density.empty());
+}
+
+TEST_F(IsmrmrdSrc, readings_of_a_header_are_told_once) {
+    std::string xml = header_xml();
+    xml.replace(xml.find("<x>64</x>"), 9, "<x>63.9996</x>");
+    write_ismrmrd(path, xml, lines(40));
+    const RunResult result = run();
+    EXPECT_TRUE(result.eos);
+    ASSERT_EQ(result.warnings.size(), 1U);
+    EXPECT_NE(result.warnings[0].find("scan.h5"), std::string::npos) << result.warnings[0];
+    EXPECT_NE(result.warnings[0].find("encodedSpace/matrixSize/x"), std::string::npos) << result.warnings[0];
+    EXPECT_NE(result.warnings[0].find("63.9996, read as 64"), std::string::npos) << result.warnings[0];
+    EXPECT_EQ(items.at(0).caps.encoded_width, 64);
+}
+
+TEST_F(IsmrmrdSrc, a_unit_that_was_chosen_is_told) {
+    HeaderOptions options = radial_header();
+    options.encoded_height = 32;
+    std::string xml = header_xml(options);
+    write_ismrmrd(path, xml, spokes(40, 16));
+    const RunResult result = run();
+    EXPECT_TRUE(result.eos);
+    ASSERT_EQ(result.warnings.size(), 1U);
+    EXPECT_NE(result.warnings[0].find("trajectory-unit"), std::string::npos) << result.warnings[0];
+    ASSERT_EQ(items.size(), 40U);
+    EXPECT_EQ(items[0].trajectory.kxy[0], -16);
+    EXPECT_TRUE(run("trajectory-unit=encoded-cycles").warnings.empty());
+    EXPECT_EQ(items[0].trajectory.kxy[0], -8);
+}
+
 TEST_F(IsmrmrdSrc, missing_trajectories_are_computed) {
     HeaderOptions options = radial_header();
     options.type = ISMRMRD::TrajectoryType::GOLDENANGLE;
@@ -489,6 +535,97 @@ TEST_F(IsmrmrdSrc, times_follow_the_time_stamps_without_their_jitter) {
     }
     ASSERT_TRUE(run("timestamps=false tr=4").eos);
     EXPECT_EQ(items[399].pts, 399 * 4 * GST_MSECOND);
+}
+
+TEST_F(IsmrmrdSrc, times_go_on_across_midnight) {
+    // A readout every 5 ms; the stamps count ticks of 2.5 ms since midnight, which comes among the readouts that
+    // are looked at beforehand, or behind these.
+    constexpr std::uint32_t day = 24 * 3600 * 400;
+    for (const std::uint32_t before : {100U, 700U}) {
+        auto rows = lines(400);
+        for (std::uint32_t i = 0; i < 400; ++i)
+            rows[i].head.acquisition_time_stamp = (day - before + 2 * i) % day;
+        write_ismrmrd(path, header_xml(), rows);
+        ASSERT_TRUE(run().eos);
+        ASSERT_EQ(items.size(), 400U);
+        for (std::size_t i = 0; i < 400; ++i)
+            EXPECT_EQ(items[i].pts, i * 5 * GST_MSECOND) << before;
+    }
+}
+
+/// A pipeline that is kept and run again and again. Not with an appsink: that of GStreamer 1.22 keeps the end of the
+/// stream of one run for the next.
+class Kept {
+  public:
+    explicit Kept(const std::string& path)
+        : pipeline_(adopt(gst_parse_launch(
+              ("ismrmrdsrc name=src location=" + path + " ! fakesink name=sink sync=false").c_str(),
+              nullptr))),
+          bus_(adopt(gst_element_get_bus(pipeline_.get()))) {
+        const auto sink = adopt(gst_bin_get_by_name(GST_BIN(pipeline_.get()), "sink"));
+        const auto pad = adopt(gst_element_get_static_pad(sink.get(), "sink"));
+        gst_pad_add_probe(
+            pad.get(), GST_PAD_PROBE_TYPE_BUFFER,
+            [](GstPad*, GstPadProbeInfo* info, gpointer self) {
+                auto& kept = *static_cast<Kept*>(self);
+                const std::scoped_lock lock(kept.mutex_);
+                kept.seen_.push_back(readouts_of(GST_PAD_PROBE_INFO_BUFFER(info)).front().scan_counter);
+                kept.grown_.notify_one();
+                return GST_PAD_PROBE_OK;
+            },
+            this, nullptr);
+    }
+    ~Kept() { gst_element_set_state(pipeline_.get(), GST_STATE_NULL); }
+
+    /// Scan counters of a run at `speed` that is left for `state` after `count` readouts at least, or at its end. Fails
+    /// where neither comes within 10 s.
+    std::vector<std::uint32_t> run(double speed, std::size_t count, bool to_end, GstState state) {
+        const auto source = adopt(gst_bin_get_by_name(GST_BIN(pipeline_.get()), "src"));
+        g_object_set(source.get(), "speed", speed, nullptr);
+        seen_.clear();
+        gst_element_set_state(pipeline_.get(), GST_STATE_PLAYING);
+        if (to_end) {
+            const auto message = adopt(
+                gst_bus_timed_pop_filtered(bus_.get(), 10 * GST_SECOND,
+                                           static_cast<GstMessageType>(GST_MESSAGE_EOS | GST_MESSAGE_ERROR)));
+            EXPECT_TRUE(message && GST_MESSAGE_TYPE(message.get()) == GST_MESSAGE_EOS);
+        } else {
+            std::unique_lock lock(mutex_);
+            EXPECT_TRUE(
+                grown_.wait_for(lock, std::chrono::seconds(10), [&] { return seen_.size() >= count; }));
+        }
+        EXPECT_EQ(gst_element_set_state(pipeline_.get(), state), GST_STATE_CHANGE_SUCCESS);
+        EXPECT_FALSE(adopt(gst_bus_pop_filtered(bus_.get(), GST_MESSAGE_ERROR)));
+        gst_bus_set_flushing(bus_.get(), TRUE);
+        gst_bus_set_flushing(bus_.get(), FALSE);
+        return seen_;
+    }
+
+  private:
+    GstPtr<GstElement> pipeline_;
+    GstPtr<GstBus> bus_;
+    std::mutex mutex_; // guards seen_ while the pipeline runs
+    std::condition_variable grown_;
+    std::vector<std::uint32_t> seen_;
+};
+
+TEST_F(IsmrmrdSrc, a_pipeline_runs_again_and_again_from_the_first_readout) {
+    constexpr std::size_t all = 600;
+    write_ismrmrd(path, header_xml(), lines(all));
+    Kept kept(path);
+    for (std::size_t round = 0; round < 30; ++round) {
+        // Some rounds are left half way or at once, some are live and left there.
+        const bool live = round % 4 == 3, to_end = !live && round % 3 != 1 && round % 5 != 2;
+        const std::size_t count = to_end ? all : live ? 15 : round % 5 == 2 ? 0 : 10 * round;
+        const auto seen = kept.run(live ? 3 : 0, count, to_end, round % 2 ? GST_STATE_NULL : GST_STATE_READY);
+        ASSERT_FALSE(HasFailure()) << "round " << round;
+        if (to_end) {
+            EXPECT_EQ(seen.size(), all);
+        }
+        ASSERT_GE(seen.size(), count) << "round " << round;
+        for (std::size_t i = 0; i < seen.size(); ++i)
+            ASSERT_EQ(seen[i], i) << "round " << round;
+    }
 }
 
 TEST_F(IsmrmrdSrc, live_it_keeps_the_pace) {
@@ -583,10 +720,39 @@ TEST_F(IsmrmrdSrc, broken_files_end_in_one_clear_error) {
         "a volume",
         [&] {
             std::string volume = header_xml();
-            volume.replace(volume.find("<z>1</z>"), 8, "<z>8</z>");
+            for (std::size_t at; (at = volume.find("<z>1</z>")) != std::string::npos;)
+                volume.replace(at, 8, "<z>8</z>");
             write_ismrmrd(path, volume, lines(4));
         },
         "volume");
+    expect(
+        "a partition of a volume",
+        [&] {
+            auto rows = lines(40);
+            rows[20].head.idx.kspace_encode_step_2 = 3;
+            write_ismrmrd(path, header_xml(), rows);
+        },
+        "row 20: belongs to partition 3");
+    EXPECT_EQ(items.size(), 20U);
+    expect(
+        "kz that differs from readout to readout",
+        [&] {
+            auto rows = spokes(8, 0.5, 3);
+            for (std::size_t i = 0; i < rows.size(); ++i)
+                for (std::size_t k = 2; k < rows[i].trajectory.size(); k += 3)
+                    rows[i].trajectory[k] = static_cast<float>(i / 4);
+            write_ismrmrd(path, header_xml(radial_header()), rows);
+        },
+        "row 4: the trajectory has kz");
+    expect(
+        "kz that varies along a readout",
+        [&] {
+            auto rows = spokes(8, 0.5, 3);
+            for (auto& row : rows)
+                row.trajectory[5] = -0.25F;
+            write_ismrmrd(path, header_xml(radial_header()), rows);
+        },
+        "row 0: the trajectory has kz from -0.25 to 0.5");
     expect(
         "a trajectory that is not finite",
         [&] {
