@@ -4,10 +4,13 @@
 // tests/support/outside_data.py does their side.
 #include "tests/support/gst_test.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <sstream>
+#include <tuple>
 
 namespace {
 
@@ -176,6 +179,59 @@ INSTANTIATE_TEST_SUITE_P(
         std::replace(name.begin(), name.end(), '-', '_');
         return name;
     });
+class OutsideLines : public OutsideData, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(OutsideLines, are_the_inverse_fft_of_what_is_kept) {
+    const std::string way = GetParam();
+    script({"make-lines", "scan.h5", "truth.npy", "--way", way});
+    const RunResult result =
+        run_pipeline("ismrmrdsrc location=" + file("scan.h5") +
+                     " ! mriframer ! mrigrid ! ismrmrdsink location=" + file("images.h5"));
+    ASSERT_TRUE(result.eos) << (result.errors.empty() ? "" : result.errors[0]);
+    // Rounded sizes and metres, each told.
+    EXPECT_EQ(result.warnings.size(), way == "odd" ? 2U : 0U)
+        << (result.warnings.empty() ? "" : result.warnings[0]);
+    const Numbers n = script({"against-truth", "images.h5", "truth.npy"});
+    EXPECT_EQ(n.at("images"), 1);
+    // Samples and transforms in float32: 2^-24 log2(96 * 40) = 7e-7.
+    EXPECT_LT(n.at("error"), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, OutsideLines,
+                         ::testing::Values("plain", "reverse", "discard", "reverse-discard", "echo",
+                                           "partial", "odd"),
+                         [](const auto& test) {
+                             std::string name = test.param;
+                             std::replace(name.begin(), name.end(), '-', '_');
+                             return name;
+                         });
+
+TEST_F(OutsideData, raw_data_of_scanners_are_read) {
+    const std::string real = env("GST_MRI_DATA") + "/real/";
+    for (const auto& [name, spokes, samples, coils] :
+         {std::tuple{"radial_phantom_29spokes_16ch.h5", 29, 384, 16},
+          std::tuple{"radial_phantom_69spokes_16ch.h5", 69, 384, 16},
+          std::tuple{"spiral_heart_3arms_8ch.h5", 3, 3996, 8}}) {
+        if (env("GST_MRI_DATA").empty() || !std::filesystem::exists(real + name))
+            GTEST_SKIP() << "GST_MRI_DATA does not name a folder with real/" << name;
+        int readouts = 0;
+        double largest = 0;
+        const RunResult result =
+            run_pipeline("ismrmrdsrc location=" + real + name + " ! appsink name=out sync=false", 60,
+                         [&](const std::string&, GstSample* sample) {
+                             const auto caps = KspaceInfo::from_caps(gst_sample_get_caps(sample));
+                             EXPECT_EQ(caps.samples, samples);
+                             EXPECT_EQ(caps.coils, coils);
+                             for (const float k : trajectory_of(gst_sample_get_buffer(sample))->kxy)
+                                 largest = std::max(largest, std::abs(double{k}) / (caps.width / 2.0));
+                             ++readouts;
+                         });
+        EXPECT_TRUE(result.eos) << (result.errors.empty() ? "" : result.errors[0]);
+        EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
+        EXPECT_EQ(readouts, spokes);
+        EXPECT_NEAR(largest, 1, 0.02) << name << ": the edge of k-space";
+    }
+}
 
 class OutsideRadial : public OutsideData, public ::testing::WithParamInterface<const char*> {};
 
