@@ -268,6 +268,7 @@ TEST_F(IsmrmrdFile, groups_with_raw_data_are_named_at_every_level) {
     EXPECT_EQ(failure.code, Errc::not_found);
     EXPECT_TRUE(failure.says("raw data are in 'first', 'patients/")) << failure.message;
     EXPECT_TRUE(failure.says("'patients/one/scan'")) << failure.message;
+    EXPECT_TRUE(failure_of({.path = path, .group = "patients"}).says("raw data are in 'first', 'patients/"));
     EXPECT_EQ(IsmrmrdReader({.path = path, .group = "patients/one/scan"}).rows(), 3U);
 }
 

@@ -295,7 +295,10 @@ void IsmrmrdReader::Impl::open() {
     read_xml(group, in_datasets);
 
     if (H5Lexists(group.get(), "data", in_links.get()) <= 0)
-        throw hdf5_error(Errc::not_found, where() + ": has no dataset 'data', so no readouts");
+        throw Error(Errc::not_found,
+                    where() + ": has no dataset 'data', so no readouts" +
+                        (H5Lexists(group.get(), "image_0", in_links.get()) > 0 ? ", but images; " : "; ") +
+                        DataGroups(file.get()).text());
     data = hdf5_checked(H5Dopen2(group.get(), "data", in_datasets.get()), Errc::decode,
                         where() + ": 'data' cannot be opened as a dataset");
     unit = trajectory_unit_from(hdf5_short_text(data.get(), trajectory_unit_attribute));
@@ -358,7 +361,8 @@ void IsmrmrdReader::Impl::open() {
 void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group, const Hdf5Id& access) {
     const std::string prefix = where() + ": ";
     if (H5Lexists(group.get(), "xml", H5P_DEFAULT) <= 0)
-        throw hdf5_error(Errc::not_found, prefix + "has no dataset 'xml', so no ISMRMRD header");
+        throw Error(Errc::not_found,
+                    prefix + "has no dataset 'xml', so no ISMRMRD header; " + DataGroups(file.get()).text());
     const Hdf5Id set = hdf5_checked(H5Dopen2(group.get(), "xml", access.get()), Errc::decode,
                                     prefix + "'xml' cannot be opened as a dataset");
     const Hdf5Id type(H5Dget_type(set.get()));
