@@ -10,6 +10,7 @@
 
 #include <dcmtk/dcmdata/dcrleerg.h>
 #include <dcmtk/dcmdata/dctk.h>
+#include <dcmtk/dcmjpeg/djencode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -248,6 +249,110 @@ TEST_F(DicomFolder, ReadsRunLengthCompression) {
     for (int y = 0; y < 6; ++y)
         for (int x = 0; x < 8; ++x)
             ASSERT_EQ(pixels[static_cast<std::size_t>(y * 8 + x)], static_cast<float>(x + 10 * y));
+}
+
+TEST_F(DicomFolder, ReadsLosslessJpegOfBytesAndWords) {
+    DJEncoderRegistration::registerCodecs();
+    Image word, byte;
+    word.syntax = byte.syntax = EXS_JPEGProcess14SV1;
+    byte.uid += ".2";
+    byte.bits_allocated = byte.bits_stored = 8;
+    for (const char* name : {"0", "1"}) {
+        write(std::string("word/") + name, word);
+        write(std::string("byte/") + name, byte);
+    }
+    DJEncoderRegistration::cleanup();
+    // Samples of 8 bits where 16 are allocated: DCMTK decodes these to bytes.
+    byte.uid += ".3";
+    for (const char* name : {"0", "1"}) {
+        DcmFileFormat file;
+        ASSERT_TRUE(file.loadFile(path(std::string("byte/") + name).c_str()).good());
+        DcmDataset& data = *file.getDataset();
+        char uid[100];
+        data.putAndInsertString(DCM_SeriesInstanceUID, byte.uid.c_str());
+        data.putAndInsertString(DCM_SOPInstanceUID, dcmGenerateUniqueIdentifier(uid));
+        data.putAndInsertUint16(DCM_BitsAllocated, 16);
+        fs::create_directories(path("wide"));
+        ASSERT_TRUE(file.saveFile(path(std::string("wide/") + name).c_str(), byte.syntax).good());
+    }
+    const mri::DicomScan found = scan();
+    ASSERT_EQ(found.series.size(), 3u);
+    for (const mri::DicomSeries& series : found.series) {
+        const auto& pixels = mri::load_dicom_series(series, raw()).pixels;
+        for (int y = 0; y < 6; ++y)
+            for (int x = 0; x < 8; ++x)
+                ASSERT_EQ(pixels[static_cast<std::size_t>(y * 8 + x)], static_cast<float>(x + 10 * y))
+                    << series.frames[0].path;
+    }
+}
+
+TEST_F(DicomFolder, ReadsBigEndianFiles) {
+    Image image;
+    image.syntax = EXS_BigEndianExplicit;
+    write("0", image);
+    write("1", image);
+    const mri::DicomScan found = scan();
+    ASSERT_EQ(found.series.size(), 1u);
+    const auto& pixels = mri::load_dicom_series(found.series[0], raw()).pixels;
+    EXPECT_EQ(pixels[8 + 3], 13.0f);
+}
+
+// Tools that forget to make new identifiers give all images one.
+TEST_F(DicomFolder, ImagesOfOneIdentifierAreCopiesOnlyWhenAlike) {
+    for (int frame = 0; frame < 3; ++frame) {
+        Image image;
+        image.instance = frame;
+        image.trigger = 40 * frame;
+        image.edit = [](DcmDataset& data) { data.putAndInsertString(DCM_SOPInstanceUID, "1.2.3.4"); };
+        write(std::to_string(frame), image);
+    }
+    fs::copy_file(path("1"), path("again"));
+    const mri::DicomScan found = scan();
+    ASSERT_EQ(found.series.size(), 1u);
+    EXPECT_EQ(found.series[0].frames.size(), 3u);
+    ASSERT_EQ(found.skipped.size(), 1u);
+    EXPECT_EQ(found.skipped[0].reason, "a copy of '" + path("1") + "'");
+    EXPECT_EQ(found.skipped[0].kind, mri::DicomSkip::copy);
+}
+
+TEST_F(DicomFolder, EchoesAndSizesOfOneSliceAreSeriesOfTheirOwn) {
+    for (int frame = 0; frame < 2; ++frame)
+        for (int kind = 0; kind < 3; ++kind) {
+            Image image;
+            image.instance = 3 * frame + kind;
+            image.trigger = 40 * frame;
+            image.width = kind == 2 ? 10 : 8;
+            image.edit = [kind](DcmDataset& data) {
+                data.putAndInsertString(DCM_EchoTime, kind == 1 ? "4.6" : "2.3");
+            };
+            write(std::to_string(image.instance), image);
+        }
+    const mri::DicomScan found = scan();
+    ASSERT_EQ(found.series.size(), 3u);
+    EXPECT_TRUE(found.skipped.empty());
+    for (const mri::DicomSeries& series : found.series) {
+        EXPECT_EQ(series.frames.size(), 2u);
+        EXPECT_EQ(series.slice, 0);
+        EXPECT_DOUBLE_EQ(series.frame_duration, 0.040);
+    }
+}
+
+TEST_F(DicomFolder, NamesOrderFramesThatNothingElseDoes) {
+    for (const int number : {9, 10, 100, 8}) {
+        Image image;
+        image.value = [=](int, int) { return number; };
+        image.edit = [](DcmDataset& data) { data.findAndDeleteElement(DCM_InstanceNumber); };
+        write("IM" + std::to_string(number), image);
+    }
+    const mri::DicomScan found = scan();
+    ASSERT_EQ(found.series.size(), 1u);
+    const auto& pixels = mri::load_dicom_series(found.series[0], raw()).pixels;
+    EXPECT_EQ(pixels[0], 8.0f);
+    EXPECT_EQ(pixels[48], 9.0f);
+    EXPECT_EQ(pixels[2 * 48], 10.0f);
+    EXPECT_EQ(pixels[3 * 48], 100.0f);
+    ASSERT_EQ(found.notes.size(), 1u);
+    EXPECT_NE(found.notes[0].find("order of their files' names"), std::string::npos) << found.notes[0];
 }
 
 TEST_F(DicomFolder, SkipsWhatItCannotUseAndSaysWhy) {

@@ -3,7 +3,6 @@
 
 #include "plugins/math/base/text.hpp"
 
-#include <dcmtk/dcmdata/dcrledrg.h>
 #include <dcmtk/dcmjpeg/djdecode.h>
 #include <dcmtk/dcmjpls/djdecode.h>
 
@@ -24,7 +23,6 @@ void initialise_dcmtk() {
     std::call_once(once, [] {
         // What DCMTK would print about a file is in the reason for skipping it.
         OFLog::configure(OFLogger::OFF_LOG_LEVEL);
-        DcmRLEDecoderRegistration::registerCodecs();
         DJDecoderRegistration::registerCodecs();
         DJLSDecoderRegistration::registerCodecs();
     });

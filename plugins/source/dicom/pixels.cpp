@@ -134,6 +134,39 @@ JpegSize jpeg_size(const Bytes& data) {
     throw damaged("its compressed data are damaged");
 }
 
+/// Run-length coded image: a stripe for each byte of the values, the high bytes first (PS3.5, annex G). DCMTK's
+/// own decoder reads beyond the data of damaged files.
+std::vector<std::uint16_t> decode_rle(const Bytes& data, std::size_t count, std::size_t bytes) {
+    constexpr std::size_t header = 64; // number of stripes and the offsets of 15, each of 4 bytes
+    const auto word = [&](std::size_t at) {
+        return static_cast<std::size_t>(data[at]) | static_cast<std::size_t>(data[at + 1]) << 8 |
+               static_cast<std::size_t>(data[at + 2]) << 16 | static_cast<std::size_t>(data[at + 3]) << 24;
+    };
+    if (data.size() < header || word(0) != bytes)
+        throw damaged("its run-length data are damaged");
+    std::vector<std::uint16_t> values(count);
+    for (std::size_t stripe = 0; stripe < bytes; ++stripe) {
+        std::size_t at = word(4 + 4 * stripe);
+        const std::size_t end =
+            stripe + 1 < bytes ? std::min(word(8 + 4 * stripe), data.size()) : data.size();
+        for (std::size_t i = 0; i < count;) {
+            if (at < header || at >= end)
+                throw damaged("its run-length data end too early");
+            const std::size_t code = data[at++];
+            if (code == 128)
+                continue;
+            const bool run = code > 128;
+            const std::size_t length = run ? 257 - code : code + 1;
+            if (at + (run ? 1 : length) > end)
+                throw damaged("its run-length data end too early");
+            for (std::size_t k = 0; k < length && i < count; ++k, ++i)
+                values[i] = static_cast<std::uint16_t>(values[i] << 8 | data[run ? at : at + k]);
+            at += run ? 1 : length;
+        }
+    }
+    return values;
+}
+
 int stored_number(DcmDataset& data, const DcmTagKey& tag, const char* name) {
     Uint16 value = 0;
     if (data.findAndGetUint16(tag, value).bad())
@@ -195,8 +228,11 @@ PixelFormat read_pixel_format(DcmDataset& data) {
 
     const E_TransferSyntax syntax = data.getOriginalXfer();
     if (DcmXfer(syntax).isEncapsulated()) {
-        if (is_jpeg2000(syntax) ? !has_jpeg2000()
-                                : !DcmCodecList::canChangeCoding(syntax, EXS_LittleEndianExplicit))
+        const bool supported = is_jpeg2000(syntax)
+                                   ? has_jpeg2000()
+                                   : syntax == EXS_RLELossless ||
+                                         DcmCodecList::canChangeCoding(syntax, EXS_LittleEndianExplicit);
+        if (!supported)
             throw damaged("its compression (" + std::string(DcmXfer(syntax).getXferName()) +
                           ") is not supported");
         // Compressed pixels show their size only once they are decoded.
@@ -241,6 +277,8 @@ std::vector<std::uint16_t> DicomPixels::stored_values(int index, int& bits) {
     }
 
     std::size_t bytes = static_cast<std::size_t>(format_.bits_allocated) / 8;
+    if (syntax == EXS_RLELossless)
+        return decode_rle(compressed_frame(data, index, format_.frames), count, bytes);
     Uint32 first_fragment = 0;
     if (has_markers(syntax)) {
         const JpegSize size = jpeg_size(compressed_frame(data, index, format_.frames));

@@ -161,7 +161,7 @@ struct Group {
 std::vector<ImageFacts> read_folders(std::span<const std::string> folders, bool recursive,
                                      DicomImageType type, DicomScan& scan) {
     std::vector<ImageFacts> images;
-    std::unordered_map<std::string, std::size_t> known; // by object and frame
+    std::unordered_multimap<std::string, std::size_t> known; // by object and frame
     for (std::size_t f = 0; f < folders.size(); ++f) {
         for (const std::string& path : list_folder(folders[f], recursive)) {
             ++scan.files;
@@ -171,13 +171,16 @@ std::vector<ImageFacts> read_folders(std::span<const std::string> folders, bool 
             std::string original;
             for (ImageFacts& image : file.images) {
                 if (!image.object.empty()) {
-                    const auto [entry, added] =
-                        known.emplace(image.object + "#" + std::to_string(image.frame.index), images.size());
-                    if (!added && is_copy(images[entry->second], image)) {
-                        original = images[entry->second].frame.path;
+                    const std::string name = image.object + "#" + std::to_string(image.frame.index);
+                    const auto [begin, end] = known.equal_range(name);
+                    const auto first = std::find_if(
+                        begin, end, [&](const auto& entry) { return is_copy(images[entry.second], image); });
+                    if (first != end) {
+                        original = images[first->second].frame.path;
                         ++copies;
                         continue;
                     }
+                    known.emplace(name, images.size());
                 }
                 images.push_back(std::move(image));
             }
