@@ -15,7 +15,8 @@
  * Slices are told apart by ImagePositionPatient and ImageOrientationPatient. Files without them are told apart
  * by SliceLocation, which a warning says. Each frame carries its place as the meta of one readout: position
  * of the pixel n/2 (the centre) in mm, LPS; read_dir along x, phase_dir along y, slice_dir the normal; slice,
- * phase in the beat and repetition (the beat), and its trigger time in ticks of 2.5 ms.
+ * phase in the beat and repetition (the beat), and its trigger time in ticks of 2.5 ms. A mri-header event of
+ * each series tells the thickness of the slice (its field of view in z), where the files do.
  *
  * What cannot be used is skipped, each with a reason in the log (level INFO) and in one element message,
  * "mri-dicom-scan": files, series, skipped (counts), reasons (an array of strings "path: reason", at most
@@ -43,6 +44,7 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
+#include "plugins/common/mrd_header.hpp"
 #include "plugins/source/dicom/series.hpp"
 #include "plugins/source/dicom/slice_selection.hpp"
 
@@ -269,6 +271,18 @@ class MriDicomSrc : public Configured<Source, MriDicomSrcSettings> {
         add_readouts(buffer, {readout});
     }
 
+    /// The series' matrix, field of view and slice thickness as an MRD header.
+    std::string header() const {
+        MrdEncoding encoding;
+        encoding.encoded = {{image_.width, image_.height, 1},
+                            {image_.fov_x, image_.fov_y, current_->thickness}};
+        encoding.recon = encoding.encoded;
+        encoding.trajectory = Trajectory::cartesian;
+        MrdHeader header;
+        header.encodings.push_back(std::move(encoding));
+        return header.xml();
+    }
+
     /// Opens the next series. One that cannot be read is left out for good, with a warning; the last one's
     /// error is thrown.
     void open_series(const MriDicomSrcSettings& s) {
@@ -309,6 +323,8 @@ class MriDicomSrc : public Configured<Source, MriDicomSrcSettings> {
                             fallback_rate.num),
                 current_->frames.front().path);
         set_caps(image_.to_caps());
+        if (current_->thickness > 0)
+            push_event(new_header_event(header()));
         MRI_INFO("series %d: patient '%s', slice at %.2f mm, %d frames of %dx%d by %s", image_.series,
                  current_->patient.c_str(), current_->slice_position, cine_->frames, cine_->width,
                  cine_->height, current_->order.c_str());

@@ -390,6 +390,25 @@ TEST_F(FilesOfOthers, AMissingFrameLeavesAGap) {
     }
 }
 
+TEST_F(FilesOfOthers, TheHeaderTellsTheThickness) {
+    write("places");
+    auto pipeline = adopt(gst_parse_launch(
+        ("mridicomsrc location=" + folder.path("places") + " slices=1 ! fakesink name=sink").c_str(),
+        nullptr));
+    gst_element_set_state(pipeline.get(), GST_STATE_PAUSED);
+    ASSERT_EQ(gst_element_get_state(pipeline.get(), nullptr, nullptr, 30 * GST_SECOND),
+              GST_STATE_CHANGE_SUCCESS);
+    std::string xml;
+    {
+        const auto sink = adopt(gst_bin_get_by_name(GST_BIN(pipeline.get()), "sink"));
+        const auto pad = adopt(gst_element_get_static_pad(sink.get(), "sink"));
+        xml = header_of(pad.get());
+    }
+    gst_element_set_state(pipeline.get(), GST_STATE_NULL);
+    EXPECT_NE(xml.find("<z>8.000000</z>"), std::string::npos) << xml;
+    EXPECT_NE(xml.find("<x>60.000000</x>"), std::string::npos) << xml;
+}
+
 // The place goes through the scanner into images.
 TEST_F(FilesOfOthers, AScanOfImagesHasTheirPlace) {
     const auto numbers = write("places");
