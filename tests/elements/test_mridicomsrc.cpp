@@ -286,7 +286,7 @@ TEST_F(FilesOfOthers, CompressedFilesAreTheirOriginals) {
 TEST_F(FilesOfOthers, ObjectsOfSeveralFramesAreSortedBySliceAndPhase) {
     write("objects");
     const Played out = play("objects");
-    ASSERT_EQ(out.frames.size(), 19u) << warnings(out);
+    ASSERT_EQ(out.frames.size(), 23u) << warnings(out);
     for (std::size_t i = 0; i < 8; ++i) { // two slices of the first object, of the third behind the second
         const int slice = static_cast<int>(i / 4), f = static_cast<int>(i % 4);
         for (const std::size_t at : {i, 11 + i}) {
@@ -304,6 +304,8 @@ TEST_F(FilesOfOthers, ObjectsOfSeveralFramesAreSortedBySliceAndPhase) {
         expect_picture(out.frames[8 + i], static_cast<int>(i));
         EXPECT_EQ(out.frames[8 + i].duration, 25 * GST_MSECOND);
     }
+    for (std::size_t i = 0; i < 4; ++i)
+        expect_picture(out.frames[19 + i], static_cast<int>(i % 2) + 1, 100.0 * static_cast<double>(i / 2));
     std::string reasons;
     const GValue* list = gst_structure_get_value(out.result.messages.at(0).get(), "reasons");
     for (guint i = 0; i < gst_value_array_get_size(list); ++i)

@@ -151,7 +151,7 @@ def objects(folder):
     """Objects of several frames. Series 1: two slices of 4 phases in mixed order, phase images between them, each frame with a
     slope of its own. Series 2: one converted from ordinary images, whose trigger times are among the unassigned attributes.
     Series 3: as 1, without what tells times but their position in time. Series 4: claims 5 frames and describes 2. Series 5:
-    claims more pixels than it has."""
+    claims more pixels than it has. Series 6: two slices in each of two objects, which their instance numbers alone order."""
     frames = []
     for f in (2, 0, 3, 1):
         for s in range(2):
@@ -177,6 +177,9 @@ def objects(folder):
     save(enhanced(numbered, 3), f"{folder}/3")
     save(enhanced(converted[:2], 4, NumberOfFrames=5, PixelData=bytes(5 * 2 * ROWS * COLUMNS)), f"{folder}/4")
     save(enhanced(converted, 5, PixelData=bytes(100)), f"{folder}/5")
+    for number in (2, 1):
+        slices = [(picture(number) + 100 * s, dict(PlanePositionSequence=group(ImagePositionPatient=[-30, -27, 8 * s]))) for s in (1, 0)]
+        save(enhanced(slices, 6, InstanceNumber=number), f"{folder}/6-{9 - number}")
 
 
 def headless(folder):

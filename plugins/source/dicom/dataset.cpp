@@ -32,6 +32,8 @@ void initialise_dcmtk() {
 /// meta header (group 2) or of a data set (group 8). DCMTK itself would take any text for a data set.
 bool looks_like_dicom(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
+    if (!file)
+        throw DicomUnusable{DicomSkip::unreadable, "it cannot be opened"};
     std::array<unsigned char, 132> head{};
     file.read(reinterpret_cast<char*>(head.data()), head.size());
     const auto length = static_cast<std::size_t>(file.gcount());

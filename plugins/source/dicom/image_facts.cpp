@@ -247,7 +247,9 @@ void read_image(ImageFacts& facts, const ImageItems& items, int frames) {
     time.acquisition_number = items.number(DCM_FrameContentSequence, DCM_FrameAcquisitionNumber);
     if (!time.acquisition_number)
         time.acquisition_number = items.number(DCM_AcquisitionNumber);
-    time.instance = frames > 1 ? std::optional<double>(facts.frame.index) : items.number(DCM_InstanceNumber);
+    time.instance = items.number(DCM_InstanceNumber);
+    if (frames > 1) // the frames of one file after those of another
+        time.instance = time.instance.value_or(0) * static_cast<double>(max_dicom_pixels) + facts.frame.index;
 
     facts.nominal_interval = items.number(DCM_CardiacSynchronizationSequence, DCM_RRIntervalTimeNominal);
     if (!facts.nominal_interval)

@@ -76,20 +76,15 @@ std::vector<std::string> list_folder(const std::string& folder, bool recursive) 
     if (!fs::is_directory(status))
         throw Error(Errc::not_found, "'" + folder + "' is not a folder");
     std::vector<std::string> paths;
-    const auto open_error = [&] {
-        return Error(Errc::open_read, "Cannot read the folder '" + folder + "': " + code.message());
-    };
-    if (recursive) {
-        fs::recursive_directory_iterator it(folder, code);
-        if (code)
-            throw open_error();
+    fs::directory_iterator it(folder, code);
+    if (code)
+        throw Error(Errc::open_read, "Cannot read the folder '" + folder + "': " + code.message());
+    if (recursive)
+        list_files(
+            fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied, code),
+            folder, paths);
+    else
         list_files(std::move(it), folder, paths);
-    } else {
-        fs::directory_iterator it(folder, code);
-        if (code)
-            throw open_error();
-        list_files(std::move(it), folder, paths);
-    }
     std::sort(paths.begin(), paths.end(), name_before);
     return paths;
 }
