@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <sstream>
+#include <sys/wait.h>
 #include <tuple>
 
 namespace {
@@ -346,6 +348,112 @@ TEST_F(OutsideData, images_are_read_by_the_python_package) {
     EXPECT_GT(n.at("fov_x_0"), 0);
     EXPECT_GT(n.at("pts_0"), 0);
     EXPECT_GT(n.at("largest_0"), 0);
+}
+
+void expect_clean(const RunResult& result) {
+    EXPECT_TRUE(result.eos);
+    EXPECT_TRUE(result.errors.empty()) << result.errors[0];
+    EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
+}
+
+TEST_F(OutsideData, a_recorded_cartesian_scan_is_reconstructed_by_the_tools_of_the_format) {
+    if (missing("ismrmrd_recon_cartesian_2d"))
+        GTEST_SKIP() << "ISMRMRD's tools are not installed";
+    expect_clean(
+        run_pipeline("mriphantomsrc num-buffers=1 width=96 height=96 ! tee name=t ! queue ! mrisim "
+                     "trajectory=cartesian acceleration=1 coils=4 oversampling=2 ! ismrmrdsink location=" +
+                     file("scan.h5") + " t. ! queue ! ismrmrdsink location=" + file("phantom.h5")));
+    reconstruct("scan.h5", "", "images.h5");
+    run_program({"ismrmrd_recon_cartesian_2d", "scan.h5"}, folder.path());
+    const Numbers n = script({"against-tool", "scan.h5", "images.h5", "phantom.h5"});
+    EXPECT_EQ(n.at("acquisitions"), 96);
+    // Float32 transforms of 192 x 96: each errs by some 2^-24 log2(192 * 96) = 8e-7.
+    EXPECT_LT(n.at("tool"), 1e-5);
+    EXPECT_LT(n.at("ours"), 1e-5);
+    EXPECT_GT(n.at("correlation"), 0.95) << "the coils together are not uniform";
+}
+
+TEST_F(OutsideData, recorded_positions_and_samples_are_the_fourier_sum_of_the_phantom) {
+    for (const std::string trajectory : {"radial", "spiral"}) {
+        std::filesystem::remove(file("scan.h5"));
+        expect_clean(run_pipeline(
+            "mriphantomsrc num-buffers=2 width=64 height=48 ! tee name=t ! queue ! mrisim spokes=7 "
+            "oversampling=2 trajectory=" +
+            trajectory + " ! ismrmrdsink location=" + file("scan.h5") +
+            " t. ! queue ! ismrmrdsink location=" + file("phantom.h5")));
+        const Numbers n = script({"against-phantom", "scan.h5", "phantom.h5"});
+        EXPECT_EQ(n.at("acquisitions"), 14);
+        // The scanner's transform errs by its own tolerance; half a pixel of a wrong position would give 0.1 and more.
+        EXPECT_LT(n.at("error"), 1e-3) << trajectory;
+    }
+}
+
+TEST_F(OutsideData, raw_data_go_through_bit_for_bit) {
+    if (missing("ismrmrd_generate_cartesian_shepp_logan"))
+        GTEST_SKIP() << "ISMRMRD's tools are not installed";
+    // With noise readouts of another length.
+    run_program(
+        {"ismrmrd_generate_cartesian_shepp_logan", "-C", "-c", "4", "-m", "64", "-r", "2", "-o", "noise.h5"},
+        folder.path());
+    script({"make-cine", "radial.h5", "--unit", "normalised", "--spokes", "21"});
+    for (const std::string name : {"noise", "radial"}) {
+        expect_clean(run_pipeline("ismrmrdsrc noise=true location=" + file(name + ".h5") +
+                                  " ! ismrmrdsink location=" + file(name + "-again.h5")));
+        const Numbers n = script({"compare-raw", name + "-again.h5", name + ".h5"});
+        EXPECT_GT(n.at("rows"), 40) << name;
+        for (const char* difference : {"missing", "heads", "trajectories", "samples", "xml"})
+            EXPECT_EQ(n.at(difference), 0) << name << ": " << difference;
+    }
+}
+
+TEST_F(OutsideData, a_killed_recording_is_recovered_by_the_command) {
+    const std::string launch = env("GST_MRI_BUILD_ROOT") + "/pipelines/mri-launch";
+    if (missing("gst-launch-1.0") || !std::filesystem::exists(launch))
+        GTEST_SKIP() << "gst-launch-1.0 or mri-launch is not there";
+    const std::string scan = file("scan.h5"), recording = scan + ".recording";
+    const std::vector<std::string> words{
+        "gst-launch-1.0", "-q", "mriphantomsrc", "is-live=true",    "!", "mrisim", "spokes=11",
+        "coils=2",        "!",  "ismrmrdsink",   "location=" + scan};
+    std::vector<gchar*> argv;
+    for (const auto& word : words)
+        argv.push_back(const_cast<gchar*>(word.c_str()));
+    argv.push_back(nullptr);
+    GPid child = 0;
+    ASSERT_TRUE(g_spawn_async(nullptr, argv.data(), nullptr,
+                              static_cast<GSpawnFlags>(G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD),
+                              nullptr, nullptr, &child, nullptr));
+    std::error_code ignored;
+    for (int i = 0; i < 1000; ++i) {
+        const auto size = std::filesystem::file_size(recording, ignored);
+        if (!ignored && size > 200000)
+            break;
+        g_usleep(10000);
+    }
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    ASSERT_TRUE(std::filesystem::exists(recording));
+    EXPECT_FALSE(std::filesystem::exists(scan));
+    const std::string said = run_program({launch, "recover", scan}, folder.path());
+    EXPECT_NE(said.find("readouts"), std::string::npos) << said;
+    EXPECT_EQ(folder.entries(), 1U);
+    reconstruct("scan.h5", "", "images.h5");
+    EXPECT_GT(script({"describe", "images.h5"}).at("images_0"), 1);
+}
+
+TEST_F(OutsideData, receivers_of_integers_get_the_same_pictures) {
+    const std::string images =
+        "mriphantomsrc num-buffers=5 width=48 height=40 ! mrisim coils=3 spokes=60 snr=20 ! "
+        "mriframer ! mrigrid combine=adaptive ! ismrmrdsink location=";
+    expect_clean(run_pipeline(images + file("floats.h5")));
+    expect_clean(run_pipeline(images + file("integers.h5") + " image-type=magnitude data-type=int16"));
+    const Numbers n = script({"against-integers", "integers.h5", "floats.h5"});
+    EXPECT_EQ(n.at("images"), 5);
+    EXPECT_EQ(n.at("integers"), 1);
+    EXPECT_EQ(n.at("magnitude"), 1);
+    EXPECT_LT(n.at("steps"), 0.51) << "rounding";
+    EXPECT_GT(n.at("window"), 0.3);
+    EXPECT_LE(n.at("window"), 1.0001);
+    EXPECT_EQ(n.at("values"), 3);
 }
 
 } // namespace

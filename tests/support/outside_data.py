@@ -475,6 +475,94 @@ def against_counted(args):
             truth = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace)))
             worst = max(worst, relative_error(abs(image.data[0, 0]).astype(np.float64), abs(truth))[2])
     report(series=series, missing=len(set(measured) ^ found), error=worst, in_order=in_order, alone=alone)
+def rows(name):
+    """All of /dataset/data: heads as bytes, trajectories, samples."""
+    with h5py.File(name, "r") as file:
+        data = file["dataset/data"][...]
+        return [row["head"].tobytes() for row in data], list(data["traj"]), list(data["data"]), file["dataset/xml"][0]
+
+
+def compare_raw(args):
+    """One file of raw data against another, value by value."""
+    ours, theirs = rows(args.file), rows(args.other)
+    report(
+        rows=len(ours[0]),
+        missing=len(theirs[0]) - len(ours[0]),
+        heads=sum(a != b for a, b in zip(ours[0], theirs[0])),
+        trajectories=sum(not np.array_equal(a, b) for a, b in zip(ours[1], theirs[1])),
+        samples=sum(a.tobytes() != b.tobytes() for a, b in zip(ours[2], theirs[2])),
+        xml=ours[3] != theirs[3],
+    )
+
+
+def against_tool(args):
+    """Raw data by numpy's transform, ISMRMRD's own program's image of the same file, and ours of it. All are roots of the sum
+    of squares; the program's transform has another scale."""
+    with ismrmrd.Dataset(args.file, "dataset", mode="r") as dataset:
+        encoding = xsd.CreateFromDocument(dataset.read_xml_header()).encoding[0]
+        size, cut = encoding.encodedSpace.matrixSize, encoding.reconSpace.matrixSize.x
+        acquisitions = [dataset.read_acquisition(n) for n in range(dataset.number_of_acquisitions())]
+    kspace = np.zeros((acquisitions[0].active_channels, size.y, size.x), dtype=np.complex128)
+    for acquisition in acquisitions:
+        kspace[:, acquisition.idx.kspace_encode_step_1] = acquisition.data
+    axes = (1, 2)
+    coils = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes=axes), axes=axes), axes=axes)
+    first = (size.x - cut) // 2
+    numpy_image = np.sqrt((abs(coils[..., first : first + cut]) ** 2).sum(axis=0))
+    with h5py.File(args.file, "r") as file:
+        tool = np.squeeze(file["dataset/cpp/data"][...]).astype(np.float64)
+    ours = abs(read_images(args.images)[-1, 0]).astype(np.float64)
+    truth = abs(read_images(args.phantom)[-1, 0]).astype(np.float64)
+    report(
+        acquisitions=len(acquisitions),
+        tool=relative_error(tool, numpy_image)[0],
+        ours=relative_error(ours, numpy_image)[2],
+        correlation=np.corrcoef(numpy_image.ravel(), truth.ravel())[0, 1],
+    )
+
+
+def against_phantom(args):
+    """Raw data of one uniform coil without noise against the Fourier sum of the images that were scanned, at the positions
+    that the file says: parts of the encoded matrix."""
+    images = read_images(args.images)[:, 0].astype(np.float64)
+    worst = 0.0
+    with ismrmrd.Dataset(args.file, "dataset", mode="r") as dataset:
+        encoding = xsd.CreateFromDocument(dataset.read_xml_header()).encoding[0]
+        encoded, recon = encoding.encodedSpace, encoding.reconSpace
+        count = dataset.number_of_acquisitions()
+        for n in range(count):
+            acquisition = dataset.read_acquisition(n)
+            image = images[acquisition.idx.repetition]
+            height, width = image.shape
+            # Cycles per field of view of the image.
+            kx = acquisition.traj[:, 0] * encoded.matrixSize.x * recon.fieldOfView_mm.x / encoded.fieldOfView_mm.x
+            ky = acquisition.traj[:, 1] * encoded.matrixSize.y * recon.fieldOfView_mm.y / encoded.fieldOfView_mm.y
+            along_x = np.exp(-2j * np.pi * np.outer(kx, (np.arange(width) - width // 2) / width))
+            along_y = np.exp(-2j * np.pi * np.outer(ky, (np.arange(height) - height // 2) / height))
+            exact = np.einsum("ky,yx,kx->k", along_y, image, along_x)
+            worst = max(worst, np.linalg.norm(acquisition.data[0] - exact) / np.linalg.norm(exact))
+    report(acquisitions=count, error=worst)
+
+
+def against_integers(args):
+    """Images in 16-bit integers, by their scale, against the same ones in float; what receivers look at."""
+    with ismrmrd.Dataset(args.integers, "dataset", mode="r") as dataset:
+        stored = [dataset.read_image("image_0", n) for n in range(dataset.number_of_images("image_0"))]
+    metas = [ismrmrd.Meta.deserialize(image.attribute_string) for image in stored]
+    floats = abs(read_images(args.floats)[:, 0])
+    slopes = {float(meta["RescaleSlope"]) for meta in metas}
+    assert len(slopes) == 1, "one scale for a series"
+    slope = slopes.pop()
+    values = np.stack([image.data[0, 0] for image in stored]) * slope
+    last = metas[-1]
+    report(
+        images=len(stored),
+        integers=stored[0].data.dtype == np.int16,
+        magnitude=stored[0].image_type == ismrmrd.IMTYPE_MAGNITUDE,
+        steps=abs(values - floats).max() / slope,
+        window=float(last["WindowWidth"]) * slope / floats[0].max(),
+        values=len(last["ImageRowDir"]),
+    )
 
 
 def main():
@@ -500,6 +588,10 @@ def main():
     command(describe, "images", series=1)
     command(make_counted, "scan", "output")
     command(against_counted, "scan", "images")
+    command(compare_raw, "file", "other")
+    command(against_tool, "file", "images", "phantom")
+    command(against_phantom, "file", "images")
+    command(against_integers, "integers", "floats")
     args = parser.parse_args()
     args.work(args)
     return 0
