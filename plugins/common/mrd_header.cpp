@@ -387,8 +387,11 @@ std::string MrdHeader::xml() const {
 
 std::string mrd_header_utf8(const std::string& xml) {
     const Document document = parse_document(xml, "The MRD header");
-    // Null where neither a declaration nor a mark of the byte order says anything: UTF-8.
-    if (!document->encoding || xmlStrcasecmp(document->encoding, Element::chars("UTF-8")) == 0)
+    // Null where neither a declaration nor a mark of the byte order says anything: UTF-8. ASCII is UTF-8 as it is.
+    const auto is = [&document](const char* name) {
+        return xmlStrcasecmp(document->encoding, Element::chars(name)) == 0;
+    };
+    if (!document->encoding || is("UTF-8") || is("ASCII") || is("US-ASCII"))
         return xml;
     return utf8(document.get());
 }

@@ -110,6 +110,11 @@ TEST(MrdHeader, CharacterEncodingsAreTheHeadersOwn) {
         EXPECT_EQ(header.encodings[0].trajectory, Trajectory::spiral);
     }
     EXPECT_EQ(mrd_header_utf8(utf8), utf8);
+    for (const char* name : {"ascii", "US-ASCII"}) {
+        const std::string ascii =
+            std::string("<?xml version=\"1.0\" encoding=\"") + name + "\"?>\n<ismrmrdHeader/>\n";
+        EXPECT_EQ(mrd_header_utf8(ascii), ascii) << "it is UTF-8 already";
+    }
     EXPECT_NE(mrd_header_utf8(latin).find("M\xC3\xBCnchen"), std::string::npos);
     EXPECT_EQ(MrdHeader::parse(mrd_header_utf8(latin)).encodings[0].trajectory, Trajectory::spiral);
     expect_refused(header_with("<?xml version='1.0'?>", "M\xFCnchen"), "no well-formed XML");
@@ -252,6 +257,9 @@ TEST(MrdHeader, AttributesAreEscaped) {
     EXPECT_EQ(mrd_attributes({{"a", "1 < 2 & 3"}}),
               "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ismrmrdMeta><meta><name>a</name>"
               "<value>1 &lt; 2 &amp; 3</value></meta></ismrmrdMeta>\n");
+    EXPECT_EQ(mrd_attributes({{"a", "1"}, {"a", "2"}, {"b", "3"}}),
+              "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ismrmrdMeta><meta><name>a</name><value>1</value>"
+              "<value>2</value></meta><meta><name>b</name><value>3</value></meta></ismrmrdMeta>\n");
 }
 
 } // namespace
