@@ -2,6 +2,7 @@
 #include "plugins/math/recon/network_start.hpp"
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/recon/calibration.hpp"
 
 namespace mri {
 
@@ -16,7 +17,9 @@ RunningBackground running_start(ReconstructionSpace space, const StartRecipe& re
 }
 
 NetworkStart::NetworkStart(const ReconstructionSpace& space, StartKind kind, const StartRecipe& recipe)
-    : kind_(kind), pixels_(static_cast<std::size_t>(space.width) * static_cast<std::size_t>(space.height)) {
+    : kind_(kind),
+      space_(space),
+      pixels_(static_cast<std::size_t>(space.width) * static_cast<std::size_t>(space.height)) {
     switch (kind) {
     case StartKind::windows:
         windows_ = window_start(space, recipe);
@@ -35,6 +38,7 @@ void NetworkStart::window(std::span<const SampledFrame> frames, std::span<cfloat
         throw Error(Errc::failed, "a network's start was asked for another window");
     windows_->solve(frames);
     ++solved_;
+    step_ = windows_->line_step();
     for (std::size_t t = 0; t < frames.size(); ++t)
         windows_->reconstruct(t, images.data() + t * pixels_);
 }
@@ -46,6 +50,14 @@ void NetworkStart::next(const SampledFrame& frame, std::span<cfloat> image) {
         running_->reconstruct(frame, image.data());
     else
         gridded_->reconstruct(frame, image.data());
+    step_ = gridded_ ? mri::line_step(space_, {&frame, 1}) : 1;
+}
+
+void NetworkStart::set_calibration(std::shared_ptr<const CoilCalibration> calibration) {
+    if (windows_)
+        windows_->set_calibration(std::move(calibration));
+    else if (gridded_)
+        gridded_->set_calibration(std::move(calibration));
 }
 
 std::span<const cfloat> NetworkStart::sensitivities() const {

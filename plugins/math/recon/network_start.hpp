@@ -7,6 +7,7 @@
 #include "plugins/math/recon/running_background.hpp"
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -49,6 +50,14 @@ class NetworkStart {
     /// The other kinds only: takes the next frame and writes its image, [y][x]. Throws likewise.
     void next(const SampledFrame& frame, std::span<cfloat> image);
 
+    /// Sensitivities of reference lines, for Cartesian frames; null: none. See WindowReconstruction and
+    /// FrameReconstruction.
+    void set_calibration(std::shared_ptr<const CoilCalibration> calibration);
+    /// line_step() of the last window; 1 for StartKind::running, of the last frame for StartKind::gridded.
+    int line_step() const noexcept { return step_; }
+    /// Whether the frames of the last window were solved by the coils' sensitivities.
+    bool by_sense() const { return windows_ && windows_->by_sense(); }
+
     /// Sensitivities that combined the last images, [coil][y][x], root sum of squares 1; empty for one coil.
     std::span<const cfloat> sensitivities() const;
     /// Another number whenever they may have other values.
@@ -60,7 +69,9 @@ class NetworkStart {
 
   private:
     StartKind kind_;
+    ReconstructionSpace space_;
     std::size_t pixels_;
+    int step_ = 1;
     std::size_t solved_ = 0;                      // windows
     std::optional<WindowReconstruction> windows_; // one of these three
     std::optional<RunningBackground> running_;

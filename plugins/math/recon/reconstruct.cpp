@@ -7,6 +7,7 @@
 #include "plugins/math/base/statistics.hpp"
 #include "plugins/math/coils/sensitivities.hpp"
 #include "plugins/math/recon/background.hpp"
+#include "plugins/math/recon/calibration.hpp"
 #include "plugins/math/recon/sense.hpp"
 #include "plugins/math/recon/temporal_tv.hpp"
 #include "plugins/math/sampling/density.hpp"
@@ -152,14 +153,23 @@ class AveragedCoils {
           maps_(average_.size()) {}
 
     void forget() { frames_ = 0; }
+    /// Other maps than those of the average, or, without any, the average from its start.
+    void fix(std::span<const cfloat> maps) {
+        fixed_ = !maps.empty();
+        std::copy(maps.begin(), maps.end(), maps_.begin());
+        frames_ = 0;
+        ++version_;
+    }
     /// Whether the next frame's images are wanted.
-    bool wants_next() const { return frames_ < most_ || (frames_ + 1) % every == 0; }
+    bool wants_next() const { return fixed_ ? false : frames_ < most_ || (frames_ + 1) % every == 0; }
     /// The next frame, when they are not.
     void skip() { ++frames_; }
     std::span<const cfloat> maps() const { return maps_; }
     std::size_t version() const { return version_; }
 
     const cfloat* add(const cfloat* images) {
+        if (fixed_)
+            return maps_.data();
         ++frames_;
         // An average of complex images: the streaks of a rotating trajectory cancel, the coils' phases stay.
         const float share = 1.0f / static_cast<float>(std::min(frames_, most_));
@@ -180,6 +190,7 @@ class AveragedCoils {
     std::size_t most_;
     std::size_t frames_ = 0;
     std::size_t version_ = 0;
+    bool fixed_ = false;
     std::vector<cfloat> average_;
     std::vector<cfloat> maps_;
 };
@@ -383,6 +394,12 @@ void FrameReconstruction::forget_coils() {
         state_->sensitivities->forget();
 }
 
+void FrameReconstruction::set_calibration(std::shared_ptr<const CoilCalibration> calibration) {
+    if (state_->sensitivities)
+        state_->sensitivities->fix(calibration ? std::span<const cfloat>(calibration->maps)
+                                               : std::span<const cfloat>());
+}
+
 std::span<const cfloat> FrameReconstruction::sensitivities() const {
     return state_->sensitivities ? state_->sensitivities->maps() : std::span<const cfloat>();
 }
@@ -408,12 +425,7 @@ struct WindowReconstruction::State {
                       .device = s.device}),
           images(pixels * static_cast<std::size_t>(s.coils)) {
         if (o.method == WindowMethod::sense)
-            sense = std::make_unique<Sense>(Sense::Options{.width = s.width,
-                                                           .height = s.height,
-                                                           .iterations = o.sense_iterations,
-                                                           .tolerance = s.tolerance,
-                                                           .threads = s.threads,
-                                                           .device = s.device});
+            make_sense();
         else if (c == Combine::adaptive && s.coils > 1)
             maps.resize(images.size());
         if (o.method == WindowMethod::temporal_variation)
@@ -441,9 +453,43 @@ struct WindowReconstruction::State {
     std::vector<std::vector<float>> areas;
     std::vector<cfloat> images;
     std::vector<cfloat> maps;
-    double lambda = 0;             ///< in units of the images
-    std::size_t solved_frames = 0; ///< of the window that the background was solved for
-    std::size_t since_solved = 0;  ///< frames that have come since
+    std::shared_ptr<const CoilCalibration> calibration; ///< of Cartesian frames combined adaptively
+    int step = 1;                                       ///< line_step() of the window
+    bool by_sense = false;                              ///< its frames are solved by the coils' sensitivities
+    bool alone = false;                                 ///< one frame, as its own gridded image
+    double lambda = 0;                                  ///< in units of the images
+    std::size_t solved_frames = 0;                      ///< of the window that the background was solved for
+    std::size_t since_solved = 0;                       ///< frames that have come since
+
+    void make_sense() {
+        sense = std::make_unique<Sense>(Sense::Options{.width = space.width,
+                                                       .height = space.height,
+                                                       .iterations = options.sense_iterations,
+                                                       .tolerance = space.tolerance,
+                                                       .threads = space.threads,
+                                                       .device = space.device});
+    }
+
+    bool adaptive() const { return combine == Combine::adaptive && space.coils > 1; }
+
+    /// Takes the frames of a window with their own areas.
+    void take(std::span<const SampledFrame> window) {
+        for (const SampledFrame& frame : window)
+            check_frame(space, frame);
+        frames.assign(window.begin(), window.end());
+        areas.resize(window.size());
+        for (std::size_t i = 0; i < window.size(); ++i)
+            areas[i] = sample_areas(frame_space(), window.subspan(i, 1), density, &pipe);
+        step = mri::line_step(space, window);
+        by_sense = options.method == WindowMethod::sense ||
+                   (options.method == WindowMethod::background && calibration && step > 1);
+        alone = false;
+        if (by_sense && !sense)
+            make_sense();
+    }
+
+    /// Whether the background would be aliased where something better is known.
+    bool folded() const { return calibration && step > 1; }
 
     /// The temporal variation wants no sample to stand for more than its own strip: see temporal_tv.hpp.
     ReconstructionSpace frame_space() const {
@@ -467,7 +513,9 @@ struct WindowReconstruction::State {
             for (float& area : together)
                 area /= static_cast<float>(frames.size());
         background.solve(all_sampled(), together, space.coils);
-        if (!maps.empty())
+        if (calibration)
+            maps = calibration->maps;
+        else if (!maps.empty())
             estimate_sensitivities(background.background().data(), space.coils, space.width, space.height,
                                    maps.data());
         if (variation)
@@ -485,6 +533,11 @@ struct WindowReconstruction::State {
             sense->set_sensitivities({}, 1);
             return;
         }
+        if (calibration) {
+            maps = calibration->maps;
+            sense->set_sensitivities(maps, space.coils);
+            return;
+        }
         if (!average)
             average = std::make_unique<AveragedCoils>(space.coils, space.width, space.height,
                                                       std::max<std::size_t>(32 / frames.size(), 1));
@@ -494,7 +547,10 @@ struct WindowReconstruction::State {
 
     /// One frame by CG-SENSE: [height][width].
     void sense_image(std::size_t index, cfloat* out) {
-        if (options.from_background)
+        if (folded() && options.from_background) {
+            combine_coils(calibration->images.data(), maps.data(), space.coils, pixels, out);
+            sense->scale_to(sampled(index), {out, pixels});
+        } else if (options.from_background)
             combine_images(space.coils > 1 ? Combine::adaptive : Combine::none,
                            background.background().data(), sensitivities().data(), space.coils, pixels, out);
         else
@@ -506,6 +562,14 @@ struct WindowReconstruction::State {
         background.residual(index, sampled(index), images.data());
         arrays::add_scaled(images.data(), 1, background.background().data(), images.size());
         combine_images(combine, images.data(), maps.data(), space.coils, pixels, out);
+    }
+
+    /// The coils' plain gridded images of a frame into `images`.
+    void grid(std::size_t index) {
+        if (!plain)
+            plain = std::make_unique<FrameReconstruction>(
+                space, density == Density::file ? Density::file : Density::ramp, Combine::none);
+        plain->reconstruct(frames[index], images.data());
     }
 
     /// 99.5th percentile of the combined background's magnitude: what lambda is relative to.
@@ -539,17 +603,46 @@ WindowReconstruction& WindowReconstruction::operator=(WindowReconstruction&&) no
 
 void WindowReconstruction::solve(std::span<const SampledFrame> frames) {
     State& s = *state_;
-    for (const SampledFrame& frame : frames)
-        check_frame(s.space, frame);
-    s.frames.assign(frames.begin(), frames.end());
-    s.areas.resize(frames.size());
-    for (std::size_t i = 0; i < frames.size(); ++i)
-        s.areas[i] = sample_areas(s.frame_space(), frames.subspan(i, 1), s.density, &s.pipe);
-    s.solve_background();
-    if (s.sense)
+    s.take(frames);
+    if (!s.by_sense || !s.folded())
+        s.solve_background();
+    if (s.by_sense)
         s.prepare_sense();
     if (s.variation)
         s.variation->solve(s.all_sampled(), s.space.coils, s.maps, s.lambda);
+}
+
+void WindowReconstruction::solve_alone(const SampledFrame& frame) {
+    State& s = *state_;
+    if (s.options.method != WindowMethod::background)
+        throw Error(Errc::settings, "a frame by itself is for the method with a background");
+    s.take({&frame, 1});
+    if (s.by_sense) {
+        s.prepare_sense();
+        return;
+    }
+    s.grid(0);
+    if (s.calibration)
+        s.maps = s.calibration->maps;
+    else if (!s.maps.empty())
+        estimate_sensitivities(s.images.data(), s.space.coils, s.space.width, s.space.height, s.maps.data());
+    s.alone = true;
+}
+
+void WindowReconstruction::set_calibration(std::shared_ptr<const CoilCalibration> calibration) {
+    State& s = *state_;
+    s.calibration = s.adaptive() ? std::move(calibration) : nullptr;
+    s.average.reset();
+    if (s.options.method == WindowMethod::sense)
+        s.maps.clear();
+}
+
+int WindowReconstruction::line_step() const {
+    return state_->step;
+}
+
+bool WindowReconstruction::by_sense() const {
+    return state_->by_sense;
 }
 
 void WindowReconstruction::slide(std::span<const SampledFrame> frames, std::size_t fresh) {
@@ -587,7 +680,12 @@ void WindowReconstruction::reconstruct(std::size_t index, cfloat* images) {
     State& s = *state_;
     if (index >= s.frames.size())
         throw Error(Errc::failed, "the window has no frame " + std::to_string(index));
-    if (s.sense) {
+    if (s.alone) {
+        s.grid(index);
+        combine_images(s.combine, s.images.data(), s.maps.data(), s.space.coils, s.pixels, images);
+        return;
+    }
+    if (s.by_sense) {
         s.sense_image(index, s.images.data());
         combine_images(s.combine == Combine::adaptive ? Combine::none : s.combine, s.images.data(), nullptr,
                        1, s.pixels, images);
@@ -609,10 +707,7 @@ void WindowReconstruction::gridded(std::size_t index, cfloat* images) {
     State& s = *state_;
     if (index >= s.frames.size())
         throw Error(Errc::failed, "the window has no frame " + std::to_string(index));
-    if (!s.plain)
-        s.plain = std::make_unique<FrameReconstruction>(
-            s.space, s.density == Density::file ? Density::file : Density::ramp, Combine::none);
-    s.plain->reconstruct(s.frames[index], s.images.data());
+    s.grid(index);
     combine_images(s.combine, s.images.data(), s.sensitivities().data(), s.space.coils, s.pixels, images);
 }
 

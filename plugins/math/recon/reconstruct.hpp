@@ -15,6 +15,8 @@
 
 namespace mri {
 
+struct CoilCalibration; // calibration.hpp
+
 /// Which area of k-space a sample stands for.
 enum class Density {
     ramp,    ///< its share of the disc: the frame alone at its own scale (density.hpp; other trajectories:
@@ -82,6 +84,9 @@ class FrameReconstruction {
     /// from the average over the first 32 frames and then a running one of each fourth; they are made again
     /// after 1, 2, 4, 8, 16 frames and then after each 16.
     void forget_coils();
+    /// Sensitivities of reference lines for the adaptive combination, in place of those of the average; null: the
+    /// average starts again.
+    void set_calibration(std::shared_ptr<const CoilCalibration> calibration);
     /// Sensitivities that combined the last image, [coil][height][width], root sum of squares 1; empty unless
     /// several coils are combined adaptively.
     std::span<const cfloat> sensitivities() const;
@@ -134,6 +139,19 @@ class WindowReconstruction {
     /// background, and with it sensitivities and brightness, is solved anew whenever the window has doubled,
     /// and then after as many frames as it holds. Throws Errc::settings for another method.
     void slide(std::span<const SampledFrame> frames, std::size_t fresh);
+    /// Sensitivities of reference lines for the adaptive combination of Cartesian frames, in place of the
+    /// background's; null: none. With them, frames of WindowMethod::background whose lines together leave regular gaps
+    /// (line_step()) are solved as WindowMethod::sense does, from the reference lines' image and not from a background,
+    /// which would be aliased.
+    void set_calibration(std::shared_ptr<const CoilCalibration> calibration);
+    /// line_step() of the window that was solved last.
+    int line_step() const;
+    /// Whether its frames are solved by the coils' sensitivities.
+    bool by_sense() const;
+    /// Takes one frame that no other belongs with, for reconstruct(0) of WindowMethod::background: its own gridded
+    /// image (Density::ramp or file), which no background blurs, or, where by_sense() says so, that of the coils'
+    /// sensitivities. Throws as solve() does, Errc::settings for another method.
+    void solve_alone(const SampledFrame& frame);
     /// Forgets earlier windows: the next slide() starts from nothing, and the average of WindowMethod::sense's
     /// sensitivities starts again.
     void forget();

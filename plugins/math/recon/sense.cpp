@@ -27,6 +27,18 @@ struct Sense::State {
     std::vector<cfloat> maps;
     std::vector<cfloat> samples, rest, direction, product;
 
+    void check(const SampledFrame& frame, std::size_t image) const {
+        if (coils == 0)
+            throw Error(Errc::format, "CG-SENSE has not been given sensitivities");
+        const std::size_t points = frame.points();
+        if (points == 0 || frame.weights.size() != points || image != pixels ||
+            frame.samples.size() != points * static_cast<std::size_t>(coils))
+            throw Error(Errc::format, "a frame of " + std::to_string(points) + " points, " +
+                                          std::to_string(frame.weights.size()) + " weights and " +
+                                          std::to_string(frame.samples.size()) + " samples does not fit " +
+                                          std::to_string(coils) + " coils");
+    }
+
     /// out = (1 / (W H) sum over c of S_c^H A^H W A S_c + l2) x
     void normal(const cfloat* x, std::span<const float> weights, float l2, cfloat* out) {
         nufft.forward_sense(x, samples.data());
@@ -59,20 +71,32 @@ void Sense::set_sensitivities(std::span<const cfloat> maps, int coils) {
     s.nufft.set_sensitivities(s.maps.data(), coils);
 }
 
+void Sense::scale_to(const SampledFrame& frame, std::span<cfloat> image) {
+    State& s = *state_;
+    s.check(frame, image.size());
+    const std::size_t points = frame.points();
+    s.nufft.set_points(frame.kxy);
+    s.samples.resize(frame.samples.size());
+    s.nufft.forward_sense(image.data(), s.samples.data());
+    std::complex<double> common = 0;
+    double power = 0;
+    for (std::size_t i = 0; i < s.samples.size(); ++i) {
+        const double weight = frame.weights[i % points];
+        common +=
+            weight * std::complex<double>(std::conj(s.samples[i])) * std::complex<double>(frame.samples[i]);
+        power += weight * std::norm(std::complex<double>(s.samples[i]));
+    }
+    const cfloat factor = power > 0 ? cfloat(common / power) : cfloat{};
+    for (cfloat& pixel : image)
+        pixel *= factor;
+}
+
 int Sense::solve(const SampledFrame& frame, double l2, std::span<cfloat> image) {
     State& s = *state_;
-    const std::size_t points = frame.kxy.size() / 2;
-    if (s.coils == 0)
-        throw Error(Errc::format, "CG-SENSE has not been given sensitivities");
+    s.check(frame, image.size());
     if (!(l2 >= 0) || !std::isfinite(l2))
         throw Error(Errc::settings,
                     "the regularisation of CG-SENSE is " + std::to_string(l2) + ": it must be 0 or more");
-    if (points == 0 || frame.weights.size() != points || image.size() != s.pixels ||
-        frame.samples.size() != points * static_cast<std::size_t>(s.coils))
-        throw Error(Errc::format, "a frame of " + std::to_string(points) + " points, " +
-                                      std::to_string(frame.weights.size()) + " weights and " +
-                                      std::to_string(frame.samples.size()) + " samples does not fit " +
-                                      std::to_string(s.coils) + " coils");
     const float weight = static_cast<float>(l2);
     s.nufft.set_points(frame.kxy);
     s.samples.resize(frame.samples.size());

@@ -44,6 +44,9 @@ class Sense {
     /// sensitivities have not been set, Errc::settings for an l2 below 0.
     int solve(const SampledFrame& frame, double l2, std::span<cfloat> image);
 
+    /// Scales an image, of another contrast or gain perhaps, to agree best with the frame. Throws likewise.
+    void scale_to(const SampledFrame& frame, std::span<cfloat> image);
+
   private:
     struct State;
     std::unique_ptr<State> state_;
