@@ -3,7 +3,7 @@
 #pragma once
 
 #include "plugins/common/element.hpp"
-#include "plugins/math/recon/reconstruct.hpp"
+#include "plugins/math/recon/calibration.hpp"
 
 #include <algorithm>
 #include <array>
@@ -101,6 +101,45 @@ class PlaneWatch {
     using Plane = std::array<std::array<float, 3>, 4>;
     std::optional<Plane> plane_;
 };
+
+/// What the reference lines of Cartesian frames (Role::calibration) say of the coils.
+class CalibrationWatch {
+  public:
+    /// Looks at a frame's reference lines, and computes where they are others than those of the frame before; whether
+    /// they are. Throws Errc::format for lines that do not fit the frame.
+    bool update(GstBuffer* frame, const ReconstructionSpace& space) {
+        GstSample* sample =
+            kind_of(space.trajectory).grid && space.coils > 1 ? side_of(frame, Role::calibration) : nullptr;
+        if (sample == sample_.get())
+            return false;
+        sample_ = sample ? retain(sample) : nullptr;
+        calibration_.reset();
+        GstBuffer* lines = sample ? gst_sample_get_buffer(sample) : nullptr;
+        if (!lines || !trajectory_of(lines))
+            return true;
+        const KspaceInfo info = KspaceInfo::from_caps(gst_sample_get_caps(sample));
+        if (info.coils != space.coils)
+            throw Error(Errc::format, fmt::format("Reference lines of {} coils came with a frame of {}",
+                                                  info.coils, space.coils));
+        if (auto made = calibrate(space, KspaceFrame(lines, info).view()))
+            calibration_ = std::make_shared<const CoilCalibration>(std::move(*made));
+        return true;
+    }
+    /// Null where there are none that could be used.
+    const std::shared_ptr<const CoilCalibration>& get() const { return calibration_; }
+
+  private:
+    GstPtr<GstSample> sample_; // the reference keeps the address its own
+    std::shared_ptr<const CoilCalibration> calibration_;
+};
+
+/// The sentence about images of frames with regular gaps, `step` lines wide, that nothing unfolds.
+inline std::string aliased_text(int step, bool calibrated) {
+    return fmt::format("Of {} lines of k-space only one was measured: the images are aliased {}-fold. {}",
+                       step, step,
+                       calibrated ? "The scan's reference lines unfold them with mrirecon, combine=adaptive"
+                                  : "The scan has no reference lines that could unfold them");
+}
 
 /// Throws Errc::settings when sensitivities are to be attached that no combination makes.
 inline void check_attached(bool sensitivities, Combine combine) {

@@ -6,6 +6,8 @@
 #include "plugins/math/recon/network_start.hpp"
 
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace mri {
@@ -25,7 +27,8 @@ class FrameImages {
     /// `device` is resolved. Throws Errc::settings or Errc::format for what cannot work.
     FrameImages(const KspaceInfo& in, const Options& options, ComputeDevice device)
         : options_(options), in_(in), image_(image_of(in, options.combine)), in_caps_(in.to_caps()) {
-        ReconstructionSpace space = space_of(in, options.tolerance, options.threads);
+        ReconstructionSpace& space = space_;
+        space = space_of(in, options.tolerance, options.threads);
         space.device = device;
         if (options.background > 0) {
             StartRecipe recipe;
@@ -50,10 +53,16 @@ class FrameImages {
         if (background_ && (moved || GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT)))
             background_->forget();
         const KspaceFrame frame(buffer, in_);
-        if (background_)
+        if (background_) {
             background_->reconstruct(frame.view(), images_.data());
-        else
+        } else {
+            lines_ = side_of(buffer, Role::calibration) != nullptr;
+            if (options_.combine == Combine::adaptive && calibration_.update(buffer, space_))
+                reconstruction_->set_calibration(calibration_.get());
             reconstruction_->reconstruct(frame.view(), images_.data());
+            const SampledFrame view = frame.view();
+            step_ = line_step(space_, {&view, 1});
+        }
         store_images(images_, image_, image);
         if (options_.attach_kspace)
             add_side(image, Role::kspace, buffer, in_caps_.get());
@@ -63,6 +72,13 @@ class FrameImages {
             else
                 attach_sensitivities(image, *reconstruction_);
         }
+    }
+
+    /// Once: what is wrong with the images of these caps, or nothing.
+    std::string take_warning() {
+        if (step_ == 1 || std::exchange(warned_, true))
+            return {};
+        return aliased_text(step_, lines_);
     }
 
     /// The next frame has none before it, as after a flush. Averaged sensitivities stay: they are the
@@ -90,7 +106,12 @@ class FrameImages {
     std::vector<cfloat> images_;
     GstPtr<GstSample> sensitivities_;
     std::size_t version_ = 0; // of sensitivities_
-    PlaneWatch plane_;        // sensitivities belong to a plane
+    ReconstructionSpace space_;
+    CalibrationWatch calibration_;
+    bool lines_ = false; // the last frame had reference lines
+    int step_ = 1;       // from line to line of the last frame
+    bool warned_ = false;
+    PlaneWatch plane_; // sensitivities belong to a plane
 };
 
 } // namespace mri

@@ -9,6 +9,7 @@
  *
  * The combinations come from the first frames and follow the running mean of later ones, turned so that a
  * virtual coil stays the same coil from frame to frame. A new series or another plane resets it.
+ * Reference lines of the frames (role calibration) are compressed likewise.
  * The log (info) says how much of the power is kept. Arrays that have no more coils than asked for pass as
  * they are.
  *
@@ -26,7 +27,10 @@
 #include "plugins/math/coils/compression.hpp"
 #include "plugins/math/coils/prewhitening.hpp"
 
+#include <algorithm>
 #include <optional>
+#include <span>
+#include <vector>
 
 namespace mri {
 namespace {
@@ -51,6 +55,9 @@ class MriCompress : public Configured<Transform, MriCompressSettings> {
     void stop() override {
         compression_.reset();
         plane_.forget();
+        lines_ = nullptr;
+        mixed_ = nullptr;
+        lines_matrix_.clear();
     }
 
     GstPtr<GstCaps> transform_caps(GstPadDirection direction, GstCaps* caps) override {
@@ -101,13 +108,40 @@ class MriCompress : public Configured<Transform, MriCompressSettings> {
             MRI_INFO("%d of %d coils keep %.3f %% of the signal's power", out_.coils, in_.coils,
                      100 * compression_->kept());
         mix_coils(matrix, out_.coils, in_.coils, from.data(), count, to.data());
+        compress_calibration(out, matrix);
     }
 
   private:
+    // The same sample from frame to frame, until the lines or the matrix are others.
+    void compress_calibration(GstBuffer* out, std::span<const cfloat> matrix) {
+        GstSample* sample = side_of(out, Role::calibration);
+        if (!sample)
+            return;
+        if (sample != lines_.get() ||
+            !std::equal(matrix.begin(), matrix.end(), lines_matrix_.begin(), lines_matrix_.end())) {
+            KspaceInfo info = KspaceInfo::from_caps(gst_sample_get_caps(sample));
+            GstBuffer* buffer = gst_sample_get_buffer(sample);
+            const Mapped<const cfloat> from(buffer);
+            if (info.coils != in_.coils || from.size() % static_cast<std::size_t>(in_.coils) != 0)
+                throw Error(Errc::format, "Reference lines of other coils than the frame's came with it");
+            const std::size_t count = from.size() / static_cast<std::size_t>(in_.coils);
+            auto mixed = new_buffer<cfloat>(count * static_cast<std::size_t>(out_.coils));
+            copy_metas(mixed.get(), buffer);
+            mix_coils(matrix, out_.coils, in_.coils, from.data(), count, Mapped<cfloat>(mixed.get()).data());
+            info.coils = out_.coils;
+            lines_ = retain(sample);
+            lines_matrix_.assign(matrix.begin(), matrix.end());
+            mixed_ = adopt(gst_sample_new(mixed.get(), info.to_caps().get(), nullptr, nullptr));
+        }
+        add_side(out, Role::calibration, mixed_.get());
+    }
+
     // Streaming thread, between start() and stop().
     KspaceInfo in_, out_;
     std::optional<CoilCompression> compression_;
     PlaneWatch plane_;
+    GstPtr<GstSample> lines_, mixed_; // reference lines of the last frame, and what became of them
+    std::vector<cfloat> lines_matrix_;
 };
 
 } // namespace

@@ -20,6 +20,10 @@
  * lost data or a moved imaging plane resets the mean. density has no effect with background. With combine=adaptive
  * sensitivities come from the background. mrirecon does better where whole windows of frames may be awaited.
  *
+ * Lines of Cartesian frames that were not measured are zero. Where they leave regular gaps the images are aliased,
+ * and a warning says so, once a series. Reference lines (role calibration) give combine=adaptive its sensitivities;
+ * mrirecon unfolds with them.
+ *
  * attach-kspace puts the frame onto the image as side data (role kspace), for networks that keep to the data.
  * With combine=adaptive attach-sensitivities puts the coils' sensitivities there too (role sensitivities): a
  * complex image of one channel a coil, the same buffer from frame to frame until they change. Each coil saw
@@ -41,6 +45,7 @@
 #include "plugins/gridding/frame_images.hpp"
 
 #include <optional>
+#include <string>
 
 namespace mri {
 namespace {
@@ -135,6 +140,8 @@ class MriGrid : public Configured<Transform, MriGridSettings> {
     void transform(GstBuffer* in, GstBuffer* out) override {
         frames_->reconstruct(in, out);
         watch_.look(*this, out);
+        if (const std::string text = frames_->take_warning(); !text.empty())
+            post_warning(text);
     }
 
   private:

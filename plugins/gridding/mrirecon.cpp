@@ -21,6 +21,15 @@
  * 2001): it follows motion fully and takes from the window the sensitivities, averaged over some 32 frames,
  * and what it starts from. Windows may be as short as one frame, then without latency.
  *
+ * Reference lines of Cartesian frames (role calibration, of parallel imaging) give the sensitivities, in place of the
+ * background. Where the lines of a window together leave regular gaps, its background would be aliased: with
+ * reference lines and combine=adaptive method=background then solves each frame as method=sense does, and both start
+ * from the reference lines' image, scaled to the frame. Without them a warning says that images are aliased.
+ *
+ * A window of one frame, as a series of one frame is, has no background but that frame: method=background makes its
+ * own gridded image (density ramp or file, without the clipping that blurs few readouts), or that of method=sense as
+ * above. An element message mri-reconstruction says in its field method which (gridding or sense), once a series.
+ *
  * A window of T frames and a hop of h emits its central h frames; the first and the last window also emit
  * their edges; a series shorter than T is padded by repeating its edge frames. Each frame comes out once,
  * with its time stamps and metas.
@@ -178,6 +187,7 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         GstClockTime duration = in_.framerate.duration();
         if (!GST_CLOCK_TIME_IS_VALID(duration))
             duration = GST_BUFFER_DURATION(buffer);
+        images_->calibrate(buffer);
         set_timing(duration, live() ? measure(frame) : 0);
     }
 
@@ -186,12 +196,22 @@ class MriRecon : public Configured<Windowed, MriReconSettings> {
         if (plane_.moved(job.items[job.first].get()))
             forget_history();
         auto images = settings_.lookahead < 0 ? images_->window(job) : slid(job);
+        tell();
         for (const auto& image : images)
             watch_.look(*this, image.get());
         return images;
     }
 
   private:
+    void tell() {
+        const auto told = images_->take_told();
+        if (!told.warning.empty())
+            post_warning(told.warning);
+        if (!told.method.empty())
+            post_message(StructurePtr(gst_structure_new("mri-reconstruction", "method", G_TYPE_STRING,
+                                                        told.method.c_str(), nullptr)));
+    }
+
     std::size_t index_of(const GstPtr<GstBuffer>& buffer) const {
         return static_cast<std::size_t>(
             std::find_if(history_.begin(), history_.end(),

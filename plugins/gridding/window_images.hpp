@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace mri {
@@ -31,7 +33,8 @@ class WindowImages {
           image_(image_of(in, options.combine)),
           in_caps_(in.to_caps()),
           image_caps_(image_.to_caps()),
-          reconstruction_(window_start(space(in, options, device), options)),
+          space_(space(in, options, device)),
+          reconstruction_(window_start(space_, options)),
           images_(image_.pixels() * static_cast<std::size_t>(image_.channels)) {}
 
     const ImageInfo& image() const noexcept { return image_; }
@@ -45,15 +48,40 @@ class WindowImages {
     /// Solves the job's window and makes the images of the frames that it emits, with their time stamps and
     /// metas. Throws Errc::format for frames that do not fit.
     std::vector<GstPtr<GstBuffer>> window(const Job& job) {
-        reconstruction_.solve(map(job.items));
-        auto images = emit(job, [](std::size_t i) { return i; });
+        calibrate(job.items.back().get());
+        const auto frames = map(job.items);
+        const bool alone = options_.method == WindowMethod::background &&
+                           std::all_of(job.items.begin(), job.items.end(), [&](const auto& item) {
+                               return item.get() == job.items.front().get();
+                           });
+        if (alone)
+            reconstruction_.solve_alone(frames.front());
+        else
+            reconstruction_.solve(frames);
+        tell(alone);
+        auto images = emit(job, [&](std::size_t i) { return alone ? 0 : i; });
         let_go();
         return images;
     }
 
+    /// Takes the sensitivities of a frame's reference lines, where it has others than the one before.
+    void calibrate(GstBuffer* frame) {
+        lines_ = side_of(frame, Role::calibration) != nullptr;
+        if (options_.combine == Combine::adaptive && calibration_.update(frame, space_))
+            reconstruction_.set_calibration(calibration_.get());
+    }
+
+    /// What a user should know of the windows so far: each sentence once, empty where there is nothing.
+    struct Told {
+        std::string warning; ///< what is wrong with the images
+        std::string method;  ///< by which method=background's frames were made: gridding or sense
+    };
+    Told take_told() { return std::exchange(told_, {}); }
+
     /// Lets the window slide on to these frames, the last `fresh` of which are new.
     template <class Buffers>
     void slide(const Buffers& buffers, std::size_t fresh) {
+        calibrate(buffers.back().get());
         reconstruction_.slide(map(buffers), fresh);
     }
 
@@ -107,6 +135,14 @@ class WindowImages {
     }
 
   private:
+    void tell(bool alone) {
+        if (reconstruction_.line_step() > 1 && !calibration_.get() && !std::exchange(warned_, true))
+            told_.warning = aliased_text(reconstruction_.line_step(), lines_);
+        if (options_.method == WindowMethod::background && (alone || reconstruction_.by_sense()) &&
+            !std::exchange(noted_, true))
+            told_.method = reconstruction_.by_sense() ? "sense" : "gridding";
+    }
+
     static ReconstructionSpace space(const KspaceInfo& in, const Options& options, ComputeDevice device) {
         ReconstructionSpace out = space_of(in, options.tolerance, options.threads);
         out.device = device;
@@ -133,7 +169,12 @@ class WindowImages {
     ImageInfo image_;
     GstPtr<GstCaps> in_caps_;
     GstPtr<GstCaps> image_caps_;
+    ReconstructionSpace space_;
     WindowReconstruction reconstruction_;
+    CalibrationWatch calibration_;
+    bool lines_ = false; // the last frame had reference lines
+    Told told_;
+    bool warned_ = false, noted_ = false;
     std::vector<GstPtr<GstBuffer>> held_; // whose memory frames_ maps
     std::vector<KspaceFrame> frames_;     // what the reconstruction looks at
     std::vector<cfloat> images_;

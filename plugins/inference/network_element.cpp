@@ -157,7 +157,7 @@ std::vector<GstPtr<GstBuffer>> NetworkElement::process(const Frames::Job& job) {
     if (computed) {
         fresh_ = output_images_->begin(job);
         if (start_)
-            start_->make(job.items);
+            make_start(job);
         prepare(job, start_ ? &*start_ : nullptr);
         lap(NetworkStatistics::prepare_stage);
         times[NetworkStatistics::prepare_stage] += std::exchange(last_start_, 0);
@@ -173,6 +173,12 @@ std::vector<GstPtr<GstBuffer>> NetworkElement::process(const Frames::Job& job) {
         tell_timing();
     }
     return out;
+}
+
+void NetworkElement::make_start(const Frames::Job& job) {
+    start_->make(job.items);
+    if (const std::string text = start_->take_warning(); !text.empty())
+        post_warning(text);
 }
 
 /// Buffers of the frames that the job asks for, out of the window that was computed.

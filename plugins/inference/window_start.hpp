@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -45,6 +46,7 @@ class WindowStart {
         const KspaceFrame frame(buffer, in_);
         if (!by_frame())
             return;
+        calibrate(buffer);
         if (plane_.moved(buffer))
             start_.forget_plane();
         else if (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT))
@@ -67,6 +69,7 @@ class WindowStart {
         const std::size_t pixels = image_.pixels();
         images_.resize(frames_.size() * pixels);
         if (!by_frame()) {
+            calibrate(buffers.back().get());
             start_.window(frames_, images_);
             return;
         }
@@ -79,6 +82,13 @@ class WindowStart {
             std::copy(known->second.begin(), known->second.end(),
                       images_.begin() + static_cast<std::ptrdiff_t>(t * pixels));
         }
+    }
+
+    /// Once: what is wrong with the images that were made so far, or nothing.
+    std::string take_warning() {
+        if (start_.line_step() == 1 || start_.by_sense() || std::exchange(warned_, true))
+            return {};
+        return aliased_text(start_.line_step(), calibration_.get() != nullptr);
     }
 
     /// Images of the last make(), until the next one or let_go(): [frame][y][x].
@@ -126,6 +136,7 @@ class WindowStart {
     double measure(GstBuffer* buffer) const {
         const KspaceFrame frame(buffer, in_);
         NetworkStart trial(space_, start_.kind(), recipe_);
+        trial.set_calibration(calibration_.get());
         std::vector<cfloat> images(image_.pixels() * (by_frame() ? 1 : window_));
         double seconds = 0;
         // The last of several: the first ones also make what stays.
@@ -141,6 +152,11 @@ class WindowStart {
     }
 
   private:
+    void calibrate(GstBuffer* frame) {
+        if (calibration_.update(frame, space_))
+            start_.set_calibration(calibration_.get());
+    }
+
     static ReconstructionSpace on_device(ReconstructionSpace space, ComputeDevice device) {
         space.device = device;
         return space;
@@ -154,6 +170,8 @@ class WindowStart {
     ReconstructionSpace space_; // with the device of the transforms
     NetworkStart start_;
     PlaneWatch plane_; // sensitivities belong to a plane
+    CalibrationWatch calibration_;
+    bool warned_ = false;
     /// The last frames, as many as a window has; the reference keeps a buffer's address its own.
     std::deque<std::pair<GstPtr<GstBuffer>, std::vector<cfloat>>> known_;
     std::vector<GstPtr<GstBuffer>> held_; // whose memory mapped_ maps
