@@ -2,6 +2,8 @@
 // Files that other programs made go through whole pipelines, and the results are held against what those
 // programs, or the plain Fourier sum, say of the same data: ISMRMRD's generator, BART, numpy.
 // tests/support/outside_data.py does their side.
+#include "plugins/common/kspace_frame.hpp"
+#include "tests/support/exact_dft.hpp"
 #include "tests/support/gst_test.hpp"
 
 #include <algorithm>
@@ -10,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <numbers>
 #include <sstream>
 #include <sys/wait.h>
 #include <tuple>
@@ -232,6 +235,214 @@ TEST_F(OutsideData, raw_data_of_scanners_are_read) {
         EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
         EXPECT_EQ(readouts, spokes);
         EXPECT_NEAR(largest, 1, 0.02) << name << ": the edge of k-space";
+    }
+}
+
+class OutsideGeometry : public OutsideData, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(OutsideGeometry, gives_the_fourier_sum_at_the_pixels) {
+    script({"make-geometry", "scan.h5", "--geometry", GetParam()});
+    reconstruct("scan.h5", "combine=none", "images.h5");
+    const Numbers n = script({"against-sum", "scan.h5", "images.h5"});
+    EXPECT_EQ(n.at("images"), 1);
+    // Float32: positions err by 2^-24 of some 30 cycles, 1e-5 of a turn at the rim, transforms by 1e-6; what the
+    // file stores by 2^-24.
+    EXPECT_LT(n.at("error"), 3e-5);
+    EXPECT_GT(n.at("peak"), 3) << "the scene is a picture";
+}
+
+INSTANTIATE_TEST_SUITE_P(Cartesian, OutsideGeometry,
+                         ::testing::Values("phase-oversampling", "partial-fourier", "asymmetric-echo",
+                                           "centre-off-the-middle", "zero-filled", "rectangular-pixels"),
+                         [](const auto& test) {
+                             std::string name = test.param;
+                             std::replace(name.begin(), name.end(), '-', '_');
+                             return name;
+                         });
+
+TEST_F(OutsideData, reference_lines_unfold_what_regular_gaps_have_aliased) {
+    script({"make-grappa", "scan.h5"});
+    const std::string begin = "ismrmrdsrc location=" + file("scan.h5") + " ! mriframer ! ";
+    for (const std::string chain :
+         {"mrirecon method=sense", "mrirecon", "mricompress coils=6 ! mrirecon method=sense"}) {
+        std::filesystem::remove(file("images.h5"));
+        const RunResult result = run_pipeline(begin + chain + " ! ismrmrdsink location=" + file("images.h5"));
+        EXPECT_TRUE(result.eos) << chain;
+        EXPECT_TRUE(result.warnings.empty()) << chain << ": " << result.warnings[0];
+        const Numbers n = script({"against-sense", "scan.h5", "images.h5"});
+        EXPECT_GT(n.at("correlation"), 0.99) << chain;
+        EXPECT_LT(n.at("aliased"), 0.9) << chain;
+        EXPECT_LT(script({"against-discs", "images.h5"}).at("error"), 0.07) << chain;
+    }
+    // Elsewhere, and without reference lines, images are aliased, and a warning says so.
+    std::filesystem::remove(file("images.h5"));
+    RunResult result =
+        run_pipeline(begin + "mrigrid combine=adaptive ! ismrmrdsink location=" + file("images.h5"));
+    ASSERT_EQ(result.warnings.size(), 1U);
+    EXPECT_NE(result.warnings[0].find("3-fold"), std::string::npos) << result.warnings[0];
+    EXPECT_NE(result.warnings[0].find("mrirecon"), std::string::npos) << result.warnings[0];
+    EXPECT_GT(script({"against-discs", "images.h5"}).at("error"), 0.2);
+
+    script({"make-grappa", "bare.h5", "--reference", "no"});
+    for (const std::string chain : {"mrigrid", "mrirecon", "mrirecon method=sense", "mrirecon method=tv"}) {
+        result = run_pipeline("ismrmrdsrc location=" + file("bare.h5") + " ! mriframer ! " + chain +
+                              " ! fakesink");
+        EXPECT_TRUE(result.eos) << chain;
+        ASSERT_EQ(result.warnings.size(), 1U) << chain;
+        EXPECT_NE(result.warnings[0].find("3-fold"), std::string::npos) << result.warnings[0];
+        EXPECT_NE(result.warnings[0].find("no reference lines"), std::string::npos) << result.warnings[0];
+    }
+}
+
+TEST_F(OutsideData, networks_begin_with_images_that_are_not_aliased) {
+    if (!adopt(gst_element_factory_find("mricascade")))
+        GTEST_SKIP() << "built without LibTorch";
+    script({"make-grappa", "scan.h5"});
+    RunResult result =
+        run_pipeline("ismrmrdsrc location=" + file("scan.h5") +
+                     " ! mriframer ! mricascade window=4 ! ismrmrdsink location=" + file("images.h5"));
+    EXPECT_TRUE(result.eos);
+    EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
+    EXPECT_GT(script({"against-sense", "scan.h5", "images.h5"}).at("correlation"), 0.99);
+    script({"make-grappa", "bare.h5", "--reference", "no"});
+    result = run_pipeline("ismrmrdsrc location=" + file("bare.h5") +
+                          " ! mriframer ! mricascade window=4 ! fakesink");
+    ASSERT_EQ(result.warnings.size(), 1U);
+    EXPECT_NE(result.warnings[0].find("3-fold"), std::string::npos) << result.warnings[0];
+}
+
+/// Files of scanners, where GST_MRI_DATA has them.
+class RealData : public OutsideData {
+  protected:
+    static constexpr const char* absent = "GST_MRI_DATA has no such file";
+    std::string scan(const std::string& name) const {
+        const std::string path = env("GST_MRI_DATA") + "/real/" + name;
+        return std::filesystem::exists(path) ? path : std::string();
+    }
+};
+
+TEST_F(RealData, a_grappa_scan_is_the_sense_of_its_reference_lines) {
+    const std::string path = scan("siemens_grappa3_14ch.h5");
+    if (path.empty())
+        GTEST_SKIP() << absent;
+    for (const std::string chain : {"mrirecon method=sense", "mrirecon"}) {
+        std::filesystem::remove(file("images.h5"));
+        const RunResult result =
+            run_pipeline("ismrmrdsrc noise=true location=" + path + " ! mriwhiten ! mriframer ! " + chain +
+                         " ! ismrmrdsink location=" + file("images.h5"));
+        EXPECT_TRUE(result.eos) << chain;
+        const Numbers n = script({"against-sense", path, "images.h5"});
+        std::printf("%s: correlation %.4f, aliased %.2f\n", chain.c_str(), n.at("correlation"),
+                    n.at("aliased"));
+        EXPECT_GT(n.at("correlation"), 0.98) << chain;
+        EXPECT_LT(n.at("aliased"), 0.7);
+    }
+}
+
+TEST_F(RealData, noise_is_scaled_by_the_times_of_a_sample) {
+    const std::string path = scan("siemens_grappa3_14ch.h5");
+    if (path.empty())
+        GTEST_SKIP() << absent;
+    const RunResult result = run_pipeline("ismrmrdsrc noise=true location=" + path +
+                                          " ! mriwhiten ! mriframer ! mrigrid combine=none ! ismrmrdsink "
+                                          "location=" +
+                                          file("images.h5"));
+    EXPECT_TRUE(result.eos);
+    const Numbers n = script({"against-whitened", path, "images.h5"});
+    EXPECT_NEAR(n.at("ratio"), 0.12, 1e-6);
+    // Float32 sums of 14 coils.
+    EXPECT_LT(n.at("error"), 1e-5);
+}
+
+TEST_F(RealData, gradient_delays_are_those_of_other_programs) {
+    struct Case {
+        const char* name;
+        double x, y, xy, within; // samples
+    };
+    // Of 29 spokes by the authors' program, of 69 by RING in numpy.
+    for (const Case& c : {Case{"radial_phantom_29spokes_16ch.h5", -0.614, -0.652, -0.001, 0.08},
+                          Case{"radial_phantom_69spokes_16ch.h5", -0.341, -0.643, 0.004, 0.1}}) {
+        const std::string path = scan(c.name);
+        if (path.empty())
+            GTEST_SKIP() << absent;
+        const RunResult result =
+            run_pipeline("ismrmrdsrc location=" + path + " ! mriframer gradient-delay=ring ! fakesink");
+        EXPECT_TRUE(result.eos);
+        EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
+        int told = 0;
+        for (const auto& message : result.messages) {
+            if (!gst_structure_has_name(message.get(), "mri-gradient-delay"))
+                continue;
+            double x = 0, y = 0, xy = 0;
+            gst_structure_get(message.get(), "x", G_TYPE_DOUBLE, &x, "y", G_TYPE_DOUBLE, &y, "xy",
+                              G_TYPE_DOUBLE, &xy, nullptr);
+            EXPECT_NEAR(x, c.x, c.within) << c.name;
+            EXPECT_NEAR(y, c.y, c.within) << c.name;
+            EXPECT_NEAR(xy, c.xy, c.within) << c.name;
+            ++told;
+        }
+        EXPECT_EQ(told, 1) << c.name;
+    }
+}
+
+TEST_F(RealData, a_spiral_is_the_sum_of_its_samples) {
+    const std::string path = scan("spiral_heart_3arms_8ch.h5");
+    if (path.empty())
+        GTEST_SKIP() << absent;
+    const RunResult result = run_pipeline(
+        "ismrmrdsrc location=" + path +
+        " ! mriframer ! mrigrid density=none combine=none ! ismrmrdsink location=" + file("images.h5"));
+    EXPECT_TRUE(result.eos);
+    const Numbers n = script({"against-points", path, "images.h5"});
+    EXPECT_EQ(n.at("coils"), 8);
+    EXPECT_LT(n.at("error"), 1e-3); // the transform's tolerance is 5e-4
+}
+
+TEST_F(RealData, a_spiral_is_the_sum_of_its_weighted_samples) {
+    const std::string path = scan("spiral_heart_3arms_8ch.h5");
+    if (path.empty())
+        GTEST_SKIP() << absent;
+    // The same weights, and one coil at some pixels; method=background of a series of one frame is its own gridding.
+    KspaceInfo info;
+    std::vector<cfloat> samples;
+    std::shared_ptr<const TrajectoryData> trajectory;
+    const auto read = [&](const std::string&, GstSample* sample) {
+        info = KspaceInfo::from_caps(gst_sample_get_caps(sample));
+        samples = values_of<cfloat>(gst_sample_get_buffer(sample));
+        trajectory = trajectory_of(gst_sample_get_buffer(sample));
+    };
+    run_pipeline("ismrmrdsrc location=" + path + " ! mriframer ! appsink name=out sync=false", 60, read);
+    ASSERT_TRUE(trajectory);
+    const SampledFrame frame(trajectory->kxy, samples, {}, trajectory->readouts);
+    const ReconstructionSpace space = space_of(info, 5e-4, 1);
+    const std::vector<float> areas = sample_areas(space, {&frame, 1}, Density::ramp);
+    for (const std::string chain : {"mrigrid combine=none", "mrirecon combine=none"}) {
+        std::vector<cfloat> images;
+        const RunResult result = run_pipeline("ismrmrdsrc location=" + path + " ! mriframer ! " + chain +
+                                                  " ! appsink name=out sync=false",
+                                              60, [&](const std::string&, GstSample* sample) {
+                                                  images = values_of<cfloat>(gst_sample_get_buffer(sample));
+                                              });
+        ASSERT_EQ(images.size(), static_cast<std::size_t>(info.coils * info.width) * info.height);
+        std::vector<cfloat> found;
+        std::vector<cdouble> exact;
+        for (int p = 0; p < 200; ++p) {
+            const int x = (p * 97) % info.width, y = (p * 61) % info.height;
+            cdouble sum = 0;
+            for (std::size_t i = 0; i < areas.size(); ++i) {
+                const double turns = trajectory->kxy[2 * i] * double(x - info.width / 2) / info.width +
+                                     trajectory->kxy[2 * i + 1] * double(y - info.height / 2) / info.height;
+                sum += cdouble(samples[i]) * std::polar(double(areas[i]), 2 * std::numbers::pi * turns);
+            }
+            exact.push_back(sum * density_scale(info.width, info.height));
+            found.push_back(images[static_cast<std::size_t>(y * info.width + x)]);
+        }
+        EXPECT_LT(relative_error(found, exact), 1e-3) << chain;
+        int noted = 0;
+        for (const auto& message : result.messages)
+            if (gst_structure_has_name(message.get(), "mri-reconstruction"))
+                noted += std::string(gst_structure_get_string(message.get(), "method")) == "gridding";
+        EXPECT_EQ(noted, chain.find("mrirecon") == 0) << chain;
     }
 }
 

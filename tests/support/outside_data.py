@@ -287,6 +287,280 @@ def against_truth(args):
     """Our image, at its own scale, against an array of numpy's."""
     ours, truth = read_images(args.images), np.load(args.truth)
     report(images=len(ours), error=np.linalg.norm(abs(ours[0, 0]) - truth) / np.linalg.norm(truth))
+def acquisitions(name):
+    """Readouts of a file."""
+    with ismrmrd.Dataset(name, "dataset", mode="r") as dataset:
+        return [dataset.read_acquisition(n) for n in range(dataset.number_of_acquisitions())]
+
+
+def header_of(name):
+    with ismrmrd.Dataset(name, "dataset", mode="r") as dataset:
+        return xsd.CreateFromDocument(dataset.read_xml_header())
+
+
+def lines_of(readouts):
+    """Cartesian lines as [coil][line][sample]."""
+    return np.stack([np.asarray(readout.data, np.complex128) for readout in readouts], axis=1)
+
+
+def cartesian_sum(readouts, header, centre_line):
+    """The Fourier sum of all lines at the reconstructed pixels, over the encoded pixels: [coil][y][x]."""
+    encoding = header.encoding[0]
+    encoded, recon = encoding.encodedSpace, encoding.reconSpace
+    k_y = np.array([readout.idx.kspace_encode_step_1 - centre_line for readout in readouts])
+    k_x = np.arange(readouts[0].number_of_samples) - readouts[0].center_sample
+
+    def waves(k, pixels, mm, encoded_mm):
+        places = (np.arange(pixels) - pixels // 2) * mm / pixels / encoded_mm
+        return np.exp(2j * np.pi * np.outer(places, k))
+
+    x = waves(k_x, recon.matrixSize.x, recon.fieldOfView_mm.x, encoded.fieldOfView_mm.x)
+    y = waves(k_y, recon.matrixSize.y, recon.fieldOfView_mm.y, encoded.fieldOfView_mm.y)
+    cells = (recon.matrixSize.x * encoded.fieldOfView_mm.x / recon.fieldOfView_mm.x) * (
+        recon.matrixSize.y * encoded.fieldOfView_mm.y / recon.fieldOfView_mm.y)
+    return y @ lines_of(readouts) @ x.T / cells
+
+
+def write_cartesian(name, lines, samples, centre_line, centre_sample, encoded, recon, flags=None, acceleration=1,
+                    directions=None):
+    """samples: [coil][line][sample]; encoded, recon: (x, y, mm along x, mm along y)."""
+    def space(x, y, mm_x, mm_y):
+        return xsd.encodingSpaceType(
+            matrixSize=xsd.matrixSizeType(x=x, y=y, z=1), fieldOfView_mm=xsd.fieldOfViewMm(x=mm_x, y=mm_y, z=6.0)
+        )
+
+    encoding = xsd.encodingType(
+        encodedSpace=space(*encoded),
+        reconSpace=space(*recon),
+        encodingLimits=xsd.encodingLimitsType(
+            kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=max(lines), center=centre_line),
+            repetition=xsd.limitType(minimum=0, maximum=0, center=0),
+        ),
+        trajectory=xsd.trajectoryType("cartesian"),
+        parallelImaging=xsd.parallelImagingType(
+            accelerationFactor=xsd.accelerationFactorType(kspace_encoding_step_1=acceleration, kspace_encoding_step_2=1)
+        ),
+    )
+    header = xsd.ismrmrdHeader(
+        experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=63500000), encoding=[encoding]
+    )
+    with ismrmrd.Dataset(name, "dataset", mode="w") as dataset:
+        dataset.write_xml_header(xsd.ToXML(header).encode())
+        for n, line in enumerate(lines):
+            acquisition = ismrmrd.Acquisition.from_array(np.ascontiguousarray(samples[:, n], dtype=np.complex64))
+            acquisition.center_sample = centre_sample
+            acquisition.idx.kspace_encode_step_1 = line
+            acquisition.scan_counter = n
+            acquisition.sample_time_us = 5
+            read, phase, normal = directions if directions is not None else np.eye(3)
+            acquisition.read_dir[:], acquisition.phase_dir[:], acquisition.slice_dir[:] = read, phase, normal
+            for flag in flags[n] if flags else ():
+                acquisition.set_flag(flag)
+            if n == len(lines) - 1:
+                acquisition.set_flag(ismrmrd.ACQ_LAST_IN_REPETITION)
+            dataset.append_acquisition(acquisition)
+
+
+def blobs(k_x, k_y, coils):
+    """The Fourier transform of smooth blobs under coils that are plane waves of different tilt, whose sums are exact
+    wherever samples and pixels lie; k in 1/mm: [coil][line][sample]."""
+    rng = np.random.default_rng(4)
+    samples = np.zeros((coils, len(k_y), len(k_x)), complex)
+    for _ in range(6):
+        x, y, size, value = rng.uniform(-60, 60), rng.uniform(-45, 45), rng.uniform(8, 20), rng.uniform(0.3, 1)
+        for coil in range(coils):
+            # What a tilt of some cycles over the field of view does to a blob: it moves in k-space.
+            p_x, p_y = k_x[None] - 0.002 * np.cos(coil), k_y[:, None] - 0.002 * np.sin(2 * coil)
+            samples[coil] += (1 + 0.2 * coil) * value * np.pi * size**2 * np.exp(
+                -(np.pi * size) ** 2 * (p_x**2 + p_y**2) - 2j * np.pi * (p_x * x + p_y * y))
+    return samples
+
+
+# Encoded and reconstructed matrix and field of view in mm, lines before the centre and in all, samples likewise.
+GEOMETRIES = {
+    "phase-oversampling": ((128, 78, 300.0, 182.0), (64, 64, 150.0, 150.0), 39, 78, 64, 128),
+    "partial-fourier": ((128, 72, 300.0, 169.0), (64, 64, 150.0, 150.0), 12, 48, 64, 128),
+    "asymmetric-echo": ((128, 64, 300.0, 150.0), (64, 64, 150.0, 150.0), 32, 64, 40, 104),
+    "centre-off-the-middle": ((128, 60, 320.0, 150.0), (64, 60, 160.0, 150.0), 25, 55, 64, 128),
+    "zero-filled": ((96, 48, 300.0, 180.0), (128, 96, 150.0, 150.0), 24, 48, 48, 96),
+    "rectangular-pixels": ((128, 40, 320.0, 170.0), (64, 48, 160.0, 150.0), 20, 40, 64, 128),
+}
+
+
+def make_geometry(args):
+    """A Cartesian scan of blobs, on an oblique plane."""
+    encoded, recon, before, count, centre, samples = GEOMETRIES[args.geometry]
+    k_x = (np.arange(samples) - centre) / encoded[2]
+    k_y = (np.arange(count) - before) / encoded[3]
+    turn = np.array([[0.8, 0.36, 0.48], [-0.6, 0.48, 0.64], [0.0, -0.8, 0.6]])
+    write_cartesian(args.output, list(range(count)), blobs(k_x, k_y, 2), before, centre, encoded, recon,
+                    directions=turn)
+
+
+def against_sum(args):
+    """Our coil images against the Fourier sum of the file's lines at the reconstructed pixels."""
+    header, readouts = header_of(args.file), acquisitions(args.file)
+    centre = header.encoding[0].encodingLimits.kspace_encoding_step_1.center
+    ours = read_images(args.images)
+    exact = cartesian_sum(readouts, header, centre)
+    # A series' first image; each coil at its own scale.
+    report(images=len(ours), error=relative_error(ours[0].astype(complex), exact)[2],
+           peak=abs(exact).max() / abs(exact).mean())
+
+
+def sense(lines, reference, maps_of, iterations=30, l2=1e-3):
+    """CG-SENSE on a grid. lines, reference: [coil][ky][kx], zero where not measured; maps_of makes sensitivities of
+    images. Returns the image."""
+    def to_image(k):
+        return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(k, axes=(1, 2))), axes=(1, 2))
+
+    def to_kspace(image):
+        return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, axes=(1, 2))), axes=(1, 2))
+
+    maps = maps_of(to_image(reference))
+    mask = (abs(lines).sum(axis=(0, 2)) > 0)[None, :, None]
+
+    def normal(image):
+        return (maps.conj() * to_image(mask * to_kspace(maps * image[None]))).sum(axis=0) + l2 * image
+
+    image = np.zeros(lines.shape[1:], complex)
+    rest = (maps.conj() * to_image(lines)).sum(axis=0)
+    step, power = rest.copy(), np.vdot(rest, rest).real
+    for _ in range(iterations):
+        product = normal(step)
+        length = power / np.vdot(step, product).real
+        image += length * step
+        rest -= length * product
+        power, before = np.vdot(rest, rest).real, power
+        step = rest + power / before * step
+    return image
+
+
+def whitening(noise):
+    """The inverse Cholesky factor of the noise's covariance: [coil][sample]."""
+    return np.linalg.inv(np.linalg.cholesky(noise @ noise.conj().T / (noise.shape[1] - 1)))
+
+
+def against_sense(args):
+    """Our image against CG-SENSE by numpy, with the sensitivities of the file's reference lines; root of the sum of
+    squares, aliased, beside it."""
+    header, readouts = header_of(args.file), acquisitions(args.file)
+    encoding = header.encoding[0]
+    noise = [r for r in readouts if r.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)]
+    readouts = [r for r in readouts if not r.is_flag_set(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)]
+    alone = [r.is_flag_set(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION) for r in readouts]
+    both = [r.is_flag_set(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING) for r in readouts]
+    centre = encoding.encodingLimits.kspace_encoding_step_1.center
+    height, width = encoding.reconSpace.matrixSize.y, encoding.reconSpace.matrixSize.x
+    assert encoding.encodedSpace.matrixSize.y == height
+
+    def grid(chosen):
+        data = lines_of(chosen)
+        if noise:
+            data = np.einsum("ab,bls->als", whitening(np.asarray(noise[0].data, complex)), data)
+        # The oversampled rim along the readout goes.
+        rows = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(data, axes=2)), axes=2)
+        first = rows.shape[2] // 2 - width // 2
+        rows = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(rows[:, :, first:first + width], axes=2)), axes=2)
+        k = np.zeros((data.shape[0], height, width), complex)
+        for n, readout in enumerate(chosen):
+            k[:, readout.idx.kspace_encode_step_1 - centre + height // 2] = rows[:, n]
+        return k
+
+    lines = grid([r for r, a, b in zip(readouts, alone, both) if b or not a])
+    reference = grid([r for r, a, b in zip(readouts, alone, both) if a or b])
+    used = np.flatnonzero(abs(reference).sum(axis=(0, 2)))
+    window = np.zeros(height)
+    window[used] = np.hanning(len(used) + 2)[1:-1]
+    across = np.zeros(width)
+    across[width // 2 - len(used) // 2:width // 2 + len(used) // 2] = np.hanning(len(used) // 2 * 2 + 1)[:-1]
+
+    def maps_of(images):
+        return images / np.maximum(np.sqrt((abs(images) ** 2).sum(axis=0)), 1e-30)
+
+    image = abs(sense(lines, reference * window[:, None] * across, maps_of))
+    ours = abs(read_images(args.images)[0, 0]).astype(float)
+    aliased = np.sqrt((abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(lines, axes=(1, 2))), axes=(1, 2))) ** 2).sum(axis=0))
+    if args.picture:
+        np.savez(args.picture, ours=ours, sense=image, aliased=aliased)
+    report(correlation=np.corrcoef(ours.ravel(), image.ravel())[0, 1],
+           aliased=np.corrcoef(aliased.ravel(), image.ravel())[0, 1])
+
+
+def make_grappa(args):
+    """Every third line of blobs under eight coils, all around the centre as reference lines, the way scanners flag
+    them; every line in the file of the truth."""
+    encoded, recon, before, count, centre, samples = (128, 96, 300.0, 150.0), (64, 96, 150.0, 150.0), 48, 96, 64, 128
+    matrix = recon[1], recon[0]
+    y, x = ((np.arange(m) - m // 2) / m for m in matrix)
+    image = image_of_discs(y, x)
+    maps = ring_of_coils(y, x)
+    k_x = (np.arange(samples) - centre) / 2  # cycles per reconstructed field of view
+    k_y = np.arange(count) - before
+    data = np.exp(-2j * np.pi * np.outer(k_y, y)) @ (maps * image) @ np.exp(-2j * np.pi * np.outer(x, k_x))
+    lines = [n for n in range(count) if n % 3 == 0 or abs(n - before) <= 12]
+    flags = [
+        () if abs(n - before) > 12
+        else (ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING,) if n % 3 == 0
+        else (ismrmrd.ACQ_IS_PARALLEL_CALIBRATION,)
+        for n in lines
+    ]
+    if args.reference == "no":
+        lines, flags = [n for n in lines if n % 3 == 0], None
+    write_cartesian(args.output, lines, data[:, lines], before, centre, encoded, recon, flags, acceleration=3)
+
+
+def ring_of_coils(y, x):
+    """Eight coils of smooth complex sensitivity at pixels of these coordinates in fields of view: [coil][y][x]."""
+    angle = 2 * np.pi * np.arange(8)[:, None, None] / 8
+    y = y[:, None]
+    return np.exp(-((x - 0.6 * np.cos(angle)) ** 2 + (y - 0.6 * np.sin(angle)) ** 2) / 0.3
+                  + 2j * (x * np.cos(angle) + y * np.sin(angle) + angle))
+
+
+def image_of_discs(y, x):
+    """Smooth discs at pixels of these coordinates in fields of view."""
+    radius = np.hypot(x, y[:, None])
+    soft = lambda r, edge: 1 / (1 + np.exp((r - edge) / 0.012))
+    return (0.5 * soft(radius, 0.36) + 0.4 * soft(np.hypot(x - 0.1, y[:, None] + 0.08), 0.1)
+            + 0.2 * soft(np.hypot(x + 0.15, y[:, None] - 0.1), 0.07))
+
+
+def against_discs(args):
+    """The magnitude of our image against the discs as the coils together see them."""
+    ours = abs(read_images(args.images)[0, 0]).astype(float)
+    y, x = ((np.arange(m) - m // 2) / m for m in ours.shape)
+    truth = image_of_discs(y, x) * np.sqrt((abs(ring_of_coils(y, x)) ** 2).sum(axis=0))
+    report(error=relative_error(ours, truth)[2])
+
+
+def against_whitened(args):
+    """Our whitened coil images against those that numpy makes, noise scaled by the times of a sample."""
+    header, readouts = header_of(args.file), acquisitions(args.file)
+    noise, readouts = readouts[0], readouts[1:]
+    imaging = [r for r in readouts if not r.is_flag_set(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION)]
+    matrix = whitening(np.asarray(noise.data, complex))
+    bandwidth = header.acquisitionSystemInformation.relativeReceiverNoiseBandwidth or 1
+    matrix = matrix * np.sqrt(imaging[0].sample_time_us / noise.sample_time_us * bandwidth)
+    centre = header.encoding[0].encodingLimits.kspace_encoding_step_1.center
+    exact = np.einsum("ab,byx->ayx", matrix, cartesian_sum(imaging, header, centre))
+    ours = read_images(args.images)[0].astype(complex)
+    report(error=relative_error(ours, exact)[2], ratio=imaging[0].sample_time_us / noise.sample_time_us)
+
+
+def against_points(args):
+    """Some pixels of our coil images, made without weights, against the Fourier sum of the readouts by their
+    positions in cycles per field of view."""
+    readouts = acquisitions(args.file)
+    ours = read_images(args.images)[0].astype(complex)
+    coils, height, width = ours.shape
+    data = np.concatenate([np.asarray(r.data, complex) for r in readouts], axis=1)
+    positions = np.concatenate([r.traj[:, :2].astype(float) for r in readouts])
+    rng = np.random.default_rng(1)
+    y, x = rng.integers(0, height, 600), rng.integers(0, width, 600)
+    places = np.stack([(x - width // 2) / width, (y - height // 2) / height])
+    exact = data @ np.exp(2j * np.pi * positions @ places)
+    report(error=np.linalg.norm(ours[:, y, x] - exact) / np.linalg.norm(exact), coils=coils)
 
 
 def describe(args):
@@ -585,6 +859,13 @@ def main():
     command(against_cine, "images", coils=8)
     command(make_lines, "output", "truth", way="plain")
     command(against_truth, "images", "truth")
+    command(make_geometry, "output", geometry="phase-oversampling")
+    command(against_sum, "file", "images")
+    command(make_grappa, "output", reference="yes")
+    command(against_discs, "images")
+    command(against_whitened, "file", "images")
+    command(against_points, "file", "images")
+    command(against_sense, "file", "images", picture="")
     command(describe, "images", series=1)
     command(make_counted, "scan", "output")
     command(against_counted, "scan", "images")
