@@ -129,6 +129,17 @@ TEST(SimulatedScan, GradientDelaysAreUndone) {
     EXPECT_NEAR(ring, fixed, 0.02 * fixed);
 }
 
+TEST(SimulatedScan, DelaysBeyondTheLargestAreLeftAndAWarningSaysSo) {
+    const auto result = run_pipeline(scene + "mrisim spokes=21 coils=8 oversampling=2 delay-x=4 delay-y=4 ! "
+                                             "mriframer gradient-delay=ring ! fakesink");
+    EXPECT_TRUE(result.eos);
+    ASSERT_EQ(result.warnings.size(), 1U) << "once a series";
+    EXPECT_NE(result.warnings[0].find("Gradient delays are not corrected"), std::string::npos)
+        << result.warnings[0];
+    for (const auto& message : result.messages)
+        EXPECT_FALSE(gst_structure_has_name(message.get(), "mri-gradient-delay"));
+}
+
 TEST(SimulatedScan, FramesByIndexByCountByTimeAndAtOnceAreTheSame) {
     const auto expected = run(scene + "mrisim spokes=10 alignment=frame ! mrigrid");
     ASSERT_EQ(expected.size(), 4u);
