@@ -135,6 +135,60 @@ TEST(MriCompress, BadFramesAreOneError) {
     EXPECT_EQ(cut_bus.errors().size(), 1u);
 }
 
+TEST(MriCompress, ReferenceLinesAreCompressedByTheFramesMatrix) {
+    auto h = harness("mricompress coils=5");
+    auto info = radial_info(n, samples, coils);
+    set_caps(h, info);
+    // Lines of their own length: unit vectors of the coils, so that what comes out is the matrix.
+    std::vector<cfloat> lines(static_cast<std::size_t>(coils) * coils);
+    for (std::size_t c = 0; c < coils; ++c)
+        lines[c * coils + c] = 1;
+    info.samples = coils;
+    const auto trajectory = std::vector<float>(2 * coils, 0.0f);
+    auto sample = adopt(
+        gst_sample_new(kspace_frame(lines, trajectory, 1).get(), info.to_caps().get(), nullptr, nullptr));
+    GstPtr<GstSample> last;
+    for (int f = 0; f < 4; ++f) {
+        auto in = frame(f);
+        const auto data = values_of<cfloat>(in.get());
+        add_side(in.get(), Role::calibration, sample.get());
+        ASSERT_EQ(push(h, std::move(in)), GST_FLOW_OK);
+        const auto out = pull(h);
+        ASSERT_TRUE(out);
+        GstSample* mixed = side_of(out.get(), Role::calibration);
+        ASSERT_NE(mixed, nullptr);
+        EXPECT_EQ(KspaceInfo::from_caps(gst_sample_get_caps(mixed)).coils, 5);
+        GstBuffer* buffer = gst_sample_get_buffer(mixed);
+        ASSERT_TRUE(trajectory_of(buffer));
+        EXPECT_EQ(trajectory_of(buffer)->samples, coils);
+        const auto matrix = values_of<cfloat>(buffer);
+        ASSERT_EQ(matrix.size(), 5U * coils);
+        std::vector<cdouble> expected;
+        const std::size_t count = data.size() / coils;
+        for (std::size_t a = 0; a < 5; ++a)
+            for (std::size_t i = 0; i < count; ++i) {
+                cdouble sum = 0;
+                for (std::size_t b = 0; b < coils; ++b)
+                    sum += cdouble(matrix[a * coils + b]) * cdouble(data[b * count + i]);
+                expected.push_back(sum);
+            }
+        EXPECT_LT(relative_error(values_of<cfloat>(out.get()), expected), 1e-6) << f;
+        // The matrix is made anew after 1, 2 and 4 frames.
+        EXPECT_EQ(mixed == last.get(), f == 2) << f;
+        last = retain(mixed);
+    }
+    // Lines of another array are an error.
+    BusWatch bus(h->element);
+    auto in = frame(4);
+    info.coils = 3;
+    add_side(
+        in.get(), Role::calibration,
+        adopt(gst_sample_new(gst_sample_get_buffer(sample.get()), info.to_caps().get(), nullptr, nullptr))
+            .get());
+    EXPECT_NE(push(h, std::move(in)), GST_FLOW_OK);
+    EXPECT_EQ(bus.errors().size(), 1U);
+}
+
 TEST(MriCompress, StatesCycle) {
     EXPECT_TRUE(cycle_states("mricompress").empty());
 }
