@@ -5,7 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <fstream>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 using namespace mri;
@@ -75,17 +77,23 @@ TEST(AtomicFile, RightsAreThoseOfANewFile) {
     EXPECT_EQ(status.st_mode & 0777, 0644U);
 }
 
-TEST(AtomicFile, ErrorsHaveTheCallersSentenceAndTheReason) {
-    const test::TempDir folder;
+/// The message of the error that a target brings; empty where it brings none.
+std::string refusal(const std::string& path) {
     try {
-        AtomicFile(folder / "no/file", "'it' cannot be created");
-        ADD_FAILURE();
+        AtomicFile(path, "'it' cannot be created");
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), Errc::open_write);
-        EXPECT_STREQ(error.what(), "'it' cannot be created: No such file or directory");
+        return error.what();
     }
-    std::filesystem::create_directory(folder / "taken");
+    return {};
+}
+
+TEST(AtomicFile, ErrorsHaveTheCallersSentenceAndTheReason) {
+    const test::TempDir folder;
+    EXPECT_EQ(refusal(folder / "no/file"),
+              "'it' cannot be created: there is no folder '" + folder.path("no") + "'");
     AtomicFile file(folder / "taken", "no");
+    std::filesystem::create_directory(folder / "taken");
     try {
         file.commit("'it' cannot be completed");
         ADD_FAILURE();
@@ -106,6 +114,84 @@ TEST(AtomicFile, NamesOfTheFullLengthAreWritten) {
     EXPECT_EQ(path_beside(folder / "file", ".end"), folder / "file.end");
     file.commit("no");
     EXPECT_TRUE(std::filesystem::exists(path));
+}
+
+TEST(AtomicFile, RefusesWhatIsNoFile) {
+    const test::TempDir folder;
+    std::filesystem::create_directory(folder / "folder");
+    ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+    std::filesystem::create_symlink("fifo", folder / "link");
+    EXPECT_EQ(refusal(folder / "folder"), "'it' cannot be created: it is a folder");
+    EXPECT_EQ(refusal(folder / "fifo"), "'it' cannot be created: it is a FIFO");
+    EXPECT_EQ(refusal(folder / "link"), "'it' cannot be created: it is a FIFO");
+    EXPECT_EQ(refusal("/dev/null"), "'it' cannot be created: it is a device");
+    EXPECT_EQ(folder.entries(), 3U);
+    std::filesystem::create_symlink("round", folder / "round");
+    EXPECT_NE(refusal(folder / "round"), "");
+}
+
+TEST(AtomicFile, ALinkStaysOne) {
+    const test::TempDir folder;
+    namespace fs = std::filesystem;
+    fs::create_directory(folder / "there");
+    std::ofstream(folder / "there/old") << "old";
+    fs::create_symlink("there/old", folder / "relative");
+    fs::create_symlink(folder / "relative", folder / "absolute");
+    fs::create_symlink("there/new", folder / "dangling");
+    for (const auto& [link, file] : {std::pair{"absolute", "there/old"}, {"dangling", "there/new"}}) {
+        AtomicFile out(folder / link, "no");
+        EXPECT_EQ(out.temporary().parent_path().filename(), "there") << "a rename stays in one file system";
+        out.write(bytes(link), "no");
+        out.commit("no");
+        EXPECT_TRUE(fs::is_symlink(folder / link)) << link;
+        EXPECT_EQ(content(folder / file), link);
+    }
+    EXPECT_TRUE(fs::is_symlink(folder / "relative"));
+}
+
+TEST(AtomicFile, ANameMayBeAsLongAsTheFileSystemTakes) {
+    const test::TempDir folder;
+    std::string heart; // of characters of two bytes
+    while (heart.size() < 254)
+        heart += "ä";
+    for (const std::string& name : {std::string(255, 'x'), std::string(240, 'x'), heart + "x", "x" + heart}) {
+        AtomicFile file(folder / name, "no");
+        file.write(bytes(name), "no");
+        file.commit("no");
+        EXPECT_EQ(content(folder / name), name);
+    }
+    EXPECT_EQ(folder.entries(), 4U);
+    EXPECT_NE(refusal(folder / std::string(256, 'x')), "");
+}
+
+TEST(AtomicFile, WhatIsNotWholeCanBeKept) {
+    const test::TempDir folder;
+    std::ofstream(folder / "file") << "old";
+    AtomicFile file(folder / "file", "no");
+    file.write(bytes("half"), "no");
+    EXPECT_EQ(file.keep_partial("no"), folder / "file.partial");
+    EXPECT_EQ(content(folder / "file.partial"), "half");
+    EXPECT_EQ(content(folder / "file"), "old");
+    EXPECT_EQ(folder.entries(), 2U);
+}
+
+/// A limit on the size of files stands in for a full disk.
+TEST(AtomicFile, AFullDiskLeavesTheOldFile) {
+    const test::TempDir folder;
+    std::ofstream(folder / "file") << "old";
+    ASSERT_NE(std::signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+    rlimit small = before;
+    small.rlim_cur = 4096;
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    {
+        AtomicFile file(folder / "file", "no");
+        EXPECT_THROW(file.write(bytes(std::string(10000, 'x')), "no"), Error);
+    }
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+    EXPECT_EQ(content(folder / "file"), "old");
+    EXPECT_EQ(folder.entries(), 1U);
 }
 
 } // namespace

@@ -3,6 +3,7 @@
 
 #include "plugins/math/base/error.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -19,6 +20,57 @@ Error system_error(Errc code, const std::string& sentence) {
     return Error(code, sentence + ": " + std::strerror(errno));
 }
 
+std::filesystem::path folder_of(const std::filesystem::path& file) {
+    return file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+}
+
+/// The path that a chain of symbolic links ends at; the path itself where it is none.
+std::filesystem::path file_at_end_of_links(std::filesystem::path path, const std::string& failed) {
+    constexpr int most = 40; // as Linux follows
+    std::error_code error;
+    for (int links = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(path, error)); ++links) {
+        if (links == most)
+            throw Error(Errc::open_write, failed + ": " + std::strerror(ELOOP));
+        const std::filesystem::path next = std::filesystem::read_symlink(path, error);
+        if (error)
+            throw Error(Errc::open_write, failed + ": " + error.message());
+        path = path.parent_path() / next; // an absolute one stands alone
+    }
+    return path;
+}
+
+/// Throws where something that is no file has the name.
+void check_kind(const std::filesystem::path& path, const std::string& failed) {
+    using std::filesystem::file_type;
+    std::error_code error;
+    const auto status = std::filesystem::status(path, error);
+    const char* what = nullptr;
+    switch (status.type()) {
+    case file_type::none: // it cannot be looked at, or its name is too long
+        throw Error(Errc::open_write, failed + ": " + error.message());
+    case file_type::not_found:
+    case file_type::regular:
+        return;
+    case file_type::directory:
+        what = "a folder";
+        break;
+    case file_type::fifo:
+        what = "a FIFO";
+        break;
+    case file_type::socket:
+        what = "a socket";
+        break;
+    case file_type::block:
+    case file_type::character:
+        what = "a device";
+        break;
+    default:
+        what = "no file";
+        break;
+    }
+    throw Error(Errc::open_write, failed + ": it is " + what);
+}
+
 } // namespace
 
 std::filesystem::path path_beside(const std::filesystem::path& target, const std::string& suffix) {
@@ -29,12 +81,18 @@ std::filesystem::path path_beside(const std::filesystem::path& target, const std
         for (const char c : name)
             hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
         const std::string number = "-" + std::to_string(hash);
-        name = name.substr(0, longest - suffix.size() - number.size()) + number;
+        std::size_t kept = longest - suffix.size() - number.size();
+        while (kept > 0 &&
+               (static_cast<unsigned char>(name[kept]) & 0xC0U) == 0x80) // within a character of UTF-8
+            --kept;
+        name = name.substr(0, kept) + number;
     }
     return target.parent_path() / (name + suffix);
 }
 
-AtomicFile::AtomicFile(const std::filesystem::path& target, const std::string& failed) : target_(target) {
+AtomicFile::AtomicFile(const std::filesystem::path& target, const std::string& failed)
+    : target_(file_at_end_of_links(target, failed)) {
+    check_kind(target_, failed);
     static std::atomic<unsigned> counter{0};
     for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
         temporary_ =
@@ -43,8 +101,16 @@ AtomicFile::AtomicFile(const std::filesystem::path& target, const std::string& f
         if (descriptor_ < 0 && errno != EEXIST)
             break;
     }
-    if (descriptor_ < 0)
+    if (descriptor_ < 0) {
+        const int reason = errno;
+        temporary_.clear();
+        std::error_code ignored;
+        if (const auto folder = folder_of(target_);
+            reason == ENOENT && !std::filesystem::exists(folder, ignored))
+            throw Error(Errc::open_write, failed + ": there is no folder '" + folder.string() + "'");
+        errno = reason;
         throw system_error(Errc::open_write, failed);
+    }
 }
 
 AtomicFile::~AtomicFile() {
@@ -56,20 +122,32 @@ void AtomicFile::write(std::span<const std::byte> bytes, const std::string& fail
         const ::ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
         if (written < 0 && errno == EINTR)
             continue;
-        if (written < 0)
+        if (written == 0)
+            errno = ENOSPC;
+        if (written <= 0)
             throw system_error(Errc::write, failed);
         bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
 }
 
 void AtomicFile::commit(const std::string& failed) {
+    rename_to(target_, failed);
+}
+
+std::filesystem::path AtomicFile::keep_partial(const std::string& failed) {
+    const std::filesystem::path path = path_beside(target_, ".partial");
+    check_kind(path, failed);
+    rename_to(path, failed);
+    return path;
+}
+
+void AtomicFile::rename_to(const std::filesystem::path& path, const std::string& failed) {
     if (::fsync(descriptor_) != 0 || ::close(std::exchange(descriptor_, -1)) != 0 ||
-        ::rename(temporary_.c_str(), target_.c_str()) != 0)
+        ::rename(temporary_.c_str(), path.c_str()) != 0)
         throw system_error(Errc::write, failed);
     temporary_.clear();
     // The rename reaches the disk too. The file is there already: a folder that cannot be opened is no error.
-    const auto folder = target_.parent_path();
-    const int directory = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int directory = ::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory >= 0) {
         ::fsync(directory);
         ::close(directory);

@@ -16,8 +16,10 @@ std::filesystem::path path_beside(const std::filesystem::path& target, const std
 /// A file that is written under a name of its own in the target's folder and then renamed: after a crash the
 /// target is the whole new file or the old one. Destroyed before commit(), it leaves nothing behind.
 ///
-/// A target that is a symbolic link is replaced itself, not the file that it points to. Errors throw
-/// Errc::open_write and Errc::write; the sentence is the caller's, the system's reason follows it.
+/// A target that is a symbolic link stays one: the file that it points to, which need not be there yet, is replaced. A
+/// target that is there and is no file (a folder, a FIFO, a device, a socket) is refused. A name may be as long as the
+/// file system takes. Errors throw Errc::open_write and Errc::write; the sentence is the caller's, the system's reason
+/// follows it.
 class AtomicFile {
   public:
     /// Creates the temporary file, empty, with the rights of any new file. `failed` is the sentence of the
@@ -37,11 +39,15 @@ class AtomicFile {
     /// Puts the file on the disk and gives it its name; nothing more can be written. `failed` is the sentence
     /// of the error.
     void commit(const std::string& failed);
+    /// The same under the target's name and ".partial", for what is not whole and still of use; gives the path.
+    std::filesystem::path keep_partial(const std::string& failed);
 
     /// Removes the temporary file.
     void discard() noexcept;
 
   private:
+    void rename_to(const std::filesystem::path& path, const std::string& failed);
+
     std::filesystem::path target_, temporary_;
     int descriptor_ = -1;
 };
