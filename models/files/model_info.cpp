@@ -6,6 +6,7 @@
 #include "plugins/math/base/text.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -171,6 +172,9 @@ ModelInfo parse_model_info(const std::string& text, const std::string& name) {
 }
 
 ModelInfo read_model_info(const std::string& path) {
+    std::error_code ignored;
+    if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+        throw Error(Errc::read, "the description '" + path + "' is not a regular file");
     std::ifstream in(path, std::ios::binary);
     if (!in)
         throw Error(Errc::not_found, "there is no description '" + path +

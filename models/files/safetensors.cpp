@@ -222,7 +222,8 @@ TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string
 }
 
 std::vector<std::byte> read_weights_bytes(const std::string& path) {
-    const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    // Without waiting for someone to write into a FIFO.
+    const Descriptor fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     if (fd.get() < 0)
         throw Error(errno == ENOENT || errno == ENOTDIR ? Errc::not_found : Errc::open_read,
                     "cannot open the weights file '" + path + "': " + errno_text());
