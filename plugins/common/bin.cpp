@@ -6,6 +6,15 @@
 namespace mri {
 
 void Bin::install(gpointer klass) {
+    GST_BIN_CLASS(klass)->handle_message = [](GstBin* b, GstMessage* message) {
+        auto& self = impl_of<Bin>(b);
+        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_EOS && GST_IS_ELEMENT(GST_MESSAGE_SRC(message)) &&
+            !guarded(self, [&] { self.child_eos(GST_ELEMENT(GST_MESSAGE_SRC(message))); })) {
+            gst_message_unref(message);
+            return;
+        }
+        parent_of<GstBinClass>(b)->handle_message(b, message);
+    };
     GST_ELEMENT_CLASS(klass)->change_state = [](GstElement* e,
                                                 GstStateChange change) -> GstStateChangeReturn {
         auto& self = impl_of<Bin>(e);

@@ -17,6 +17,8 @@ class Bin : public Element {
     virtual void prepare() {}
     /// After READY -> NULL.
     virtual void release() {}
+    /// A child has posted that its stream is at its end. May throw.
+    virtual void child_eos(GstElement*) {}
 };
 
 } // namespace mri

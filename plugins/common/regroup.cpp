@@ -76,6 +76,8 @@ struct RegroupGlue {
             }
             return forward();
         case GST_EVENT_EOS:
+            if (self.error_sent()) // of a stream that broke off here
+                return TRUE;
             return drained(self) ? forward() : FALSE;
         case GST_EVENT_FLUSH_STOP:
             guarded(self, [&] { self.flush(); });

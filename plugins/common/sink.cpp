@@ -10,19 +10,28 @@ void Sink::set_up(Element& element) {
     gst_base_sink_set_sync(GST_BASE_SINK(self.gst()), self.sync_by_default());
 }
 
+void Sink::eos_without_buffers() {
+    throw Error(Errc::failed, "The stream ended before anything came: nothing was written");
+}
+
 void Sink::install(gpointer klass) {
     auto* c = GST_BASE_SINK_CLASS(klass);
     c->start = [](GstBaseSink* s) -> gboolean {
         auto& self = impl_of<Sink>(s);
         self.allow_errors();
+        self.came_ = false;
+        self.watch_.start(self.gst());
         if (guarded(self, false, [&] { return self.start(); }))
             return TRUE;
         guarded(self, [&] { self.stop(); });
+        self.watch_.stop();
         return FALSE;
     };
     c->stop = [](GstBaseSink* s) -> gboolean {
         auto& self = impl_of<Sink>(s);
-        return guarded(self, [&] { self.stop(); });
+        const bool stopped = guarded(self, [&] { self.stop(); });
+        self.watch_.stop();
+        return stopped;
     };
     c->set_caps = [](GstBaseSink* s, GstCaps* caps) -> gboolean {
         auto& self = impl_of<Sink>(s);
@@ -30,6 +39,7 @@ void Sink::install(gpointer klass) {
     };
     c->render = [](GstBaseSink* s, GstBuffer* buffer) -> GstFlowReturn {
         auto& self = impl_of<Sink>(s);
+        self.came_ = true;
         return guarded(self, GST_FLOW_ERROR, [&] { return self.render(buffer); });
     };
     c->unlock = [](GstBaseSink* s) -> gboolean {
@@ -44,9 +54,15 @@ void Sink::install(gpointer klass) {
         auto& self = impl_of<Sink>(s);
         const bool ok = guarded(self, [&] {
             self.event(event);
-            if (GST_EVENT_TYPE(event) == GST_EVENT_EOS)
-                self.eos();
-            else if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP)
+            if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) {
+                if (self.failed())
+                    GST_CAT_INFO_OBJECT(self.category(), self.gst(),
+                                        "an element has failed: nothing is finished");
+                else if (self.came_)
+                    self.eos();
+                else
+                    self.eos_without_buffers();
+            } else if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP)
                 self.flush();
         });
         if (!ok) {

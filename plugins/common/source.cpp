@@ -6,6 +6,11 @@
 namespace mri {
 
 struct SourceGlue {
+    static GstPadProbeReturn hold_eos(GstPad*, GstPadProbeInfo* info, gpointer source) {
+        const auto& self = *static_cast<Source*>(source);
+        const bool eos = GST_EVENT_TYPE(gst_pad_probe_info_get_event(info)) == GST_EVENT_EOS;
+        return eos && (self.watch_.seen() || self.error_sent()) ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
+    }
     static GstFlowReturn create(GstPushSrc* src, GstBuffer** out) {
         auto& self = impl_of<Source>(src);
         return guarded(self, GST_FLOW_ERROR, [&] {
@@ -24,6 +29,8 @@ struct SourceGlue {
 
 void Source::set_up(Element& element) {
     gst_base_src_set_format(GST_BASE_SRC(element.gst()), GST_FORMAT_TIME);
+    gst_pad_add_probe(GST_BASE_SRC_PAD(element.gst()), GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
+                      SourceGlue::hold_eos, static_cast<Source*>(&element), nullptr);
 }
 
 void Source::install(gpointer klass) {
@@ -31,14 +38,18 @@ void Source::install(gpointer klass) {
     base->start = [](GstBaseSrc* s) -> gboolean {
         auto& self = impl_of<Source>(s);
         self.allow_errors();
+        self.watch_.start(self.gst());
         if (guarded(self, false, [&] { return self.start(); }))
             return TRUE;
         guarded(self, [&] { self.stop(); });
+        self.watch_.stop();
         return FALSE;
     };
     base->stop = [](GstBaseSrc* s) -> gboolean {
         auto& self = impl_of<Source>(s);
-        return guarded(self, [&] { self.stop(); });
+        const bool stopped = guarded(self, [&] { self.stop(); });
+        self.watch_.stop();
+        return stopped;
     };
     base->unlock = [](GstBaseSrc* s) -> gboolean {
         auto& self = impl_of<Source>(s);

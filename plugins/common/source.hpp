@@ -2,13 +2,15 @@
 #pragma once
 
 #include "plugins/common/element_base.hpp"
+#include "plugins/common/error_watch.hpp"
 
 #include <gst/base/gstpushsrc.h>
 #include <optional>
 
 namespace mri {
 
-/// A source that makes buffers in time, on GstPushSrc.
+/// A source that makes buffers in time, on GstPushSrc. Once any element of the pipeline has posted an error it sends no
+/// EOS, so that no sink completes a file of a stream that broke off.
 class Source : public Element {
   public:
     using GstParent = GstPushSrc;
@@ -37,6 +39,9 @@ class Source : public Element {
     /// Thrown out of create() when unlock() ended a wait: becomes GST_FLOW_FLUSHING without a message.
     struct Flushing {};
     friend struct SourceGlue;
+
+  private:
+    ErrorWatch watch_;
 };
 
 } // namespace mri

@@ -67,6 +67,10 @@ void Transform::install(gpointer klass) {
     };
     c->sink_event = [](GstBaseTransform* t, GstEvent* event) -> gboolean {
         auto& self = impl_of<Transform>(t);
+        if (GST_EVENT_TYPE(event) == GST_EVENT_EOS && self.error_sent()) { // of a stream that broke off here
+            gst_event_unref(event);
+            return TRUE;
+        }
         if (!guarded(self, [&] { self.event(event); })) {
             gst_event_unref(event);
             return FALSE;

@@ -6,7 +6,8 @@
 // hundredths of a second in such a way that the errors do not add up; below two hundredths, which browsers do
 // not show, pictures are left out. `delay` sets another time. Pictures after the first max-frames are left out with
 // one warning: programs that show a GIF keep all of it in memory. The file appears under its name when it is
-// complete, at EOS; what was there before stays until then.
+// complete, at EOS; what was there before stays until then, and where any element of the pipeline has posted an
+// error.
 //
 // Latency: none. Caps: video/x-raw of GRAY8, RGB or RGBA (alpha is ignored); the size may not change.
 //
@@ -181,8 +182,8 @@ GstFlowReturn MriGifSink::render(GstBuffer* buffer) {
 }
 
 void MriGifSink::eos() {
-    if (!writer_) {
-        post_warning("No picture came: no GIF was written", settings().location);
+    if (!writer_) { // a flush has taken all that came
+        eos_without_buffers();
         return;
     }
     const GifSettings s = settings();

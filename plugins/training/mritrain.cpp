@@ -123,6 +123,7 @@ class MriTrain : public Configured<Sink, TrainSettings> {
     }
     void set_caps(const GstCaps* caps) override;
     GstFlowReturn render(GstBuffer* buffer) override;
+    void eos_without_buffers() override {} // begin() has said it
     void flush() override {
         end_worker();
         forget_window();
@@ -428,7 +429,8 @@ GstPadProbeReturn MriTrain::hold_eos(GstPad*, GstPadProbeInfo* info, gpointer se
 }
 
 void MriTrain::begin(GstPtr<GstEvent> eos) {
-    if (stop_asked_) { // while the data were still coming: there is nothing to keep
+    // Stopped while the data were still coming, or a stream that broke off: there is nothing to keep.
+    if (stop_asked_ || failed()) {
         delivering_ = true;
         gst_pad_send_event(GST_BASE_SINK_PAD(gst()), eos.release());
         delivering_ = false;

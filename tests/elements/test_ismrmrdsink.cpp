@@ -254,11 +254,10 @@ TEST_F(IsmrmrdSink, a_second_run_replaces_the_first) {
     EXPECT_EQ(ISMRMRD::Dataset(path.c_str(), "dataset", false).getNumberOfImages("image_0"), 3U);
 }
 
-TEST_F(IsmrmrdSink, an_empty_stream_gives_an_empty_file) {
-    open();
-    end();
-    close();
-    EXPECT_EQ(names(), std::vector<std::string>{"images.h5"});
+TEST_F(IsmrmrdSink, an_empty_stream_is_an_error_and_gives_no_file) {
+    const auto result = run_pipeline("mriphantomsrc num-buffers=0 ! ismrmrdsink location=" + path);
+    EXPECT_EQ(result.errors.size(), 1U);
+    EXPECT_TRUE(names().empty());
 }
 
 TEST_F(IsmrmrdSink, what_cannot_be_written_is_one_error) {

@@ -178,12 +178,12 @@ TEST_F(GifSink, ALocationThatCannotBeWrittenIsOneErrorAtOnce) {
     EXPECT_EQ(watch_->errors().size(), 2u);
 }
 
-TEST_F(GifSink, WithoutPicturesItWarnsAndWritesNothing) {
+TEST_F(GifSink, WithoutPicturesThatIsAnErrorAndNothingIsWritten) {
     play();
     caps("GRAY8", 4, 3);
-    EXPECT_TRUE(eos());
+    EXPECT_FALSE(eos());
     EXPECT_EQ(files(), 0u);
-    EXPECT_EQ(watch_->warnings().size(), 1u);
+    EXPECT_EQ(watch_->errors().size(), 1u);
 }
 
 TEST_F(GifSink, AChangeOfSizeIsOneError) {

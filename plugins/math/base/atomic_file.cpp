@@ -3,7 +3,6 @@
 
 #include "plugins/math/base/error.hpp"
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
