@@ -4,7 +4,8 @@
 // Scores images against the truth that rides with them, and passes them on unchanged. At the end of a series
 // (a change of caps, or EOS) it posts an element message `mri-metrics` with the figures of the series, with
 // and without the linear fit (fields mse, nrmse, psnr, ssim, psnr-moving, and the same with `raw-` before);
-// with `location` it also writes them, and a row for each frame, into a CSV file. At EOS
+// with `location` it also writes them, and a row for each frame, into a CSV file, which appears at EOS, unless an
+// element of the pipeline has posted an error. At EOS
 // `mri-metrics-summary` has the means over all series, as the property `summary` has at any time. With
 // `input=true` the image that the last network was given (side data of role input) is scored too, in messages
 // and rows of its own (`image=input`), and with `gridded=true` the plain gridded image (role gridded).
@@ -26,7 +27,9 @@
 // gst-launch-1.0 -m mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mrimetrics ! fakesink
 // ]|
 #include "plugins/common/element.hpp"
+#include "plugins/common/error_watch.hpp"
 #include "plugins/common/image_buffers.hpp"
+#include "plugins/math/base/atomic_file.hpp"
 #include "plugins/math/image/score.hpp"
 
 #include <cmath>
@@ -169,6 +172,7 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
     void report();
     void report(Track& track);
     void write_csv(const Track& track, const SeriesScore& score, const std::string& label);
+    void finish_table();
     StructurePtr summary() const;
     void reset() {
         tracks_.clear();
@@ -180,16 +184,19 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
     std::vector<Track> tracks_;
     std::size_t without_truth_ = 0; // of this series
     bool warned_truth_ = false;
-    std::set<Role> warned_; // roles whose absence was told
-    int part_ = 0;          // reports of this series so far
-    int most_frames_ = 0;   // of a part of this series
-    std::ofstream csv_;
+    std::set<Role> warned_;           // roles whose absence was told
+    int part_ = 0;                    // reports of this series so far
+    int most_frames_ = 0;             // of a part of this series
+    std::optional<AtomicFile> table_; // of `location`, until the stream's end
+    std::ofstream csv_;               // writes into it
+    ErrorWatch watch_;
     mutable std::mutex summary_mutex_;   // guards the two below; nothing is called under it
     std::map<std::string, Means> means_; // by the track's name
     std::size_t total_without_truth_ = 0;
 };
 
 bool MriMetrics::start() {
+    watch_.start(gst());
     {
         const std::lock_guard lock(summary_mutex_);
         means_.clear();
@@ -199,10 +206,11 @@ bool MriMetrics::start() {
     warned_.clear();
     const std::string location = settings().location;
     if (!location.empty()) {
-        csv_.open(location, std::ios::trunc);
+        const std::string failed = "The table '" + location + "' cannot be written";
+        table_.emplace(location, failed);
+        csv_.open(table_->temporary(), std::ios::trunc);
         if (!csv_)
-            throw Error(Errc::open_write, "The table '" + location + "' cannot be written",
-                        std::strerror(errno));
+            throw Error(Errc::open_write, failed, std::strerror(errno));
         csv_.imbue(std::locale::classic());
         csv_ << csv_header << std::flush;
     }
@@ -214,6 +222,11 @@ void MriMetrics::stop() {
     if (csv_.is_open())
         csv_.close();
     csv_.clear();
+    if (table_ && part_ > 0)
+        post_warning("The table '" + settings().location +
+                     "' was not written: the stream was stopped before its end");
+    table_.reset();
+    watch_.stop();
 }
 
 void MriMetrics::set_caps(const GstCaps* in, const GstCaps*) {
@@ -255,6 +268,13 @@ void MriMetrics::event(GstEvent* event) {
         }
         if (any)
             post_message(summary());
+        if (table_ && !watch_.seen()) {
+            if (any)
+                finish_table();
+            else
+                post_warning("The table '" + settings().location + "' was not written: no frame was scored");
+            table_.reset();
+        }
     } else if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP && !tracks_.empty()) {
         new_tracks();
     }
@@ -363,6 +383,15 @@ void MriMetrics::write_csv(const Track& track, const SeriesScore& score, const s
     if (!csv_)
         throw Error(Errc::write, "The table '" + settings().location + "' could not be written to its end",
                     std::strerror(errno));
+}
+
+/// Gives the table its name.
+void MriMetrics::finish_table() {
+    const std::string failed = "The table '" + settings().location + "' could not be written to its end";
+    csv_.close();
+    if (!csv_)
+        throw Error(Errc::write, failed, std::strerror(errno));
+    table_->commit(failed);
 }
 
 StructurePtr MriMetrics::summary() const {
