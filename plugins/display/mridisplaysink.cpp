@@ -9,8 +9,10 @@
 // location) say which way was taken. With `gif-location` an animated GIF is recorded too. `display` forces
 // one or the other.
 //
-// An MP4 is written in fragments: what was recorded plays even when the pipeline is killed. The picture's
-// size may not change while it is recorded. Latency: that of the window's sink; a recording is not
+// A recording appears under its name when it is complete, at EOS; what was there before stays until then. One that is
+// stopped before, or in a pipeline of which any element has posted an error, is kept as `location` and ".partial", and a
+// warning says so; what a killed process leaves has that name and a number. An MP4 is written in fragments, so that such
+// files play too. The picture's size may not change while it is recorded. Latency: that of the window's sink; a recording is not
 // synchronised to the clock. Caps: video/x-raw of any format.
 //
 // |[
@@ -18,10 +20,11 @@
 // ]|
 #include "plugins/common/element.hpp"
 
+#include "plugins/math/base/atomic_file.hpp"
+
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
+#include <atomic>
+#include <optional>
 #include <string>
 
 namespace {
@@ -58,18 +61,6 @@ std::string with_date(std::string location) {
     std::unique_ptr<GDateTime, void (*)(GDateTime*)> now(g_date_time_new_now_local(), g_date_time_unref);
     const GString_ptr text(g_date_time_format(now.get(), "%Y%m%d-%H%M%S"));
     return location.replace(place, mark.size(), text.get());
-}
-
-/// Says that a file cannot be written before anything runs, and names it.
-void check_writable(const std::string& location) {
-    const bool was_there = g_file_test(location.c_str(), G_FILE_TEST_EXISTS);
-    FILE* file = std::fopen(location.c_str(), "ab");
-    if (!file)
-        throw Error(Errc::open_write, "The recording '" + location + "' cannot be written",
-                    std::strerror(errno));
-    std::fclose(file);
-    if (!was_there)
-        std::remove(location.c_str());
 }
 
 struct Encoder {
@@ -153,21 +144,32 @@ class MriDisplaySink : public Configured<Bin, DisplaySettings> {
   protected:
     void prepare() override;
     void release() override;
+    void child_eos(GstElement* child) override;
 
   private:
     GstPtr<GstElement> open_window(const DisplaySettings& s);
     GstElement* add(GstPtr<GstElement> element);
     GstElement* add_parsed(const std::string& launch);
     GstElement* add_recorder(const Recording& recording);
+    std::string path_of_recording() {
+        const std::lock_guard lock(path_mutex_);
+        return path_;
+    }
     void set_path(const std::string& path) {
         const std::lock_guard lock(path_mutex_);
         path_ = path;
     }
     void say(const std::string& text, StructurePtr structure);
+    void keep_partial();
 
     GstPad* ghost_ = nullptr; // owned by the element
     std::mutex path_mutex_;   // guards path_; nothing is called under it
     std::string path_;
+
+    std::optional<AtomicFile> recorded_; // what the recorder writes
+    GstElement* recorder_ = nullptr;     // a child
+    std::atomic<bool> came_{false};      // a picture
+    ErrorWatch watch_;
 };
 
 void MriDisplaySink::constructed() {
@@ -234,7 +236,7 @@ GstElement* MriDisplaySink::add_recorder(const Recording& recording) {
                    "capsfilter caps=video/x-raw,format=I420 ! " +
                    std::string(recording.encoder->launch) + " ! " + recording.mux + " ! filesink name=file");
     const auto file = adopt(gst_bin_get_by_name(GST_BIN(recorder), "file"));
-    g_object_set(file.get(), "location", recording.location.c_str(), nullptr);
+    g_object_set(file.get(), "location", recorded_->temporary().c_str(), nullptr);
     // 4:2:0 needs even edges: a column or line of black is added where they are odd.
     const auto even = adopt(gst_bin_get_by_name(GST_BIN(recorder), "even"));
     const auto pad = adopt(gst_element_get_static_pad(recorder, "sink"));
@@ -254,6 +256,13 @@ GstElement* MriDisplaySink::add_recorder(const Recording& recording) {
             return GST_PAD_PROBE_OK;
         },
         gst_object_ref(even.get()), gst_object_unref);
+    gst_pad_add_probe(
+        pad.get(), GST_PAD_PROBE_TYPE_BUFFER,
+        [](GstPad*, GstPadProbeInfo*, gpointer came) {
+            *static_cast<std::atomic<bool>*>(came) = true;
+            return GST_PAD_PROBE_REMOVE;
+        },
+        &came_, nullptr);
     return recorder;
 }
 
@@ -265,6 +274,7 @@ void MriDisplaySink::say(const std::string& text, StructurePtr structure) {
 
 void MriDisplaySink::prepare() {
     release();
+    watch_.start(gst());
     const DisplaySettings s = settings();
     GstElement* first = nullptr;
     auto window = s.display == DisplayMode::file ? nullptr : open_window(s);
@@ -284,8 +294,8 @@ void MriDisplaySink::prepare() {
                     "neither DISPLAY nor WAYLAND_DISPLAY names a display that a video sink can open");
     } else {
         const Recording recording = choose_recording(s.location);
-        check_writable(recording.location);
-        first = add_recorder(recording);
+        recorded_.emplace(recording.location, "The recording '" + recording.location + "' cannot be written");
+        first = recorder_ = add_recorder(recording);
         set_path(recording.location);
         say((s.display == DisplayMode::file ? "The video is recorded into '"
                                             : "There is no display: the video is recorded into '") +
@@ -309,14 +319,43 @@ void MriDisplaySink::prepare() {
         throw Error(Errc::failed, "The display's pad could not be set up");
 }
 
+void MriDisplaySink::child_eos(GstElement* child) {
+    if (child != recorder_ || !recorded_ || watch_.seen())
+        return;
+    const std::string path = path_of_recording();
+    if (!came_) {
+        recorded_.reset();
+        throw Error(Errc::failed, "The stream ended before a picture came: '" + path + "' was not recorded");
+    }
+    recorded_->commit("The recording '" + path + "' could not be put in its place");
+    recorded_.reset();
+}
+
+/// Keeps a recording that did not come to its end, under a name that says so.
+void MriDisplaySink::keep_partial() {
+    std::error_code ignored;
+    const std::string path = path_of_recording();
+    if (came_ && std::filesystem::file_size(recorded_->temporary(), ignored) > 0 && !ignored) {
+        const std::string kept =
+            recorded_->keep_partial("The recording '" + path + "' could not be kept").string();
+        post_warning("'" + path + "' was not recorded to its end: what there is of it is in '" + kept + "'");
+    }
+}
+
 void MriDisplaySink::release() {
-    set_path("");
+    watch_.stop();
     gst_ghost_pad_set_target(GST_GHOST_PAD(ghost_), nullptr);
     while (bin()->children) {
         const auto child = retain(GST_ELEMENT(bin()->children->data));
         gst_element_set_state(child.get(), GST_STATE_NULL);
         gst_bin_remove(bin(), child.get());
     }
+    recorder_ = nullptr;
+    if (recorded_)
+        guarded(*this, [&] { keep_partial(); });
+    recorded_.reset();
+    came_ = false;
+    set_path("");
 }
 
 } // namespace

@@ -62,7 +62,7 @@ bool can_decode_h264() {
 }
 /// Reads a recording. Not decodebin: its type finders stay alive and would look like leaks.
 std::string decoder(const std::string& file) {
-    const bool mp4 = file.ends_with(".mp4");
+    const bool mp4 = file.find(".mp4") != std::string::npos;
     return "filesrc location=" + file +
            (mp4 ? std::string(" ! qtdemux ! h264parse ! ") +
                       (have("avdec_h264") ? "avdec_h264" : "openh264dec")
@@ -153,7 +153,8 @@ TEST_F(DisplaySink, WhatWasRecordedPlaysWhenThePipelineIsStoppedHalfway) {
         g_usleep(20000);
     gst_element_set_state(pipeline.get(), GST_STATE_NULL);
     ASSERT_GE(frames, 150);
-    const auto got = pictures(decoder(path));
+    EXPECT_FALSE(std::filesystem::exists(path)) << "it did not come to its end";
+    const auto got = pictures(decoder(path + ".partial"));
     // Fragments of one second, 25 frames; a key frame every 50 may delay one, and the last one is lost.
     EXPECT_GE(got.size(), 75u);
 }
