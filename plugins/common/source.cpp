@@ -11,6 +11,21 @@ struct SourceGlue {
         const bool eos = GST_EVENT_TYPE(gst_pad_probe_info_get_event(info)) == GST_EVENT_EOS;
         return eos && (self.watch_.seen() || self.error_sent()) ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
     }
+    /// After another element's error GstBaseSrc adds "Internal data stream error", which says nothing more.
+    static gboolean post_message(GstElement* e, GstMessage* message) {
+        const auto& self = impl_of<Source>(e);
+        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR && GST_MESSAGE_SRC(message) == GST_OBJECT(e)) {
+            GError* error = nullptr;
+            gst_message_parse_error(message, &error, nullptr);
+            const bool general = g_error_matches(error, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED);
+            g_error_free(error);
+            if (self.error_sent() || (general && self.watch_.seen())) {
+                gst_message_unref(message);
+                return TRUE;
+            }
+        }
+        return parent_of<GstElementClass>(e)->post_message(e, message);
+    }
     static GstFlowReturn create(GstPushSrc* src, GstBuffer** out) {
         auto& self = impl_of<Source>(src);
         return guarded(self, GST_FLOW_ERROR, [&] {
@@ -85,6 +100,7 @@ void Source::install(gpointer klass) {
         return parent_of<GstBaseSrcClass>(s)->query(s, query);
     };
     GST_PUSH_SRC_CLASS(klass)->create = SourceGlue::create;
+    GST_ELEMENT_CLASS(klass)->post_message = SourceGlue::post_message;
     // Whether the source is live decides what the change to PAUSED returns, so it must be known before that.
     GST_ELEMENT_CLASS(klass)->change_state = [](GstElement* e,
                                                 GstStateChange change) -> GstStateChangeReturn {

@@ -77,6 +77,17 @@ class BrokenStreams : public testing::Test {
     TempDir folder_;
 };
 
+/// The source that stops because of it adds no error of its own.
+TEST_F(BrokenStreams, OneFaultIsOneError) {
+    const auto pipeline = adopt(GST_ELEMENT(gst_object_ref_sink(gst_parse_launch(
+        "mriphantomsrc frames=20 width=16 height=16 ! identity error-after=6 ! fakesink", nullptr))));
+    const auto bus = adopt(gst_element_get_bus(pipeline.get()));
+    gst_element_set_state(pipeline.get(), GST_STATE_PLAYING);
+    EXPECT_TRUE(adopt(gst_bus_timed_pop_filtered(bus.get(), 20 * GST_SECOND, GST_MESSAGE_ERROR)));
+    EXPECT_FALSE(adopt(gst_bus_timed_pop_filtered(bus.get(), GST_SECOND / 2, GST_MESSAGE_ERROR)));
+    gst_element_set_state(pipeline.get(), GST_STATE_NULL);
+}
+
 /// A stock source and a stock element that fails: the end reaches the sink, which discards.
 TEST_F(BrokenStreams, ASinkDiscards) {
     const int ends = ends_at_the_sink(
