@@ -11,16 +11,15 @@
 //
 // A recording appears under its name when it is complete, at EOS; what was there before stays until then. One that is
 // stopped before, or in a pipeline of which any element has posted an error, is kept as `location` and ".partial", and a
-// warning says so; what a killed process leaves has that name and a number. An MP4 is written in fragments, so that such
+// warning says so; what a killed process leaves has that name and two numbers, and the next run tells of it. An MP4 is written in fragments, so that such
 // files play too. The picture's size may not change while it is recorded. Latency: that of the window's sink; a recording is not
 // synchronised to the clock. Caps: video/x-raw of any format.
 //
 // |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo ! mridisplaysink display=file location=heart.mp4
 // ]|
+#include "plugins/common/abandoned.hpp"
 #include "plugins/common/element.hpp"
-
-#include "plugins/math/base/atomic_file.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -139,6 +138,7 @@ class MriDisplaySink : public Configured<Bin, DisplaySettings> {
                        g_value_set_string(v, e.path_.c_str());
                    });
     }
+    static void install(gpointer klass);
     void constructed() override;
 
   protected:
@@ -161,6 +161,10 @@ class MriDisplaySink : public Configured<Bin, DisplaySettings> {
     }
     void say(const std::string& text, StructurePtr structure);
     void keep_partial();
+    bool is_of_recording(GstMessage* message) const {
+        return recorder_ && (GST_MESSAGE_SRC(message) == GST_OBJECT(recorder_) ||
+                             gst_object_has_as_ancestor(GST_MESSAGE_SRC(message), GST_OBJECT(recorder_)));
+    }
 
     GstPad* ghost_ = nullptr; // owned by the element
     std::mutex path_mutex_;   // guards path_; nothing is called under it
@@ -171,6 +175,28 @@ class MriDisplaySink : public Configured<Bin, DisplaySettings> {
     std::atomic<bool> came_{false};      // a picture
     ErrorWatch watch_;
 };
+
+/// Errors of what records become one, which names the recording.
+void MriDisplaySink::install(gpointer klass) {
+    Bin::install(klass);
+    static const auto handle = GST_BIN_CLASS(klass)->handle_message;
+    GST_BIN_CLASS(klass)->handle_message = [](GstBin* b, GstMessage* message) {
+        auto& self = impl_of<MriDisplaySink>(b);
+        if (GST_MESSAGE_TYPE(message) != GST_MESSAGE_ERROR || !self.is_of_recording(message)) {
+            handle(b, message);
+            return;
+        }
+        GError* error = nullptr;
+        gchar* debug = nullptr;
+        gst_message_parse_error(message, &error, &debug);
+        const GErrorPtr owner(error);
+        const GString_ptr text(debug);
+        self.post_error(Error(Errc::write,
+                              "The recording '" + self.path_of_recording() + "' broke off: " + error->message,
+                              text ? text.get() : ""));
+        gst_message_unref(message);
+    };
+}
 
 void MriDisplaySink::constructed() {
     gst_bin_set_suppressed_flags(
@@ -294,6 +320,7 @@ void MriDisplaySink::prepare() {
                     "neither DISPLAY nor WAYLAND_DISPLAY names a display that a video sink can open");
     } else {
         const Recording recording = choose_recording(s.location);
+        tell_abandoned(*this, recording.location);
         recorded_.emplace(recording.location, "The recording '" + recording.location + "' cannot be written");
         first = recorder_ = add_recorder(recording);
         set_path(recording.location);

@@ -14,6 +14,7 @@
 // |[
 // gst-launch-1.0 mriphantomsrc num-buffers=30 ! mrivideo colormap=viridis ! mrigifsink location=heart.gif
 // ]|
+#include "plugins/common/abandoned.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/display/gif_writer.hpp"
 
@@ -91,6 +92,7 @@ bool MriGifSink::start() {
     const GifSettings s = settings();
     if (s.location.empty())
         throw Error(Errc::settings, "mrigifsink needs a location");
+    tell_abandoned(*this, s.location);
     // Says now, not after the scan, when nothing can be written there.
     GifWriter(s.location, 1, 1, 0);
     return true;

@@ -26,10 +26,10 @@
 // |[
 // gst-launch-1.0 -m mriphantomsrc num-buffers=20 ! mrisim ! mriframer ! mrirecon ! mrimetrics ! fakesink
 // ]|
+#include "plugins/common/abandoned.hpp"
 #include "plugins/common/element.hpp"
 #include "plugins/common/error_watch.hpp"
 #include "plugins/common/image_buffers.hpp"
-#include "plugins/math/base/atomic_file.hpp"
 #include "plugins/math/image/score.hpp"
 
 #include <cmath>
@@ -207,6 +207,7 @@ bool MriMetrics::start() {
     const std::string location = settings().location;
     if (!location.empty()) {
         const std::string failed = "The table '" + location + "' cannot be written";
+        tell_abandoned(*this, location);
         table_.emplace(location, failed);
         csv_.open(table_->temporary(), std::ios::trunc);
         if (!csv_)

@@ -9,6 +9,8 @@
 #include <fstream>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace mri;
 
@@ -173,6 +175,21 @@ TEST(AtomicFile, WhatIsNotWholeCanBeKept) {
     EXPECT_EQ(content(folder / "file.partial"), "half");
     EXPECT_EQ(content(folder / "file"), "old");
     EXPECT_EQ(folder.entries(), 2U);
+}
+
+TEST(AtomicFile, TellsWhatDeadProcessesLeft) {
+    const test::TempDir folder;
+    const AtomicFile own(folder / "file", "no"); // this process is alive
+    const pid_t child = ::fork();
+    if (child == 0)
+        ::_exit(0);
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    const std::string left = folder / "file.partial-" + std::to_string(child) + "-0";
+    for (const std::string& path : {left, folder.path("file.partial"), folder.path("file.partial-x-0"),
+                                    folder.path("other.partial-") + std::to_string(child) + "-0"})
+        std::ofstream(path) << "x";
+    EXPECT_EQ(abandoned_files(folder / "file"), std::vector<std::filesystem::path>{left});
+    EXPECT_TRUE(abandoned_files(folder / "no/file").empty());
 }
 
 /// A limit on the size of files stands in for a full disk.

@@ -2,9 +2,11 @@
 #include "plugins/math/base/atomic_file.hpp"
 
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/base/text.hpp"
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <fcntl.h>
@@ -159,6 +161,24 @@ void AtomicFile::discard() noexcept {
     if (!temporary_.empty())
         ::unlink(temporary_.c_str());
     temporary_.clear();
+}
+
+std::vector<std::filesystem::path> abandoned_files(const std::filesystem::path& target) {
+    namespace fs = std::filesystem;
+    std::vector<fs::path> out;
+    const fs::path file = file_at_end_of_links(target, "'" + target.string() + "' cannot be written");
+    const std::string begin = file.filename().string() + ".partial-";
+    std::error_code error;
+    for (fs::directory_iterator it(folder_of(file), error), end; !error && it != end; it.increment(error)) {
+        const std::string name = it->path().filename().string();
+        if (!name.starts_with(begin))
+            continue;
+        const std::string_view rest = std::string_view(name).substr(begin.size());
+        const auto process = parse_number<pid_t>(rest.substr(0, rest.find('-')));
+        if (process && *process > 0 && ::kill(*process, 0) != 0 && errno == ESRCH)
+            out.push_back(file.parent_path() / name);
+    }
+    return out;
 }
 
 } // namespace mri

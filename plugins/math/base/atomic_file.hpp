@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace mri {
 
@@ -51,5 +52,8 @@ class AtomicFile {
     std::filesystem::path target_, temporary_;
     int descriptor_ = -1;
 };
+
+/// Temporary files of this target that processes left which are not running any more: "file.partial-PID-NUMBER".
+std::vector<std::filesystem::path> abandoned_files(const std::filesystem::path& target);
 
 } // namespace mri
