@@ -4,6 +4,7 @@
 
     torch_files.py modules FOLDER      modules as TorchScript, a torch.export program, a state dict
     torch_files.py floats FOLDER       one state dict in each floating-point type and kind of file
+    torch_files.py checkpoints FOLDER  training scripts' checkpoints, NAME-PROTOCOL.pth, old ones, their values
     torch_files.py compiled FOLDER     a package that AOTInductor compiled (exit status 3: it cannot here)
     torch_files.py same A.pth B.safetensors     tensors by name, bit for bit
     torch_files.py runs MODULE.pt T H W         loads and runs a TorchScript module of one image channel
@@ -105,6 +106,51 @@ def floats(folder):
     torch.save({"complex": torch.tensor([1j])}, folder / "complex.pth")
 
 
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv3d(1, 2, 3)
+        self.norm = torch.nn.BatchNorm3d(2)
+        self.scale = torch.nn.Parameter(torch.randn(3))
+
+
+def checkpoints(folder):
+    import argparse
+
+    import numpy
+
+    folder = pathlib.Path(folder)
+    network = Network()
+    optimizer = torch.optim.Adam(network.parameters())
+    sum(p.sum() for p in network.parameters()).backward()
+    optimizer.step()
+    state = network.state_dict()
+    prefixed = collections.OrderedDict(("model._orig_mod." + k, v) for k, v in state.items())
+    rest = {
+        "args": argparse.Namespace(path=pathlib.Path("a")), "best": numpy.float64(1), "array": numpy.arange(3.0),
+        "random": torch.get_rng_state(), "device": torch.device("cpu"), "dtype": torch.float16,
+        "size": torch.Size([1, 2]), "optimizer": optimizer.state_dict(),
+        "schedule": torch.optim.lr_scheduler.StepLR(optimizer, 1).state_dict(),
+    }
+    save = {
+        "lightning": {**rest, "state_dict": prefixed},
+        "average": {**rest, "ema": torch.optim.swa_utils.AveragedModel(network).state_dict()},
+        "parallel": torch.nn.DataParallel(network).state_dict(),
+    }
+    for name, thing in save.items():
+        for protocol in range(2, 6):
+            torch.save(thing, folder / f"{name}-{protocol}.pth", pickle_protocol=protocol)
+            torch.save(thing, folder / f"old-{name}-{protocol}.pth", pickle_protocol=protocol,
+                       _use_new_zipfile_serialization=False)
+    torch.save({"params": dict(network.named_parameters())}, folder / "parameters.pth")
+    torch.save(network, folder / "whole.pth")
+    torch.save({**state, "sparse": torch.eye(3).to_sparse()}, folder / "sparse.pth")
+    with open(folder / "reference", "wb") as file:  # name, number of values, values
+        for name, tensor in state.items():
+            if tensor.dtype == torch.float32:
+                file.write(f"{name} {tensor.numel()}\n".encode() + tensor.numpy().tobytes())
+
+
 def compiled(folder):
     try:
         program = torch.export.export(Frame(), (torch.rand(1, 1, 8, 12),))
@@ -145,5 +191,5 @@ def evaluate(path, inputs, output):
 
 
 if __name__ == "__main__":
-    {"modules": modules, "floats": floats, "compiled": compiled, "same": same, "runs": runs,
+    {"modules": modules, "floats": floats, "checkpoints": checkpoints, "compiled": compiled, "same": same, "runs": runs,
      "evaluate": evaluate}[sys.argv[1]](*sys.argv[2:])

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <malloc.h>
 #include <new>
@@ -171,6 +172,41 @@ TEST(TorchZip, ReadsPyTorchsOwn) {
     EXPECT_EQ(file.tensors.at("transposed").values, (std::vector<float>{0, 3, 1, 4, 2, 5}));
     EXPECT_THROW(read_weights(folder + "/frame.pt"), Error);
     EXPECT_THROW(read_weights(folder + "/exported.pt2"), Error);
+}
+
+TEST(TorchZip, ReadsCheckpointsOfPyTorchsOwn) {
+    if (test::torch_python().empty())
+        GTEST_SKIP() << test::no_torch_python;
+    const test::TempDir folder;
+    ASSERT_EQ(test::run_torch_python("checkpoints " + folder.path()), 0);
+    std::map<std::string, std::vector<float>> reference;
+    std::ifstream in(folder.path("reference"), std::ios::binary);
+    std::string name;
+    for (std::size_t count = 0; in >> name >> count;) {
+        in.get();
+        auto& values = reference[name];
+        values.resize(count);
+        in.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(count * sizeof(float)));
+    }
+    ASSERT_EQ(reference.size(), 7U);
+    const auto expect_same = [&](const std::string& file, const auto& wanted) {
+        const TensorFile read = read_weights(folder.path(file));
+        EXPECT_EQ(read.tensors.size(), wanted.size()) << file;
+        for (const auto& [tensor, values] : wanted) {
+            ASSERT_TRUE(read.tensors.contains(tensor)) << file << " " << tensor;
+            EXPECT_EQ(read.tensors.at(tensor).values, values) << file << " " << tensor;
+        }
+    };
+    for (const char* kind : {"lightning", "average", "parallel"})
+        for (int protocol = 2; protocol <= 5; ++protocol)
+            for (const char* age : {"", "old-"})
+                expect_same(age + std::string(kind) + "-" + std::to_string(protocol) + ".pth", reference);
+    for (const char* statistic : {"norm.running_mean", "norm.running_var"})
+        reference.erase(statistic);
+    expect_same("parameters.pth", reference);
+    EXPECT_NE(error_of([&] { read_weights(folder.path("whole.pth")); }).find("state_dict()"),
+              std::string::npos);
+    EXPECT_NE(error_of([&] { read_weights(folder.path("sparse.pth")); }).find("dense"), std::string::npos);
 }
 
 TEST(TorchZip, ReadsEveryFloatingPointType) {
