@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "plugins/common/metas.hpp"
 
+#include "plugins/common/facts.hpp"
+
 #include <fmt/format.h>
 
 namespace mri {
@@ -122,7 +124,9 @@ const char* to_string(Role role) noexcept {
 }
 
 void add_readouts(GstBuffer* buffer, std::vector<Readout> readouts) {
-    replace<ReadoutsValue>(buffer, std::make_shared<const std::vector<Readout>>(std::move(readouts)));
+    auto shared = std::make_shared<const std::vector<Readout>>(std::move(readouts));
+    replace<ReadoutsValue>(buffer, shared);
+    facts::set(buffer, shared);
 }
 
 std::span<const Readout> readouts_of(GstBuffer* buffer) {
@@ -139,7 +143,8 @@ void add_trajectory(GstBuffer* buffer, std::shared_ptr<const TrajectoryData> tra
         throw Error(Errc::format,
                     fmt::format("A trajectory of {} readouts x {} samples has {} coordinates",
                                 trajectory->readouts, trajectory->samples, trajectory->kxy.size()));
-    replace<TrajectoryValue>(buffer, std::move(trajectory));
+    replace<TrajectoryValue>(buffer, trajectory);
+    facts::set(buffer, trajectory);
 }
 
 std::shared_ptr<const TrajectoryData> trajectory_of(GstBuffer* buffer) {
@@ -149,6 +154,7 @@ std::shared_ptr<const TrajectoryData> trajectory_of(GstBuffer* buffer) {
 
 void add_consistency(GstBuffer* buffer, const Consistency& consistency) {
     replace<Consistency>(buffer, consistency);
+    facts::set(buffer, consistency);
 }
 
 std::optional<Consistency> consistency_of(GstBuffer* buffer) {
@@ -164,6 +170,7 @@ void add_side(GstBuffer* buffer, Role role, GstSample* sample) {
     } else {
         add<SideValue>(buffer, {role, retain(sample)});
     }
+    facts::set(buffer, role, sample);
 }
 
 void add_side(GstBuffer* buffer, Role role, GstBuffer* side, GstCaps* caps) {
@@ -177,8 +184,10 @@ GstSample* side_of(GstBuffer* buffer, Role role) {
 }
 
 void remove_side(GstBuffer* buffer, Role role) {
-    if (auto* side = find_side(buffer, role))
+    if (auto* side = find_side(buffer, role)) {
         gst_buffer_remove_meta(buffer, &side->meta);
+        facts::remove(buffer, role);
+    }
 }
 
 void copy_metas(GstBuffer* to, GstBuffer* from) {

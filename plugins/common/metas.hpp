@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Facts of one readout or frame, as metas on its buffer. All are copied by transforms and by copy_metas().
+// Facts of one readout or frame, as metas on its buffer. All are copied by transforms and by copy_metas();
+// facts.hpp gives them to other languages.
 #pragma once
 
 #include "plugins/common/caps.hpp"

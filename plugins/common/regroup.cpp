@@ -176,6 +176,7 @@ struct RegroupGlue {
             self.src_current_.reset();
             self.pending_segment_.reset();
             self.have_buffers_ = false;
+            self.count_.reset();
             const std::lock_guard lock(self.qos_mutex_);
             self.qos_earliest_ = GST_CLOCK_TIME_NONE;
         }
@@ -202,13 +203,14 @@ void Regroup::set_src_caps(const GstPtr<GstCaps>& caps) {
     if (src_current_ && gst_caps_is_strictly_equal(src_current_.get(), caps.get()))
         return;
     src_current_ = caps;
+    count_.follow(caps.get());
     gst_pad_push_event(src_pad_, gst_event_new_caps(caps.get()));
     if (pending_segment_)
         gst_pad_push_event(src_pad_, pending_segment_.release());
 }
 
 GstFlowReturn Regroup::push(GstPtr<GstBuffer> buffer) {
-    return gst_pad_push(src_pad_, buffer.release());
+    return gst_pad_push(src_pad_, count_.number(std::move(buffer)).release());
 }
 
 bool Regroup::live() const {

@@ -33,7 +33,7 @@ struct SourceGlue {
                 auto buffer = self.create();
                 if (!buffer)
                     return GST_FLOW_EOS;
-                *out = buffer.release();
+                *out = self.count_.number(std::move(buffer)).release();
                 return GST_FLOW_OK;
             } catch (const Source::Flushing&) {
                 return GST_FLOW_FLUSHING;
@@ -62,6 +62,7 @@ void Source::install(gpointer klass) {
     };
     base->stop = [](GstBaseSrc* s) -> gboolean {
         auto& self = impl_of<Source>(s);
+        self.count_.reset();
         const bool stopped = guarded(self, [&] { self.stop(); });
         self.watch_.stop();
         return stopped;
@@ -121,6 +122,7 @@ void Source::set_caps(const GstPtr<GstCaps>& caps) {
         const GString_ptr text(gst_caps_to_string(caps.get()));
         throw Error(Errc::format, "Downstream does not accept what this source makes", text.get());
     }
+    count_.follow(caps.get());
 }
 
 void Source::push_event(GstPtr<GstEvent> event) {

@@ -3,6 +3,7 @@
 
 #include "plugins/common/element_base.hpp"
 #include "plugins/common/error_watch.hpp"
+#include "plugins/common/series_count.hpp"
 
 #include <gst/base/gstpushsrc.h>
 #include <optional>
@@ -42,6 +43,7 @@ class Source : public Element {
 
   private:
     ErrorWatch watch_;
+    SeriesCount count_; // streaming thread
 };
 
 } // namespace mri

@@ -111,8 +111,7 @@ class MriPhantomSrc : public Configured<Source, MriPhantomSrcSettings> {
         // From the index, so that rounding does not add up.
         GST_BUFFER_PTS(buffer.get()) = time_of(index_, s.framerate);
         GST_BUFFER_DURATION(buffer.get()) = time_of(index_ + 1, s.framerate) - time_of(index_, s.framerate);
-        GST_BUFFER_OFFSET(buffer.get()) = index_;
-        GST_BUFFER_OFFSET_END(buffer.get()) = ++index_;
+        ++index_;
         ++frame_;
         return buffer;
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "plugins/common/facts.hpp"
 #include "tests/support/gst_test.hpp"
 
 #include <set>
@@ -94,6 +95,57 @@ TEST(Metas, SurviveACopyOfTheWholeBufferAndNotOfAPart) {
     EXPECT_TRUE(readouts_of(part.get()).empty());
     EXPECT_FALSE(trajectory_of(part.get()));
     EXPECT_EQ(side_of(part.get(), Role::truth), nullptr);
+}
+
+// What another language finds: the custom meta's structure, which follows each change and each whole copy.
+TEST(Metas, AreTheCustomMetaOfFactsToo) {
+    auto buffer = adopt(gst_buffer_new_allocate(nullptr, 64, nullptr));
+    std::vector<Readout> readouts(3);
+    readouts[0].slice = 7;
+    readouts[2].scan_counter = 99;
+    add_readouts(buffer.get(), readouts);
+    add_trajectory(buffer.get(), line(8));
+    add_consistency(buffer.get(), {0.25, 1.5});
+    auto image = adopt(gst_buffer_new());
+    add_side(buffer.get(), Role::truth, image.get(), nullptr);
+    add_side(buffer.get(), Role::input, image.get(), nullptr);
+    remove_side(buffer.get(), Role::input);
+
+    auto copy = adopt(gst_buffer_copy(buffer.get()));
+    buffer.reset();
+    GstCustomMeta* meta = gst_buffer_get_custom_meta(copy.get(), facts::name);
+    ASSERT_NE(meta, nullptr);
+    const GstStructure* structure = gst_custom_meta_get_structure(meta);
+    gint64 slice = 0;
+    double residual = 0, ratio = 0;
+    int samples = 0;
+    EXPECT_TRUE(gst_structure_get_int64(structure, "slice", &slice));
+    EXPECT_TRUE(gst_structure_get_double(structure, "residual", &residual));
+    EXPECT_TRUE(gst_structure_get_double(structure, "noise-ratio", &ratio));
+    EXPECT_TRUE(gst_structure_get_int(structure, "trajectory-samples", &samples));
+    EXPECT_EQ(slice, 7);
+    EXPECT_EQ(residual, 0.25);
+    EXPECT_EQ(ratio, 1.5);
+    EXPECT_EQ(samples, 8);
+    const auto bytes_of = [&](const char* field) {
+        gsize size = 0;
+        auto* bytes = static_cast<GBytes*>(g_value_get_boxed(gst_structure_get_value(structure, field)));
+        const void* data = g_bytes_get_data(bytes, &size);
+        return std::span(static_cast<const std::byte*>(data), size);
+    };
+    ASSERT_EQ(bytes_of("trajectory").size(), 8 * 2 * sizeof(float));
+    EXPECT_EQ(reinterpret_cast<const float*>(bytes_of("trajectory").data())[6], 3.0F);
+    ASSERT_EQ(bytes_of("readouts").size(), 3 * sizeof(Readout));
+    const std::string layout = gst_structure_get_string(structure, "readouts-dtype");
+    EXPECT_NE(layout.find("\"itemsize\": " + std::to_string(sizeof(Readout))), std::string::npos) << layout;
+    EXPECT_FALSE(gst_structure_has_field(structure, "trajectory-density"));
+    EXPECT_FALSE(gst_structure_has_field(structure, "input"));
+    const auto* truth =
+        static_cast<GstSample*>(g_value_get_boxed(gst_structure_get_value(structure, "truth")));
+    EXPECT_EQ(gst_sample_get_buffer(const_cast<GstSample*>(truth)), image.get());
+
+    auto part = adopt(gst_buffer_copy_region(copy.get(), GST_BUFFER_COPY_ALL, 0, 32));
+    EXPECT_EQ(gst_buffer_get_custom_meta(part.get(), facts::name), nullptr);
 }
 
 TEST(Metas, SideDataOfOneRoleAreReplacedOthersStay) {
