@@ -92,14 +92,19 @@ const char* readout_layout() {
             offsets += fmt::format("{}{}", comma, offset);
         };
 #define MRI_MEMBER(MEMBER) add(#MEMBER, format_of<decltype(Readout::MEMBER)>(), offsetof(Readout, MEMBER))
+        MRI_MEMBER(version);
         MRI_MEMBER(flags);
         MRI_MEMBER(measurement_uid);
         MRI_MEMBER(scan_counter);
         MRI_MEMBER(acquisition_time_stamp);
         MRI_MEMBER(physiology_time_stamp);
+        MRI_MEMBER(available_channels);
+        MRI_MEMBER(channel_mask);
         MRI_MEMBER(discard_pre);
         MRI_MEMBER(discard_post);
         MRI_MEMBER(center_sample);
+        MRI_MEMBER(encoding_space_ref);
+        MRI_MEMBER(trajectory_dimensions);
         MRI_MEMBER(sample_time_us);
         MRI_MEMBER(position);
         MRI_MEMBER(read_dir);
@@ -116,6 +121,8 @@ const char* readout_layout() {
         MRI_MEMBER(set);
         MRI_MEMBER(segment);
         MRI_MEMBER(user);
+        MRI_MEMBER(user_int);
+        MRI_MEMBER(user_float);
         MRI_MEMBER(angle_index);
 #undef MRI_MEMBER
         const std::string text =
