@@ -130,8 +130,9 @@ TEST(SimulatedScan, GradientDelaysAreUndone) {
 }
 
 TEST(SimulatedScan, DelaysBeyondTheLargestAreLeftAndAWarningSaysSo) {
-    const auto result = run_pipeline(scene + "mrisim spokes=21 coils=8 oversampling=2 delay-x=4 delay-y=4 ! "
-                                             "mriframer gradient-delay=ring ! fakesink");
+    const auto result =
+        test::run_pipeline(scene + "mrisim spokes=21 coils=8 oversampling=2 delay-x=4 delay-y=4 ! "
+                                   "mriframer gradient-delay=ring ! fakesink");
     EXPECT_TRUE(result.eos);
     ASSERT_EQ(result.warnings.size(), 1U) << "once a series";
     EXPECT_NE(result.warnings[0].find("Gradient delays are not corrected"), std::string::npos)
