@@ -20,8 +20,9 @@
  *
  * What cannot be used is skipped, each with a reason in the log (level INFO) and in one element message,
  * "mri-dicom-scan": files, series, skipped (counts), reasons (an array of strings "path: reason", at most
- * 1000). One warning counts the images that were left out. A folder that is missing, or no usable cine at all,
- * is an error. Images that turn out damaged when their series begins are left out with a warning.
+ * 1000) and order (what gave each series its order and times, as "trigger times over 3 beats"). One warning
+ * counts the images that were left out. A folder that is missing, or no usable cine at all, is an error.
+ * Images that turn out damaged when their series begins are left out with a warning.
  *
  * Slices are numbered from 1 within each DICOM series, in order of position; the property slices selects some
  * of them, as in "1,3-5,8-".
@@ -367,18 +368,30 @@ class MriDicomSrc : public Configured<Source, MriDicomSrcSettings> {
             gst_structure_new("mri-dicom-scan", "files", G_TYPE_UINT64, static_cast<guint64>(scan.files),
                               "series", G_TYPE_UINT64, static_cast<guint64>(scan.series.size()), "skipped",
                               G_TYPE_UINT64, static_cast<guint64>(scan.skipped.size()), nullptr));
-        GValue reasons = G_VALUE_INIT;
-        gst_value_array_init(&reasons, static_cast<guint>(std::min(scan.skipped.size(), max_reasons)));
-        for (std::size_t i = 0; i < std::min(scan.skipped.size(), max_reasons); ++i) {
+        std::vector<std::string> reasons, order;
+        for (const DicomSkipped& skipped : scan.skipped)
+            reasons.push_back(skipped.path + ": " + skipped.reason);
+        for (const DicomSeries& series : scan.series)
+            order.push_back(series.order);
+        take_texts(message.get(), "reasons", reasons);
+        take_texts(message.get(), "order", order);
+        post_message(std::move(message));
+    }
+
+    /// Sets a field to an array of at most max_reasons strings.
+    static void take_texts(GstStructure* message, const char* field, const std::vector<std::string>& texts) {
+        GValue values = G_VALUE_INIT;
+        const std::size_t count = std::min(texts.size(), max_reasons);
+        gst_value_array_init(&values, static_cast<guint>(count));
+        for (std::size_t i = 0; i < count; ++i) {
             GValue text = G_VALUE_INIT;
             g_value_init(&text, G_TYPE_STRING);
             // Paths may be in any encoding, messages are UTF-8.
-            const std::string line = scan.skipped[i].path + ": " + scan.skipped[i].reason;
-            g_value_take_string(&text, g_utf8_make_valid(line.c_str(), static_cast<gssize>(line.size())));
-            gst_value_array_append_and_take_value(&reasons, &text);
+            g_value_take_string(&text,
+                                g_utf8_make_valid(texts[i].c_str(), static_cast<gssize>(texts[i].size())));
+            gst_value_array_append_and_take_value(&values, &text);
         }
-        gst_structure_take_value(message.get(), "reasons", &reasons);
-        post_message(std::move(message));
+        gst_structure_take_value(message, field, &values);
     }
 
     static Error no_cine(const std::vector<std::string>& folders, const DicomScan& scan) {

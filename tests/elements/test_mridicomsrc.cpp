@@ -183,6 +183,10 @@ TEST(MriDicomSrc, SaysWhatItSkipped) {
     ASSERT_EQ(gst_value_array_get_size(reasons), 1u);
     EXPECT_EQ(std::string(g_value_get_string(gst_value_array_get_value(reasons, 0))),
               dir.path("p/notes.txt") + ": not a DICOM file");
+    const GValue* order = gst_structure_get_value(message, "order");
+    ASSERT_TRUE(order && GST_VALUE_HOLDS_ARRAY(order));
+    ASSERT_EQ(gst_value_array_get_size(order), 1u);
+    EXPECT_EQ(std::string(g_value_get_string(gst_value_array_get_value(order, 0))), "trigger times");
 }
 
 // Kinds of files that other software writes; what the pixels hold is in the script.
