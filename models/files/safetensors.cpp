@@ -302,7 +302,7 @@ void write_safetensors(const std::string& path, const TensorFile& file) {
 }
 
 void write_weights_bytes(const std::string& path, std::span<const std::byte> bytes) {
-    AtomicFile file(path, "cannot create a file beside '" + path + "'");
+    AtomicFile file(path, "'" + path + "' cannot be written");
     file.write(bytes, "writing '" + path + "' broke off");
     file.commit("cannot finish writing '" + path + "'");
 }
