@@ -356,6 +356,25 @@ TEST_F(PickleFiles, RefusesTwoNamesThatBecomeOne) {
     EXPECT_NE(error_of([&] { read("twice.pth"); }).find("twice"), std::string::npos);
 }
 
+TEST_F(PickleFiles, SurvivesDamage) {
+    // As TorchZip.SurvivesDamage, with instructions of every protocol.
+    std::mt19937 random(2);
+    for (const char* name : {"p2.pth", "p4.pth", "p5.pth", "old2.pth", "old4.pth", "ema.pth"}) {
+        const auto bytes = read_weights_bytes(folder_.path(name));
+        for (int i = 0; i < 500; ++i) {
+            auto damaged = bytes;
+            for (int k = 0; k < 1 + i % 4; ++k)
+                damaged[random() % std::min<std::size_t>(bytes.size(), i % 2 == 0 ? 3000 : bytes.size())] =
+                    static_cast<std::byte>(random() % 256);
+            try {
+                is_zip(damaged) ? parse_torch(damaged, "damaged") : parse_legacy_torch(damaged, "damaged");
+            } catch (const Error&) {
+                // as it should
+            }
+        }
+    }
+}
+
 /// Names as trainings make them; those that only look alike stay.
 TEST(WeightsNames, ComeWithoutWhatTrainingsPutAround) {
     const test::TempDir folder;
