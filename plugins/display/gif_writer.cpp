@@ -218,7 +218,7 @@ void GifWriter::add(const IndexedPicture& picture, int delay) {
     ++frames_;
 }
 
-void GifWriter::finish() {
+void GifWriter::close() {
     if (!file_ || !file_->gif)
         throw Error(Errc::write, "The GIF '" + location_ + "' is finished");
     int code = 0;
@@ -227,7 +227,16 @@ void GifWriter::finish() {
         const char* text = GifErrorString(code);
         throw Error(Errc::write, "The GIF '" + location_ + "' could not be written", text ? text : "");
     }
+}
+
+void GifWriter::finish() {
+    close();
     target_->commit("The GIF '" + location_ + "' could not be put in its place");
+}
+
+std::filesystem::path GifWriter::finish_partial() {
+    close();
+    return target_->keep_partial("What there is of the GIF '" + location_ + "' could not be kept");
 }
 
 } // namespace mri

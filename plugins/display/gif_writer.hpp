@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <span>
@@ -54,10 +55,14 @@ class GifWriter {
 
     /// Ends the file and gives it its name. Throws Errc::write.
     void finish();
+    /// The same under the location's name and ".partial", for an animation that did not come to its end; gives the path.
+    std::filesystem::path finish_partial();
 
     std::size_t frames() const { return frames_; }
 
   private:
+    void close();
+
     struct File;
     std::string location_;
     int width_, height_;

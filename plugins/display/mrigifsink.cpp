@@ -7,7 +7,7 @@
 // not show, pictures are left out. `delay` sets another time. Pictures after the first max-frames are left out with
 // one warning: programs that show a GIF keep all of it in memory. The file appears under its name when it is
 // complete, at EOS; what was there before stays until then, and where any element of the pipeline has posted an
-// error.
+// error. `keep-partial` keeps the pictures of such a stream under another name.
 //
 // Latency: none. Caps: video/x-raw of GRAY8, RGB or RGBA (alpha is ignored); the size may not change.
 //
@@ -34,6 +34,7 @@ struct GifSettings {
     int loop = 0;
     int delay = 0;
     int max_frames = 1500;
+    bool keep_partial = false;
 };
 
 /// Browsers show a picture of less for a tenth of a second.
@@ -55,11 +56,14 @@ class MriGifSink : public Configured<Sink, GifSettings> {
                   65535, &GifSettings::delay);
         p.integer("max-frames", "Pictures at most; those that follow are left out (0: no limit)", 0, G_MAXINT,
                   &GifSettings::max_frames);
+        p.boolean("keep-partial",
+                  "Keep what was written before an error or a stop without EOS, as location and '.partial'",
+                  &GifSettings::keep_partial);
     }
 
   protected:
     bool start() override;
-    void stop() override { forget(); }
+    void stop() override;
     void set_caps(const GstCaps* caps) override;
     GstFlowReturn render(GstBuffer* buffer) override;
     void eos() override;
@@ -96,6 +100,22 @@ bool MriGifSink::start() {
     // Says now, not after the scan, when nothing can be written there.
     GifWriter(s.location, 1, 1, 0);
     return true;
+}
+
+void MriGifSink::stop() {
+    if (writer_ && waiting_) {
+        const GifSettings s = settings();
+        const std::string what =
+            "The GIF '" + s.location + "' was not written: the stream did not come to its end";
+        if (s.keep_partial) {
+            write_waiting(s.delay > 0 ? static_cast<GstClockTime>(s.delay) : unknown_delay);
+            const std::string kept = writer_->finish_partial().string();
+            post_warning(what + "; what there is of it is in '" + kept + "'");
+        } else {
+            post_warning(what);
+        }
+    }
+    forget();
 }
 
 void MriGifSink::set_caps(const GstCaps* caps) {

@@ -60,6 +60,7 @@ struct MetricsSettings {
     bool gridded = false;
     std::string location;
     std::string label;
+    bool keep_partial = false;
 };
 
 constexpr const char* csv_header = "label,image,series,frame,pts,mse,nrmse,psnr,ssim,psnr_moving,"
@@ -132,6 +133,9 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
         p.boolean("input", "Also score the side data of role input", &MetricsSettings::input);
         p.boolean("gridded", "Also score the side data of role gridded", &MetricsSettings::gridded);
         p.string("location", "CSV file to write; empty: none", &MetricsSettings::location);
+        p.boolean("keep-partial",
+                  "Keep the rows written before an error or a stop without EOS, as location and '.partial'",
+                  &MetricsSettings::keep_partial);
         p.string("label", "Name of what is scored, for messages and tables", &MetricsSettings::label,
                  Mutable::playing);
         p.computed(g_param_spec_boxed("summary", nullptr, "Means over the series reported so far",
@@ -174,6 +178,11 @@ class MriMetrics : public Configured<Transform, MetricsSettings> {
     void write_csv(const Track& track, const SeriesScore& score, const std::string& label);
     void finish_table();
     StructurePtr summary() const;
+    /// Whether a report has been made since start().
+    bool scored() const {
+        const std::lock_guard lock(summary_mutex_);
+        return !means_.empty();
+    }
     void reset() {
         tracks_.clear();
         without_truth_ = 0;
@@ -223,9 +232,17 @@ void MriMetrics::stop() {
     if (csv_.is_open())
         csv_.close();
     csv_.clear();
-    if (table_ && part_ > 0)
-        post_warning("The table '" + settings().location +
-                     "' was not written: the stream was stopped before its end");
+    if (table_ && scored()) {
+        const MetricsSettings s = settings();
+        std::string what =
+            "The table '" + s.location + "' was not written: the stream did not come to its end";
+        if (s.keep_partial)
+            what += "; what there is of it is in '" +
+                    table_->keep_partial("What there is of the table '" + s.location + "' could not be kept")
+                        .string() +
+                    "'";
+        post_warning(what);
+    }
     table_.reset();
     watch_.stop();
 }
@@ -262,11 +279,7 @@ void MriMetrics::new_tracks() {
 void MriMetrics::event(GstEvent* event) {
     if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) {
         report();
-        bool any = false;
-        {
-            const std::lock_guard lock(summary_mutex_);
-            any = !means_.empty();
-        }
+        const bool any = scored();
         if (any)
             post_message(summary());
         if (table_ && !watch_.seen()) {

@@ -4,6 +4,7 @@
 #include "tests/support/gst_test.hpp"
 #include "tests/support/temp_dir.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -173,6 +174,27 @@ TEST_F(BrokenStreams, ARecordingIsKeptUnderAnotherName) {
                      path);
     EXPECT_EQ(content(path), "old");
     EXPECT_TRUE(content(path + ".partial").starts_with("\x1a\x45\xdf\xa3")) << "a WebM";
+}
+
+/// What there is of a broken stream is kept where that is asked for, readable.
+TEST_F(BrokenStreams, PartsAreKeptWhereAsked) {
+    const std::string video =
+        "videotestsrc name=source num-buffers=20 ! video/x-raw,format=GRAY8,width=16,height=16,"
+        "framerate=25/1 ! identity error-after=6 ! mrigifsink name=sink keep-partial=true location=";
+    ends_at_the_sink(video + file());
+    EXPECT_EQ(content(file()), "old");
+    const std::string gif = content(file() + ".partial");
+    EXPECT_TRUE(gif.starts_with("GIF89a") && gif.ends_with(";")) << "its trailer";
+    if (!have("mrisim"))
+        return;
+    ends_at_the_sink(
+        "mriphantomsrc name=source frames=4 width=32 height=32 series=2 ! mrisim spokes=8 ! mriframer ! "
+        "mrigrid ! mrimetrics name=sink keep-partial=true location=" +
+        file() + " ! identity error-after=6 ! fakesink");
+    EXPECT_EQ(content(file()), "old");
+    const std::string table = content(file() + ".partial");
+    EXPECT_TRUE(table.starts_with("label,"));
+    EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 6) << "the first series, of 4 frames, was whole";
 }
 
 /// A FIFO would wait for a reader, and a device would be replaced by a file (where root is at work).
