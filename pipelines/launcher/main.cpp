@@ -235,6 +235,7 @@ int main(int argc, char** argv) {
         fallback = ExitCode::invalid;
         if (options.verbose)
             std::fprintf(stderr, "%s\n", text.c_str());
+        options.name = file.name;
         catch_interrupts();
         const ExitCode code = run_pipeline(text, options);
         if (code == ExitCode::ok && !options.quiet)

@@ -640,7 +640,10 @@ GstPtr<GstElement> parse_pipeline(const std::string& text) {
 ExitCode run_pipeline(const std::string& text, const RunOptions& options) {
     if (options.stats)
         StageTimes::install();
-    return Runner(parse_pipeline(text), options).run();
+    auto pipeline = parse_pipeline(text);
+    if (!options.name.empty())
+        gst_object_set_name(GST_OBJECT(pipeline.get()), options.name.c_str());
+    return Runner(std::move(pipeline), options).run();
 }
 
 } // namespace mri

@@ -26,6 +26,7 @@ struct RunOptions {
     bool verbose = false; ///< the debug text of errors and warnings as well
     bool stats = false;   ///< tables of time per element and of late and dropped frames at the end
     std::optional<double> timeout_s;
+    std::string name; ///< of the pipeline, which outputs carry; empty leaves GStreamer's
 };
 
 /// Builds the pipeline without running it. Throws Errc::unsupported naming every missing element, or

@@ -151,7 +151,8 @@ struct GifWriter::File {
     }
 };
 
-GifWriter::GifWriter(const std::string& location, int width, int height, int loops)
+GifWriter::GifWriter(const std::string& location, int width, int height, int loops,
+                     const std::string& comment)
     : location_(location), width_(width), height_(height), file_(std::make_unique<File>()) {
     if (width < 1 || height < 1 || width > 65535 || height > 65535)
         throw Error(Errc::settings,
@@ -179,6 +180,8 @@ GifWriter::GifWriter(const std::string& location, int width, int height, int loo
         file_->check(EGifPutExtensionBlock(file_->gif, 3, block), location_);
         file_->check(EGifPutExtensionTrailer(file_->gif), location_);
     }
+    if (!comment.empty())
+        file_->check(EGifPutComment(file_->gif, comment.c_str()), location_);
 }
 
 GifWriter::~GifWriter() = default;

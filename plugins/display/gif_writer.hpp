@@ -41,9 +41,10 @@ class Quantizer {
 /// and what was there before stays when writing fails.
 class GifWriter {
   public:
-    /// Creates the temporary file. `loops`: how often the animation is played, 0 for ever. Throws
+    /// Creates the temporary file. `loops`: how often the animation is played, 0 for ever. `comment` is text
+    /// that the file carries. Throws
     /// Errc::open_write, or Errc::settings for edges outside 1..65535.
-    GifWriter(const std::string& location, int width, int height, int loops);
+    GifWriter(const std::string& location, int width, int height, int loops, const std::string& comment = {});
     /// Removes the temporary file unless finish() was called.
     ~GifWriter();
     GifWriter(const GifWriter&) = delete;

@@ -7,7 +7,8 @@
 // not show, pictures are left out. `delay` sets another time. Pictures after the first max-frames are left out with
 // one warning: programs that show a GIF keep all of it in memory. The file appears under its name when it is
 // complete, at EOS; what was there before stays until then, and where any element of the pipeline has posted an
-// error. `keep-partial` keeps the pictures of such a stream under another name.
+// error. `keep-partial` keeps the pictures of such a stream under another name. A comment in the stream's tags, as
+// mrivideo gives it, becomes the file's.
 //
 // Latency: none. Caps: video/x-raw of GRAY8, RGB or RGBA (alpha is ignored); the size may not change.
 //
@@ -68,6 +69,7 @@ class MriGifSink : public Configured<Sink, GifSettings> {
     GstFlowReturn render(GstBuffer* buffer) override;
     void eos() override;
     void flush() override { forget(); }
+    void event(GstEvent* event) override;
 
   private:
     void forget() {
@@ -82,6 +84,7 @@ class MriGifSink : public Configured<Sink, GifSettings> {
 
     // State of the streaming thread.
     GstVideoInfo video_{};
+    std::string comment_; // of the stream's tags
     std::optional<GifWriter> writer_;
     Quantizer quantizer_;
     std::optional<IndexedPicture> waiting_; // its time is known when the next one comes
@@ -116,6 +119,7 @@ void MriGifSink::stop() {
         }
     }
     forget();
+    comment_.clear();
 }
 
 void MriGifSink::set_caps(const GstCaps* caps) {
@@ -129,6 +133,16 @@ void MriGifSink::set_caps(const GstCaps* caps) {
         throw Error(Errc::format, "The pictures of a GIF must have one size, and they change from " +
                                       size(video_) + " to " + size(video));
     video_ = video;
+}
+
+void MriGifSink::event(GstEvent* event) {
+    if (GST_EVENT_TYPE(event) != GST_EVENT_TAG)
+        return;
+    GstTagList* tags = nullptr;
+    gst_event_parse_tag(event, &tags);
+    gchar* text = nullptr;
+    if (gst_tag_list_get_string(tags, GST_TAG_COMMENT, &text))
+        comment_ = GString_ptr(text).get();
 }
 
 IndexedPicture MriGifSink::picture_of(GstBuffer* buffer) {
@@ -171,7 +185,8 @@ void MriGifSink::write_waiting(GstClockTime delay) {
 GstFlowReturn MriGifSink::render(GstBuffer* buffer) {
     const GifSettings s = settings();
     if (!writer_)
-        writer_.emplace(s.location, GST_VIDEO_INFO_WIDTH(&video_), GST_VIDEO_INFO_HEIGHT(&video_), s.loop);
+        writer_.emplace(s.location, GST_VIDEO_INFO_WIDTH(&video_), GST_VIDEO_INFO_HEIGHT(&video_), s.loop,
+                        comment_);
     const GstClockTime pts = GST_BUFFER_PTS(buffer);
     const auto pictures = writer_->frames() + (waiting_ ? 1 : 0);
     if (s.max_frames > 0 && pictures >= static_cast<std::size_t>(s.max_frames)) {

@@ -12,6 +12,9 @@
 // would leave that is, as networks that keep to measured samples say (mricascade; - where it is not known).
 // `scale` enlarges by whole pixels.
 //
+// The version, the pipeline's name, networks with the hashes of their weights, and the acceleration go downstream as a
+// comment among the stream's tags, which muxers write into their files.
+//
 // Formats: GRAY8, GRAY16_LE or RGBA; with a colour map RGBA alone. Pixels that are not square become the
 // video's pixel-aspect-ratio. Phase is shown from -pi to pi. Latency: none. Caps: application/x-mri-image in,
 // video/x-raw out, one picture a frame.
@@ -21,6 +24,7 @@
 // ]|
 #include "plugins/common/element.hpp"
 #include "plugins/common/image_buffers.hpp"
+#include "plugins/common/provenance.hpp"
 #include "plugins/display/render.hpp"
 
 #include <gst/video/video.h>
@@ -177,6 +181,7 @@ class MriVideo : public Configured<Transform, VideoSettings> {
         std::string caption;
         SteadyLevels levels;
     };
+    void tell_provenance();
     std::optional<std::vector<float>> plane(GstBuffer* buffer, Panel panel, ShowMode mode) const;
     Levels levels_for(Shown& shown, const std::vector<float>& values, const VideoSettings& s,
                       const std::vector<float>* truth) const;
@@ -188,6 +193,7 @@ class MriVideo : public Configured<Transform, VideoSettings> {
     std::vector<Shown> shown_;
     mutable SteadyLevels error_levels_{1, 99.5, 0};
     std::set<Panel> warned_;
+    std::string told_; // comment that went downstream
 };
 
 bool MriVideo::start() {
@@ -196,6 +202,7 @@ bool MriVideo::start() {
         throw Error(Errc::settings, "percentile-low must be below percentile-high");
     parse_panels(s.panels);
     warned_.clear();
+    told_.clear();
     return true;
 }
 
@@ -302,7 +309,20 @@ Levels MriVideo::levels_for(Shown& shown, const std::vector<float>& values, cons
     return shown.levels.next(values);
 }
 
+/// Encoders and muxers write tags into their files.
+void MriVideo::tell_provenance() {
+    auto* base = GST_BASE_TRANSFORM(gst());
+    std::string text = provenance_text(provenance_at(GST_BASE_TRANSFORM_SINK_PAD(base)), gst());
+    if (text == told_)
+        return;
+    told_ = std::move(text);
+    GstTagList* tags = gst_tag_list_new(GST_TAG_COMMENT, told_.c_str(), GST_TAG_APPLICATION_NAME,
+                                        "gst-mri " GST_MRI_VERSION, nullptr);
+    gst_pad_push_event(GST_BASE_TRANSFORM_SRC_PAD(base), gst_event_new_tag(tags));
+}
+
 void MriVideo::transform(GstBuffer* in, GstBuffer* out) {
+    tell_provenance();
     const VideoSettings s = settings();
     const Mapped<std::byte> map(out);
     const Canvas canvas{map.span(), GST_VIDEO_INFO_WIDTH(&video_), GST_VIDEO_INFO_HEIGHT(&video_),

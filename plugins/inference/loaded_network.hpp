@@ -43,6 +43,7 @@ class NetworkBox final : public AnyNetwork {
 /// A network, its weights' name, and what is known of it.
 struct LoadedNetwork {
     std::string weights;
+    std::string identity; ///< weights_identity()
     std::unique_ptr<AnyNetwork> network;
     bool by_frame = false; ///< computes each frame from those before it, and not windows
     StartRecipe recipe;    ///< that it was trained with

@@ -4,6 +4,7 @@
 #include "models/files/weights.hpp"
 
 #include "plugins/common/device_property.hpp"
+#include "plugins/common/provenance.hpp"
 
 #include <array>
 #include <utility>
@@ -45,6 +46,7 @@ void NetworkElement::start() {
     noise_ = taken.noise;
     current_ = taken.load();
     tell_choice();
+    told_provenance_ = false;
     by_frame_ = current_.by_frame;
     recipe_ = current_.recipe;
     shape_ = {by_frame_ ? 1 : window_of(*current_.network, settings_), 0, 0};
@@ -113,6 +115,24 @@ void NetworkElement::flush() {
     Windowed::flush();
 }
 
+/// What came before is told together with the network, before the next images.
+bool NetworkElement::event(GstEvent* event) {
+    if (!provenance_of(event))
+        return true;
+    told_provenance_ = false;
+    return false;
+}
+
+void NetworkElement::tell_provenance() {
+    if (std::exchange(told_provenance_, true))
+        return;
+    Provenance provenance = provenance_at(sink_pad());
+    const GstElementFactory* factory = gst_element_get_factory(gst());
+    provenance.networks.push_back((factory ? std::string(GST_OBJECT_NAME(factory)) + ", " : std::string()) +
+                                  current_.identity);
+    gst_pad_push_event(src_pad(), new_provenance_event(provenance).release());
+}
+
 bool NetworkElement::leaves_late_out() const {
     return !by_frame_ || (GST_CLOCK_TIME_IS_VALID(frame_time_) && compute_time() > frame_time_);
 }
@@ -147,6 +167,7 @@ void NetworkElement::check(GstBuffer* buffer) {
 
 std::vector<GstPtr<GstBuffer>> NetworkElement::process(const Frames::Job& job) {
     take_over(image_, &output_);
+    tell_provenance();
     NetworkStatistics::Times times{};
     auto begin = std::chrono::steady_clock::now();
     const auto lap = [&](NetworkStatistics::Stage stage) {
@@ -252,6 +273,7 @@ void NetworkElement::take_over(const ImageInfo& input, const ImageInfo* output) 
         return;
     }
     std::swap(current_, *next); // the old one is freed at the end, under no lock
+    told_provenance_ = false;
     // The loader measured its window beside another one: the first window alone says what one costs.
     measure_ = true;
     statistics_.swapped(current_);

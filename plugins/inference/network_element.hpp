@@ -26,6 +26,7 @@
 #include "plugins/inference/loaded_network.hpp"
 #include "plugins/inference/network_settings.hpp"
 #include "plugins/inference/network_statistics.hpp"
+#include "plugins/inference/weights_identity.hpp"
 #include "plugins/inference/weights_loader.hpp"
 #include "plugins/inference/window_samples.hpp"
 #include "plugins/inference/window_start.hpp"
@@ -95,6 +96,7 @@ class NetworkElement : public Windowed {
     void stop() final;
     void set_caps(const GstCaps* caps) final;
     void flush() final;
+    bool event(GstEvent* event) override;
 
   protected:
     void check(GstBuffer* buffer) final;
@@ -129,6 +131,7 @@ class NetworkElement : public Windowed {
     void take_over(const ImageInfo& input, const ImageInfo* output);
     void tell_choice();
     void time_frames(GstBuffer* buffer);
+    void tell_provenance();
     void tell_timing() { set_timing(frame_time_, compute_time()); }
     GstClockTime compute_time() const;
     void make_start(const Frames::Job& job);
@@ -152,6 +155,7 @@ class NetworkElement : public Windowed {
     bool started_ = false;             // start_ has had a frame
     double start_seconds_ = 0;         // that it takes, of a live stream
     double last_start_ = 0;            // of frames taken since the last window of the network
+    bool told_provenance_ = false;     // downstream knows of the network at work
     bool measure_ = false;             // the next window's time is the latency's: the network is new
 
     // The other threads' share, each with its own lock: neither is called under the other's.
@@ -187,6 +191,7 @@ class NetworkElementOf : public Configured<NetworkElement, S> {
         return [this, settings] {
             LoadedNetwork out;
             out.weights = settings.weights;
+            out.identity = weights_identity(settings.weights);
             const auto begin = std::chrono::steady_clock::now();
             auto box = std::make_unique<NetworkBox<Net>>(load_network(settings));
             out.load_seconds = seconds_since(begin);

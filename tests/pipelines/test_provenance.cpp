@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What files say of their origin, as other programs find it: bytes of the files, and sums by sha256sum.
+#include "plugins/common/provenance.hpp"
+#include "tests/support/gst_test.hpp"
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+using namespace mri;
+using namespace mri::test;
+
+namespace {
+
+std::string bytes_of(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    std::stringstream text;
+    text << in.rdbuf();
+    return text.str();
+}
+
+/// A comment of a GIF: blocks of at most 255 bytes behind 21 FE.
+std::string comment_of_gif(const std::string& gif) {
+    auto at = gif.find("\x21\xfe");
+    std::string text;
+    if (at == std::string::npos)
+        return text;
+    for (at += 2; at < gif.size() && gif[at] != 0; at += 1 + static_cast<unsigned char>(gif[at]))
+        text += gif.substr(at + 1, static_cast<unsigned char>(gif[at]));
+    return text;
+}
+
+std::string sha256_of(const std::string& path) {
+    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(("sha256sum '" + path + "'").c_str(), "r"),
+                                                     pclose);
+    std::array<char, 65> sum{};
+    EXPECT_EQ(fread(sum.data(), 1, 64, pipe.get()), 64U);
+    return sum.data();
+}
+
+void expect_ends(const std::string& pipeline) {
+    const auto result = run_pipeline(pipeline);
+    EXPECT_TRUE(result.eos);
+    EXPECT_TRUE(result.errors.empty()) << result.errors[0];
+}
+
+} // namespace
+
+TEST(Provenance, TravelsAsAStickyEvent) {
+    const Provenance provenance{7.5, {"mriunet, a.safetensors, SHA-256 01", "mricascade, b"}};
+    EXPECT_EQ(provenance_of(new_provenance_event(provenance).get()), provenance);
+    EXPECT_EQ(provenance_of(new_provenance_event({}).get()), Provenance{});
+    EXPECT_FALSE(provenance_of(adopt(gst_event_new_eos()).get()));
+}
+
+TEST(Provenance, IsTextAndAttributes) {
+    const auto element =
+        adopt(GST_ELEMENT(gst_object_ref_sink(gst_element_factory_make("fakesink", nullptr))));
+    EXPECT_EQ(provenance_text({}, element.get()),
+              "gst-mri " GST_MRI_VERSION "; research output, not for diagnosis");
+    const auto pipeline = adopt(GST_ELEMENT(gst_object_ref_sink(gst_pipeline_new("scan"))));
+    gst_bin_add(GST_BIN(pipeline.get()), element.get());
+    EXPECT_EQ(provenance_text({23.2, {"n, w"}}, element.get()),
+              "gst-mri " GST_MRI_VERSION
+              "; pipeline scan; network n, w; acceleration 23.2; research output, not for diagnosis");
+    const auto values = provenance_attributes({23.2, {"n, w", "m"}}, element.get());
+    const std::vector<std::pair<std::string, std::string>> expected{
+        {"GstMriVersion", GST_MRI_VERSION}, {"GstMriPipeline", "scan"},
+        {"GstMriNetwork", "n, w"},          {"GstMriNetwork", "m"},
+        {"GstMriAcceleration", "23.2"},     {"GstMriUse", "research output, not for diagnosis"}};
+    EXPECT_EQ(values, expected);
+}
+
+TEST(Provenance, FilmsCarryItAsTheirComment) {
+    const TempDir dir;
+    const std::string start = "mriphantomsrc frames=3 width=64 height=64 ! mrivideo ! ";
+    const std::string text = "research output, not for diagnosis";
+    expect_ends(start + "mrigifsink location=" + dir.path("a.gif"));
+    const std::string comment = comment_of_gif(bytes_of(dir.path("a.gif")));
+    EXPECT_TRUE(comment.starts_with("gst-mri " GST_MRI_VERSION "; pipeline ")) << comment;
+    EXPECT_TRUE(comment.ends_with("; " + text)) << comment;
+    if (!adopt(gst_element_factory_find("x264enc")) || !adopt(gst_element_factory_find("mp4mux")))
+        GTEST_SKIP() << "x264enc or mp4mux is not installed";
+    expect_ends(start +
+                "videoconvert ! x264enc ! h264parse ! mp4mux ! filesink location=" + dir.path("a.mp4"));
+    const std::string film = bytes_of(dir.path("a.mp4"));
+    const auto tag = film.find("\xa9"
+                               "cmt"); // QuickTime's comment
+    ASSERT_NE(tag, std::string::npos);
+    EXPECT_NE(film.find(text, tag), std::string::npos);
+}
+
+TEST(Provenance, NamesTheNetworksAndTheirWeights) {
+    if (!adopt(gst_element_factory_find("mriunet")))
+        GTEST_SKIP() << "built without LibTorch";
+    const TempDir dir;
+    expect_ends("mriphantomsrc frames=4 width=64 height=64 ! mrisim spokes=13 alignment=readout ! mriframer "
+                "! mrirecon "
+                "window=4 ! mriunet window=4 ! mrivideo ! mrigifsink location=" +
+                dir.path("a.gif"));
+    const std::string weights = env("GST_MRI_SOURCE_ROOT") + "/models/weights/unet.safetensors";
+    const std::string comment = comment_of_gif(bytes_of(dir.path("a.gif")));
+    EXPECT_NE(comment.find("; network mriunet, unet.safetensors, SHA-256 " + sha256_of(weights) + ";"),
+              std::string::npos)
+        << comment;
+}
