@@ -64,6 +64,7 @@
 #include "plugins/common/frame_counters.hpp"
 #include "plugins/common/frame_rate.hpp"
 #include "plugins/common/mrd_header.hpp"
+#include "plugins/common/provenance.hpp"
 #include "plugins/math/base/sizes.hpp"
 #include "plugins/math/sampling/gradient_delay.hpp"
 #include "plugins/source/calibration_readouts.hpp"
@@ -211,6 +212,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     void stop() override {
         flush();
         calibration_.forget();
+        told_provenance_.reset();
         latency_ = GST_CLOCK_TIME_NONE;
     }
 
@@ -261,6 +263,8 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     }
 
     bool event(GstEvent* event) override {
+        if (provenance_of(event))
+            return false; // goes on with the next frame
         if (const auto xml = header_of(event); !xml.empty()) {
             const auto encodings = MrdHeader::parse(xml).encodings;
             encoding_ = encodings.empty() ? std::nullopt : std::optional(encodings[0]);
@@ -275,8 +279,10 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     }
 
     GstFlowReturn chain(GstPtr<GstBuffer> buffer) override {
-        if (in_.alignment == Alignment::frame)
+        if (in_.alignment == Alignment::frame) {
+            tell_provenance(readouts_of(buffer.get()).size());
             return push(std::move(buffer));
+        }
 
         const auto size = gst_buffer_get_size(buffer.get());
         if (in_.readouts_in(size) != 1)
@@ -622,8 +628,35 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         set_src_caps(out_.to_caps());
     }
 
+    /// How many times fewer readouts a frame has than a fully sampled one: lines of the encoding, or pi / 2 times the
+    /// matrix of spokes.
+    double acceleration(std::size_t readouts) const {
+        if (readouts == 0)
+            return 0;
+        double full = 0;
+        if (kind_of(out_.trajectory).grid) {
+            const auto limit = encoding_ ? encoding_->step_1 : std::nullopt;
+            full = limit && limit->maximum > limit->minimum ? limit->maximum - limit->minimum + 1
+                   : out_.encoded_height > 0                ? out_.encoded_height
+                                                            : out_.height;
+        } else if (kind_of(out_.trajectory).spokes) {
+            full = std::numbers::pi / 2 * std::max(out_.width, out_.height);
+        }
+        return full > 0 ? std::max(1.0, full / static_cast<double>(readouts)) : 0;
+    }
+
+    void tell_provenance(std::size_t readouts) {
+        Provenance provenance = provenance_at(sink_pad());
+        provenance.acceleration = acceleration(readouts);
+        if (told_provenance_ == provenance)
+            return;
+        gst_pad_push_event(src_pad(), new_provenance_event(provenance).release());
+        told_provenance_ = std::move(provenance);
+    }
+
     GstFlowReturn send(Series& series, GstPtr<GstBuffer> frame) {
         announce(series);
+        tell_provenance(readouts_of(frame.get()).size());
         GstClockTime& pts = GST_BUFFER_PTS(frame.get());
         const GstClockTime duration = GST_BUFFER_DURATION(frame.get());
         if (GST_CLOCK_TIME_IS_VALID(pts)) {
@@ -777,6 +810,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     bool told_order_ = false;    // what happens to several series
     bool told_repeated_ = false; // lines measured again
     double aspect_ = 1;
+    std::optional<Provenance> told_provenance_;
     std::atomic<GstClockTime> latency_{GST_CLOCK_TIME_NONE};
 };
 

@@ -105,3 +105,15 @@ TEST(Provenance, NamesTheNetworksAndTheirWeights) {
               std::string::npos)
         << comment;
 }
+
+TEST(Provenance, TellsTheAcceleration) {
+    const TempDir dir;
+    // 13 of pi / 2 * 64 = 100.5 spokes, and 16 of 64 lines.
+    for (const auto& [scan, text] : {std::pair{"trajectory=radial spokes=13", "; acceleration 7.73;"},
+                                     {"trajectory=cartesian spokes=16", "; acceleration 4;"}}) {
+        expect_ends(std::string("mriphantomsrc frames=2 width=64 height=64 ! mrisim alignment=readout ") +
+                    scan + " ! mriframer ! mrigrid ! mrivideo ! mrigifsink location=" + dir.path("a.gif"));
+        const std::string comment = comment_of_gif(bytes_of(dir.path("a.gif")));
+        EXPECT_NE(comment.find(text), std::string::npos) << comment;
+    }
+}
