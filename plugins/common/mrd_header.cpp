@@ -396,6 +396,25 @@ std::string mrd_header_utf8(const std::string& xml) {
     return utf8(document.get());
 }
 
+std::multimap<std::string, std::string> mrd_header_texts(std::string_view xml) {
+    const Document document = parse_document(xml, "The MRD header");
+    std::multimap<std::string, std::string> texts;
+    // The parser bounds the depth.
+    const auto add = [&](const auto& self, const xmlNode* parent, const std::string& path) -> void {
+        for (const xmlNode* node = parent->children; node; node = node->next) {
+            if (node->type != XML_ELEMENT_NODE)
+                continue;
+            const std::string name = path + (path.empty() ? "" : "/") + std::string(view(node->name));
+            if (std::string text = text_of(node); !text.empty())
+                texts.emplace(name, std::move(text));
+            self(self, node, name);
+        }
+    };
+    if (const xmlNode* root = xmlDocGetRootElement(document.get()))
+        add(add, root, "");
+    return texts;
+}
+
 std::string mrd_attributes(const std::vector<std::pair<std::string, std::string>>& values) {
     Writer writer("ismrmrdMeta");
     std::optional<Element> meta;

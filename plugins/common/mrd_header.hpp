@@ -5,6 +5,7 @@
 #include "plugins/math/sampling/trajectory_kind.hpp"
 
 #include <array>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -66,6 +67,10 @@ struct MrdHeader {
 /// A header's text in UTF-8, which strings of GStreamer are: the same text where it is UTF-8 already. Throws as
 /// MrdHeader::parse() does.
 std::string mrd_header_utf8(const std::string& xml);
+
+/// All texts of a header, by the path of names that leads to them from the root: "sequenceParameters/TR". In the
+/// order of the header where a path has several. Throws as MrdHeader::parse() does.
+std::multimap<std::string, std::string> mrd_header_texts(std::string_view xml);
 
 /// Names and values of an image's attributes as MRD's meta XML. One name several times in a row is one attribute of
 /// several values.

@@ -839,6 +839,225 @@ def against_integers(args):
     )
 
 
+# A Cartesian scan of oblique, off-centre, rectangular slices, in each of which one pixel is bright.
+OBLIQUE_MATRIX = np.array([40, 32])  # x, y
+OBLIQUE_FOV = np.array([240.0, 256.0])  # mm
+OBLIQUE_STEP = 10.0  # mm from slice to slice
+OBLIQUE_FRAME = 40.0  # ms
+OBLIQUE_ORDER = [2, 0, 1, 3]  # slices by position, in the order in which they are scanned
+
+
+def oblique_axes():
+    """read_dir, phase_dir and slice_dir: a transversal plane turned about two axes."""
+    a, b = np.radians(25), np.radians(-35)
+    turn_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    turn_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    return (turn_z @ turn_x).T
+
+
+def oblique_slice(place):
+    """Position of the slice at `place` in the stack, its bright pixel (x, y), and where that lies: mm, LPS."""
+    read, phase, normal = oblique_axes()
+    position = np.array([31.5, -47.25, 112.75]) + place * OBLIQUE_STEP * normal
+    pixel = np.array([9 + 5 * place, 24 - 4 * place])
+    offset = (pixel - OBLIQUE_MATRIX // 2) * OBLIQUE_FOV / OBLIQUE_MATRIX
+    return position, pixel, position + offset[0] * read + offset[1] * phase
+
+
+def make_oblique(args):
+    """The scan, slice after slice, and a header with all that names a patient."""
+    width, height = (int(n) for n in OBLIQUE_MATRIX)
+    space = xsd.encodingSpaceType(
+        matrixSize=xsd.matrixSizeType(x=width, y=height, z=1),
+        fieldOfView_mm=xsd.fieldOfViewMm(x=float(OBLIQUE_FOV[0]), y=float(OBLIQUE_FOV[1]), z=7.0),
+    )
+
+    def limit(count):
+        return xsd.limitType(minimum=0, maximum=count - 1, center=count // 2)
+
+    xml = xsd.ToXML(
+        xsd.ismrmrdHeader(
+            subjectInformation=xsd.subjectInformationType(
+                patientName="Doe^Jane", patientID="PAT4711", patientBirthdate="1961-02-03", patientGender="F",
+                patientWeight_kg=61.5,
+            ),
+            studyInformation=xsd.studyInformationType(
+                studyDate="2031-05-06", studyTime="10:20:30", studyID="STU0815", accessionNumber=990017,
+                referringPhysicianName="Roe^Richard", studyDescription="Heart of Jane",
+                studyInstanceUID="1.2.826.0.1.3680043.8.498.77",
+            ),
+            measurementInformation=xsd.measurementInformationType(
+                measurementID="MEAS31337", patientPosition=xsd.patientPositionType.HFS, protocolName="cine of Jane",
+                frameOfReferenceUID="1.2.826.0.1.3680043.8.498.78",
+            ),
+            acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
+                systemVendor="Builder", systemModel="Magnet", systemFieldStrength_T=1.5, institutionName="Clinic of Roe",
+                stationName="MRROOM9", deviceSerialNumber="SN55512",
+            ),
+            experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=63870000),
+            encoding=[
+                xsd.encodingType(
+                    encodedSpace=space,
+                    reconSpace=space,
+                    encodingLimits=xsd.encodingLimitsType(
+                        kspace_encoding_step_1=limit(height), slice=limit(len(OBLIQUE_ORDER)), repetition=limit(args.frames)
+                    ),
+                    trajectory=xsd.trajectoryType("cartesian"),
+                )
+            ],
+            sequenceParameters=xsd.sequenceParametersType(TR=[1.25], TE=[1.1], flipAngle_deg=[12.0]),
+        )
+    )
+    read, phase, normal = oblique_axes()
+    kx, ky = (np.arange(n) - n // 2 for n in (width, height))
+    with ismrmrd.Dataset(args.output, "dataset", mode="w") as dataset:
+        dataset.write_xml_header(xml.encode())
+        counter = 0
+        for number, place in enumerate(OBLIQUE_ORDER):
+            position, pixel, _ = oblique_slice(place)
+            offset = (pixel - OBLIQUE_MATRIX // 2) / OBLIQUE_MATRIX
+            for frame in range(args.frames):
+                # Each frame has a brightness of its own.
+                lines = (1 + place + 0.25 * frame) * np.exp(-2j * np.pi * (ky[:, None] * offset[1] + kx * offset[0]))
+                for line in range(height):
+                    acquisition = ismrmrd.Acquisition.from_array(lines[line][np.newaxis].astype(np.complex64))
+                    acquisition.center_sample = width // 2
+                    acquisition.idx.kspace_encode_step_1 = line
+                    acquisition.idx.slice = number
+                    acquisition.idx.repetition = frame
+                    acquisition.scan_counter = counter
+                    acquisition.measurement_uid = 7
+                    # 2.5 ms a tick, from 10:20:30 on.
+                    time = (number * args.frames + frame) * OBLIQUE_FRAME + line * OBLIQUE_FRAME / height
+                    acquisition.acquisition_time_stamp = int((37230000 + time) / 2.5)
+                    for name, vector in (("position", position), ("read_dir", read), ("phase_dir", phase), ("slice_dir", normal)):
+                        getattr(acquisition, name)[:] = vector
+                    if line == height - 1:
+                        acquisition.set_flag(ismrmrd.ACQ_LAST_IN_REPETITION)
+                        acquisition.set_flag(ismrmrd.ACQ_LAST_IN_SLICE)
+                    dataset.append_acquisition(acquisition)
+                    counter += 1
+
+
+def dicom_files(folder):
+    import pathlib
+
+    import pydicom
+
+    sets = [pydicom.dcmread(name) for name in sorted(pathlib.Path(folder).rglob("*")) if name.is_file()]
+    return sorted(sets, key=lambda d: (d.SeriesNumber, d.InstanceNumber))
+
+
+def dicom_pixels(dataset):
+    from pydicom.pixels import apply_rescale
+
+    return apply_rescale(dataset.pixel_array, dataset)
+
+
+def oblique_dicom(args):
+    """DICOM of the scan: where pydicom finds the bright pixels, and what their values are."""
+    sets = dicom_files(args.folder)
+    slices = len(OBLIQUE_ORDER)
+    frames = len(sets) // slices
+    far = wrong = times = 0.0
+    for n, d in enumerate(sets):
+        place, frame = divmod(n, frames)
+        image = dicom_pixels(d)
+        y, x = np.unravel_index(np.argmax(image), image.shape)
+        row, column = np.array(d.ImageOrientationPatient).reshape(2, 3).astype(float)
+        spacing = [float(v) for v in d.PixelSpacing]
+        found = np.array(d.ImagePositionPatient, dtype=float) + x * spacing[1] * row + y * spacing[0] * column
+        far = max(far, np.linalg.norm(found - oblique_slice(place)[2]))
+        wrong = max(wrong, abs(image[y, x] - (1 + place + 0.25 * frame)))
+        start = 30e3 + OBLIQUE_ORDER.index(place) * frames * OBLIQUE_FRAME  # ms after 10:20
+        times = max(times, abs(float(d.AcquisitionTime) * 1e3 - 102000e3 - start - frame * OBLIQUE_FRAME))
+    first = sets[0]
+    report(
+        files=len(sets),
+        series=len({d.SeriesInstanceUID for d in sets}),
+        studies=len({d.StudyInstanceUID for d in sets}),
+        instances=len({d.SOPInstanceUID for d in sets}),
+        slopes=len({d.RescaleSlope for d in sets}),
+        slope=float(first.RescaleSlope),
+        rows=first.Rows,
+        thickness=float(first.SliceThickness),
+        between=float(first.SpacingBetweenSlices),
+        repetition_time=float(first.RepetitionTime),
+        temporal_resolution=float(first.TemporalResolution),
+        names=first.PatientName == "Doe^Jane" and first.PatientBirthDate == "19610203" and first.StudyID == "STU0815",
+        far=far,
+        wrong=wrong,
+        times=times,
+    )
+
+
+def oblique_nifti(args):
+    """NIfTI of the scan: where nibabel finds the bright pixels, by sform and by qform, and what their values are."""
+    import nibabel
+
+    image = nibabel.load(args.file)
+    data = image.get_fdata().reshape(image.shape[:3] + (-1,))
+    far = {"sform": 0.0, "qform": 0.0}
+    wrong = 0.0
+    for place in range(image.shape[2]):
+        for frame in range(data.shape[3]):
+            plane = data[:, :, place, frame]
+            x, y = np.unravel_index(np.argmax(plane), plane.shape)
+            truth = oblique_slice(place)[2] * [-1, -1, 1]
+            for form, affine in (("sform", image.get_sform()), ("qform", image.get_qform())):
+                far[form] = max(far[form], np.linalg.norm((affine @ [x, y, place, 1])[:3] - truth))
+            wrong = max(wrong, abs(plane[x, y] - (1 + place + 0.25 * frame)))
+    assert image.header["descrip"].item().startswith(b"gst-mri ")
+    assert image.header.get_xyzt_units() == ("mm", "sec")
+    report(
+        **far,
+        wrong=wrong,
+        x=image.shape[0],
+        y=image.shape[1],
+        slices=image.shape[2],
+        times=data.shape[3],
+        step=image.header.get_zooms()[3] if len(image.shape) > 3 else 0,
+        between=image.header.get_zooms()[2],
+        forms=int(image.header["qform_code"]) * 10 + int(image.header["sform_code"]),
+    )
+
+
+def against_dcm2niix(args):
+    """Our NIfTI against the one that dcm2niix made of our DICOM: voxel by voxel, each at its place in the patient."""
+    import nibabel
+
+    ours, theirs = nibabel.load(args.ours), nibabel.load(args.theirs)
+    a, b = ours.get_fdata(), theirs.get_fdata()
+    # From our indices to theirs: flips, and nothing else.
+    to_theirs = np.linalg.inv(theirs.affine) @ ours.affine
+    matrix = np.round(to_theirs[:3, :3])
+    assert (matrix == np.diag(np.diag(matrix))).all() and (abs(np.diag(matrix)) == 1).all()
+    shift = np.array([n - 1 if m < 0 else 0 for m, n in zip(np.diag(matrix), b.shape)])
+    flipped = b[tuple(slice(None, None, int(m)) for m in np.diag(matrix))]
+    report(
+        matrix=abs(to_theirs[:3, :3] - matrix).max(),
+        shift=abs(to_theirs[:3, 3] - shift).max(),
+        same_shape=a.shape == b.shape,
+        error=abs(a - flipped).max() / abs(a).max(),
+    )
+
+
+def dicom_uids(args):
+    """Prints all UIDs of a folder, a line a file."""
+    for d in dicom_files(args.folder):
+        print(d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID, d.FrameOfReferenceUID)
+
+
+def dicom_against_images(args):
+    """DICOM against the images that ismrmrdsink wrote of the same stream: largest error in units of the slope."""
+    images = read_images(args.images)[:, 0]
+    sets = dicom_files(args.folder)
+    assert len(images) == len(sets)
+    part = {"magnitude": abs, "phase": np.angle, "real": np.real, "imaginary": np.imag}[args.part]
+    errors = [abs(dicom_pixels(d) - part(i)).max() / float(d.RescaleSlope) for i, d in zip(images, sets)]
+    report(error=max(errors), signed=sets[0].PixelRepresentation)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -873,6 +1092,13 @@ def main():
     command(against_tool, "file", "images", "phantom")
     command(against_phantom, "file", "images")
     command(against_integers, "integers", "floats")
+    command(make_cine, "output", matrix=128, oversampling=2, unit="normalised", frames=2, coils=8, spokes=201)
+    command(make_oblique, "output", frames=3)
+    command(oblique_dicom, "folder")
+    command(oblique_nifti, "file")
+    command(against_dcm2niix, "ours", "theirs")
+    command(dicom_uids, "folder")
+    command(dicom_against_images, "folder", "images", part="magnitude")
     args = parser.parse_args()
     args.work(args)
     return 0
