@@ -617,6 +617,27 @@ TEST_F(OutsideData, raw_data_go_through_bit_for_bit) {
     }
 }
 
+TEST_F(OutsideData, scanners_raw_data_go_through_bit_for_bit) {
+    const std::string real = env("GST_MRI_DATA") + "/real/";
+    int files = 0;
+    // With their trajectories in the unit that they have.
+    for (const auto& [name, unit] :
+         {std::pair<std::string, std::string>{"radial_phantom_29spokes_16ch.h5", "cycles"},
+          {"spiral_heart_3arms_8ch.h5", "encoded-cycles"}}) {
+        if (!std::filesystem::exists(real + name))
+            continue;
+        expect_clean(run_pipeline("ismrmrdsrc noise=true location=" + real + name +
+                                  " ! ismrmrdsink trajectory-unit=" + unit + " location=" + file(name)));
+        const Numbers n = script({"compare-raw", name, real + name});
+        EXPECT_GT(n.at("rows"), 2) << name;
+        for (const char* difference : {"missing", "heads", "trajectories", "samples", "xml"})
+            EXPECT_EQ(n.at(difference), 0) << name << ": " << difference;
+        ++files;
+    }
+    if (files == 0)
+        GTEST_SKIP() << "GST_MRI_DATA names no folder with real/";
+}
+
 TEST_F(OutsideData, a_killed_recording_is_recovered_by_the_command) {
     const std::string launch = env("GST_MRI_BUILD_ROOT") + "/pipelines/mri-launch";
     if (missing("gst-launch-1.0") || !std::filesystem::exists(launch))
