@@ -686,165 +686,176 @@ TEST_F(OutsideData, receivers_of_integers_get_the_same_pictures) {
     EXPECT_GT(n.at("window"), 0.3);
     EXPECT_LE(n.at("window"), 1.0001);
     EXPECT_EQ(n.at("values"), 3);
-    /// A scan of oblique, off-centre, rectangular slices in another order than their positions.
-    class OutsideFiles : public OutsideData {
-      protected:
-        void SetUp() override {
-            OutsideData::SetUp();
-            if (!IsSkipped())
-                script({"make-oblique", "scan.h5"});
+}
+
+/// A scan of oblique, off-centre, rectangular slices in another order than their positions.
+class OutsideFiles : public OutsideData {
+  protected:
+    void SetUp() override {
+        OutsideData::SetUp();
+        if (!IsSkipped())
+            script({"make-oblique", "scan.h5"});
+    }
+    /// Writes `output`, an element with its properties, of the scan.
+    void write(const std::string& output, const std::string& grid = "") const {
+        const RunResult result = run_pipeline("ismrmrdsrc location=" + file("scan.h5") +
+                                              " ! mriframer ! mrigrid " + grid + " ! " + output);
+        EXPECT_TRUE(result.eos);
+        EXPECT_TRUE(result.errors.empty()) << result.errors[0];
+        EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
+    }
+    /// Standard output and standard error of a program.
+    std::string said_by(const std::string& command) const {
+        return run_program({"sh", "-c", "{ " + command + "; } 2>&1"}, folder.path());
+    }
+    static bool has(const char* element) {
+        return static_cast<bool>(adopt(gst_element_factory_find(element)));
+    }
+    /// Whether a file of the folder has these bytes.
+    bool holds(const std::string& name, const std::string& text) const {
+        return !said_by("find " + file(name) + " -type f | while read f; do zcat -f \"$f\" | grep -alq '" +
+                        text + "' && echo \"$f\"; done; true")
+                    .empty();
+    }
+};
+
+const char* const named[] = {"Doe",     "PAT4711", "19610203", "1961-02-03", "STU0815",
+                             "990017",  "Roe",     "of Jane",  "MEAS31337",  "Clinic",
+                             "MRROOM9", "SN55512", "20310506", "2031-05-06", "1.2.826.0.1.3680043.8.498"};
+
+TEST_F(OutsideFiles, dicom_is_where_the_scan_was) {
+    if (!has("mridicomsink"))
+        GTEST_SKIP() << "built without DCMTK";
+    write("mridicomsink location=" + file("dicom"));
+    const Numbers n = script({"oblique-dicom", "dicom"});
+    EXPECT_EQ(n.at("files"), 12);
+    EXPECT_EQ(n.at("series"), 1);
+    EXPECT_EQ(n.at("studies"), 1);
+    EXPECT_EQ(n.at("instances"), 12);
+    EXPECT_EQ(n.at("slopes"), 1);
+    EXPECT_EQ(n.at("rows"), 32);
+    EXPECT_EQ(n.at("thickness"), 7);
+    EXPECT_NEAR(n.at("between"), 10, 1e-4);
+    EXPECT_EQ(n.at("repetition_time"), 1.25);
+    // The file has single precision: 2^-24 of 150 mm is 1e-5.
+    EXPECT_LT(n.at("far"), 5e-5);
+    EXPECT_LE(n.at("wrong"), 0.51 * n.at("slope"));
+    // Frames of 40 ms begin at time stamps of 2.5 ms.
+    EXPECT_LT(n.at("times"), 2.6);
+    EXPECT_NEAR(n.at("temporal_resolution"), 40, 1.3);
+    EXPECT_EQ(n.at("gated"), 0);
+    EXPECT_EQ(n.at("names"), 0);
+    for (const char* name : named)
+        EXPECT_FALSE(holds("dicom", name)) << name;
+    EXPECT_TRUE(holds("dicom", "not for diagnosis"));
+}
+
+TEST_F(OutsideFiles, positions_of_first_voxels_are_taken_as_such) {
+    if (!has("mridicomsink"))
+        GTEST_SKIP() << "built without DCMTK";
+    write("mridicomsink position-convention=first-voxel location=" + file("dicom"));
+    // Half the field of view away: the length of (20 x 6 mm, 16 x 8 mm).
+    EXPECT_NEAR(script({"oblique-dicom", "dicom"}).at("far"), std::hypot(120, 128), 1e-3);
+}
+
+TEST_F(OutsideFiles, dicom_has_no_errors) {
+    if (!has("mridicomsink") || missing("dciodvfy"))
+        GTEST_SKIP() << "built without DCMTK, or without Debian's dicom3tools";
+    const auto check = [&](const std::string& properties) {
+        write("mridicomsink overwrite=true location=" + file("dicom") + " " + properties);
+        for (const char* image : {"dicom/series-1/image-0001.dcm", "dicom/series-1/image-0012.dcm"}) {
+            const std::string said = said_by("dciodvfy -new " + file(image) + "; true");
+            EXPECT_NE(said.find("MRImage"), std::string::npos) << said;
+            EXPECT_EQ(said.find("Error"), std::string::npos) << properties << ": " << said;
         }
-        /// Writes `output`, an element with its properties, of the scan.
-        void write(const std::string& output, const std::string& grid = "") const {
-            const RunResult result = run_pipeline("ismrmrdsrc location=" + file("scan.h5") +
-                                                  " ! mriframer ! mrigrid " + grid + " ! " + output);
-            EXPECT_TRUE(result.eos);
-            EXPECT_TRUE(result.errors.empty()) << result.errors[0];
-            EXPECT_TRUE(result.warnings.empty()) << result.warnings[0];
-        }
-        /// Standard output and standard error of a program.
-        std::string said_by(const std::string& command) const {
-            return run_program({"sh", "-c", "{ " + command + "; } 2>&1"}, folder.path());
-        }
-        static bool has(const char* element) {
-            return static_cast<bool>(adopt(gst_element_factory_find(element)));
-        }
-        /// Whether a file of the folder has these bytes.
-        bool holds(const std::string& name, const std::string& text) const {
-            return !said_by("find " + file(name) +
-                            " -type f | while read f; do zcat -f \"$f\" | grep -alq '" + text +
-                            "' && echo \"$f\"; done; true")
-                        .empty();
-        }
+        return script({"oblique-dicom", "dicom"});
     };
+    check("");
+    EXPECT_EQ(check("anonymize=false image-type=phase").at("names"), 1);
 
-    const char* const named[] = {"Doe",     "PAT4711", "19610203", "1961-02-03", "STU0815",
-                                 "990017",  "Roe",     "of Jane",  "MEAS31337",  "Clinic",
-                                 "MRROOM9", "SN55512", "20310506", "2031-05-06", "1.2.826.0.1.3680043.8.498"};
+    // Phases of the heart have trigger times.
+    std::filesystem::remove(file("scan.h5"));
+    script({"make-oblique", "scan.h5", "--counter", "phase"});
+    const Numbers n = check("");
+    EXPECT_EQ(n.at("gated"), 1);
+    EXPECT_LT(n.at("triggers"), 2.6); // of time stamps of 2.5 ms
+}
 
-    TEST_F(OutsideFiles, dicom_is_where_the_scan_was) {
-        if (!has("mridicomsink"))
-            GTEST_SKIP() << "built without DCMTK";
-        write("mridicomsink location=" + file("dicom"));
-        const Numbers n = script({"oblique-dicom", "dicom"});
-        EXPECT_EQ(n.at("files"), 12);
-        EXPECT_EQ(n.at("series"), 1);
-        EXPECT_EQ(n.at("studies"), 1);
-        EXPECT_EQ(n.at("instances"), 12);
-        EXPECT_EQ(n.at("slopes"), 1);
-        EXPECT_EQ(n.at("rows"), 32);
-        EXPECT_EQ(n.at("thickness"), 7);
-        EXPECT_NEAR(n.at("between"), 10, 1e-4);
-        EXPECT_EQ(n.at("repetition_time"), 1.25);
-        // The file has single precision: 2^-24 of 150 mm is 1e-5.
-        EXPECT_LT(n.at("far"), 5e-5);
-        EXPECT_LE(n.at("wrong"), 0.51 * n.at("slope"));
-        // Frames of 40 ms begin at time stamps of 2.5 ms.
-        EXPECT_LT(n.at("times"), 2.6);
-        EXPECT_NEAR(n.at("temporal_resolution"), 40, 1.3);
-        EXPECT_EQ(n.at("names"), 0);
-        for (const char* name : named)
-            EXPECT_FALSE(holds("dicom", name)) << name;
-        EXPECT_TRUE(holds("dicom", "not for diagnosis"));
+TEST_F(OutsideFiles, dicom_of_the_same_input_has_the_same_uids) {
+    if (!has("mridicomsink"))
+        GTEST_SKIP() << "built without DCMTK";
+    const auto uids = [&](const std::string& name, const std::string& properties) {
+        write("mridicomsink location=" + file(name) + " " + properties);
+        return run_program({env("GST_MRI_PYTHON"),
+                            env("GST_MRI_SOURCE_ROOT") + "/tests/support/outside_data.py", "dicom-uids",
+                            name},
+                           folder.path());
+    };
+    const std::string first = uids("first", "");
+    EXPECT_FALSE(first.empty());
+    EXPECT_EQ(uids("second", ""), first);
+    const std::string phase = uids("phase", "image-type=phase");
+    const auto word = [](const std::string& line, int n) {
+        std::istringstream words(line);
+        std::string out;
+        for (int i = 0; i <= n; ++i)
+            words >> out;
+        return out;
+    };
+    EXPECT_EQ(word(phase, 0), word(first, 0)); // the study
+    EXPECT_NE(word(phase, 1), word(first, 1)); // the series
+    EXPECT_NE(word(phase, 2), word(first, 2)); // the image
+    EXPECT_EQ(word(uids("named", "anonymize=false"), 0), "1.2.826.0.1.3680043.8.498.77");
+}
+
+TEST_F(OutsideFiles, dicom_has_each_part_of_complex_images) {
+    if (!has("mridicomsink"))
+        GTEST_SKIP() << "built without DCMTK";
+    // One slice, so that the order of the images is that of the stream; one coil keeps its phase.
+    const std::string scan =
+        "mriphantomsrc frames=3 width=24 height=20 ! mrisim spokes=40 coils=1 ! mriframer ! mrigrid "
+        "combine=none ! tee name=t ! queue ! ismrmrdsink location=";
+    for (const char* part : {"magnitude", "phase", "real", "imaginary"}) {
+        const std::string images = file(std::string(part) + ".h5");
+        const RunResult result = run_pipeline(
+            scan + images + " t. ! queue ! mridicomsink location=" + file(part) + " image-type=" + part);
+        ASSERT_TRUE(result.eos) << (result.errors.empty() ? "" : result.errors[0]);
+        const Numbers n = script({"dicom-against-images", part, images, "--part", part});
+        EXPECT_LT(n.at("error"), 0.51) << part;
+        EXPECT_EQ(n.at("signed"), std::string(part) == "magnitude" ? 0 : 1);
     }
+}
 
-    TEST_F(OutsideFiles, positions_of_first_voxels_are_taken_as_such) {
-        if (!has("mridicomsink"))
-            GTEST_SKIP() << "built without DCMTK";
-        write("mridicomsink position-convention=first-voxel location=" + file("dicom"));
-        // Half the field of view away: the length of (20 x 6 mm, 16 x 8 mm).
-        EXPECT_NEAR(script({"oblique-dicom", "dicom"}).at("far"), std::hypot(120, 128), 1e-3);
-    }
+TEST_F(OutsideFiles, nifti_is_where_the_scan_was) {
+    if (!has("mriniftisink"))
+        GTEST_SKIP() << "built without niftilib";
+    write("mriniftisink location=" + file("scan.nii.gz"));
+    const Numbers n = script({"oblique-nifti", "scan.nii.gz"});
+    EXPECT_EQ(n.at("x"), 40);
+    EXPECT_EQ(n.at("y"), 32);
+    EXPECT_EQ(n.at("slices"), 4);
+    EXPECT_EQ(n.at("times"), 3);
+    EXPECT_EQ(n.at("forms"), 11);
+    EXPECT_NEAR(n.at("step"), 0.04, 0.0013); // time stamps of 2.5 ms
+    EXPECT_NEAR(n.at("between"), 10, 1e-4);
+    EXPECT_LT(n.at("sform"), 5e-5);
+    EXPECT_LT(n.at("qform"), 2e-4); // a rotation in single precision, over 240 mm
+    EXPECT_LT(n.at("wrong"), 1e-5);
+    for (const char* name : named)
+        EXPECT_FALSE(holds("scan.nii.gz", name)) << name;
+}
 
-    TEST_F(OutsideFiles, dicom_has_no_errors) {
-        if (!has("mridicomsink") || missing("dciodvfy"))
-            GTEST_SKIP() << "built without DCMTK, or without Debian's dicom3tools";
-        for (const char* properties : {"", "anonymize=false image-type=phase"}) {
-            write("mridicomsink overwrite=true location=" + file("dicom") + " " + properties);
-            for (const char* image : {"dicom/series-1/image-0001.dcm", "dicom/series-1/image-0012.dcm"}) {
-                const std::string said = said_by("dciodvfy -new " + file(image) + "; true");
-                EXPECT_NE(said.find("MRImage"), std::string::npos) << said;
-                EXPECT_EQ(said.find("Error"), std::string::npos) << properties << ": " << said;
-            }
-        }
-        EXPECT_EQ(script({"oblique-dicom", "dicom"}).at("names"), 1);
-    }
-
-    TEST_F(OutsideFiles, dicom_of_the_same_input_has_the_same_uids) {
-        if (!has("mridicomsink"))
-            GTEST_SKIP() << "built without DCMTK";
-        const auto uids = [&](const std::string& name, const std::string& properties) {
-            write("mridicomsink location=" + file(name) + " " + properties);
-            return run_program({env("GST_MRI_PYTHON"),
-                                env("GST_MRI_SOURCE_ROOT") + "/tests/support/outside_data.py", "dicom-uids",
-                                name},
-                               folder.path());
-        };
-        const std::string first = uids("first", "");
-        EXPECT_FALSE(first.empty());
-        EXPECT_EQ(uids("second", ""), first);
-        const std::string phase = uids("phase", "image-type=phase");
-        const auto word = [](const std::string& line, int n) {
-            std::istringstream words(line);
-            std::string out;
-            for (int i = 0; i <= n; ++i)
-                words >> out;
-            return out;
-        };
-        EXPECT_EQ(word(phase, 0), word(first, 0)); // the study
-        EXPECT_NE(word(phase, 1), word(first, 1)); // the series
-        EXPECT_NE(word(phase, 2), word(first, 2)); // the image
-        EXPECT_EQ(word(uids("named", "anonymize=false"), 0), "1.2.826.0.1.3680043.8.498.77");
-    }
-
-    TEST_F(OutsideFiles, dicom_has_each_part_of_complex_images) {
-        if (!has("mridicomsink"))
-            GTEST_SKIP() << "built without DCMTK";
-        // One slice, so that the order of the images is that of the stream; one coil keeps its phase.
-        const std::string scan =
-            "mriphantomsrc frames=3 width=24 height=20 ! mrisim spokes=40 coils=1 ! mriframer ! mrigrid "
-            "combine=none ! tee name=t ! queue ! ismrmrdsink location=";
-        for (const char* part : {"magnitude", "phase", "real", "imaginary"}) {
-            const std::string images = file(std::string(part) + ".h5");
-            const RunResult result = run_pipeline(
-                scan + images + " t. ! queue ! mridicomsink location=" + file(part) + " image-type=" + part);
-            ASSERT_TRUE(result.eos) << (result.errors.empty() ? "" : result.errors[0]);
-            const Numbers n = script({"dicom-against-images", part, images, "--part", part});
-            EXPECT_LT(n.at("error"), 0.51) << part;
-            EXPECT_EQ(n.at("signed"), std::string(part) == "magnitude" ? 0 : 1);
-        }
-    }
-
-    TEST_F(OutsideFiles, nifti_is_where_the_scan_was) {
-        if (!has("mriniftisink"))
-            GTEST_SKIP() << "built without niftilib";
-        write("mriniftisink location=" + file("scan.nii.gz"));
-        const Numbers n = script({"oblique-nifti", "scan.nii.gz"});
-        EXPECT_EQ(n.at("x"), 40);
-        EXPECT_EQ(n.at("y"), 32);
-        EXPECT_EQ(n.at("slices"), 4);
-        EXPECT_EQ(n.at("times"), 3);
-        EXPECT_EQ(n.at("forms"), 11);
-        EXPECT_NEAR(n.at("step"), 0.04, 0.0013); // time stamps of 2.5 ms
-        EXPECT_NEAR(n.at("between"), 10, 1e-4);
-        EXPECT_LT(n.at("sform"), 5e-5);
-        EXPECT_LT(n.at("qform"), 2e-4); // a rotation in single precision, over 240 mm
-        EXPECT_LT(n.at("wrong"), 1e-5);
-        for (const char* name : named)
-            EXPECT_FALSE(holds("scan.nii.gz", name)) << name;
-    }
-
-    TEST_F(OutsideFiles, nifti_is_what_dcm2niix_makes_of_the_dicom) {
-        if (!has("mridicomsink") || !has("mriniftisink") || missing("dcm2niix"))
-            GTEST_SKIP() << "built without DCMTK or niftilib, or without dcm2niix";
-        write("tee name=t ! queue ! mridicomsink location=" + file("dicom") +
-              " t. ! queue ! mriniftisink location=" + file("ours.nii.gz"));
-        said_by("dcm2niix -z n -f theirs -o " + folder.path() + " " + file("dicom"));
-        const Numbers n = script({"against-dcm2niix", "ours.nii.gz", "theirs.nii"});
-        EXPECT_EQ(n.at("same_shape"), 1);
-        EXPECT_LT(n.at("matrix"), 1e-5);
-        EXPECT_LT(n.at("shift"), 1e-4); // voxels
-        EXPECT_LT(n.at("error"), 0.51 / 32767);
-    }
+TEST_F(OutsideFiles, nifti_is_what_dcm2niix_makes_of_the_dicom) {
+    if (!has("mridicomsink") || !has("mriniftisink") || missing("dcm2niix"))
+        GTEST_SKIP() << "built without DCMTK or niftilib, or without dcm2niix";
+    write("tee name=t ! queue ! mridicomsink location=" + file("dicom") +
+          " t. ! queue ! mriniftisink location=" + file("ours.nii.gz"));
+    said_by("dcm2niix -z n -f theirs -o " + folder.path() + " " + file("dicom"));
+    const Numbers n = script({"against-dcm2niix", "ours.nii.gz", "theirs.nii"});
+    EXPECT_EQ(n.at("same_shape"), 1);
+    EXPECT_LT(n.at("matrix"), 1e-5);
+    EXPECT_LT(n.at("shift"), 1e-4); // voxels
+    EXPECT_LT(n.at("error"), 0.51 / 32767);
+}
 
 } // namespace
