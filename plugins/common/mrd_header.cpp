@@ -387,11 +387,12 @@ std::string MrdHeader::xml() const {
 
 std::string mrd_header_utf8(const std::string& xml) {
     const Document document = parse_document(xml, "The MRD header");
-    // Null where neither a declaration nor a mark of the byte order says anything: UTF-8. ASCII is UTF-8 as it is.
+    // Null where no declaration says anything: UTF-8, but for a mark of the byte order. ASCII is UTF-8 as it is.
+    const bool wide = xml.starts_with("\xFF\xFE") || xml.starts_with("\xFE\xFF");
     const auto is = [&document](const char* name) {
         return xmlStrcasecmp(document->encoding, Element::chars(name)) == 0;
     };
-    if (!document->encoding || is("UTF-8") || is("ASCII") || is("US-ASCII"))
+    if (document->encoding ? is("UTF-8") || is("ASCII") || is("US-ASCII") : !wide)
         return xml;
     return utf8(document.get());
 }

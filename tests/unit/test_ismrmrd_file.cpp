@@ -563,6 +563,31 @@ TEST_F(IsmrmrdFile, rows_with_a_user_block_before_them_are_read) {
     EXPECT_EQ(rows, 6U);
 }
 
+TEST_F(IsmrmrdFile, a_header_may_have_a_fixed_length_and_two_bytes_a_letter) {
+    std::string wide("\xFF\xFE", 2);
+    for (const char c : header_xml().substr(header_xml().find("?>") + 2))
+        wide += {c, '\0'};
+    for (const std::string& text : {header_xml(), wide}) {
+        write_ismrmrd(path, header_xml(), rows_of(4));
+        {
+            const Hdf5Lock lock;
+            const Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+            H5Ldelete(file.get(), "dataset/xml", H5P_DEFAULT);
+            const hsize_t one = 1;
+            const Hdf5Id type(H5Tcopy(H5T_C_S1)), space(H5Screate_simple(1, &one, nullptr));
+            std::string padded = text;
+            padded.resize(text.size() + 100);
+            H5Tset_size(type.get(), padded.size());
+            const Hdf5Id set(H5Dcreate2(file.get(), "dataset/xml", type.get(), space.get(), H5P_DEFAULT,
+                                        H5P_DEFAULT, H5P_DEFAULT));
+            H5Dwrite(set.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data());
+        }
+        const IsmrmrdReader reader({.path = path});
+        EXPECT_EQ(reader.header().encodings.at(0).recon.matrix[0], 32);
+        EXPECT_NE(reader.xml().find("<trajectory>cartesian</trajectory>"), std::string::npos) << "in UTF-8";
+    }
+}
+
 TEST_F(IsmrmrdFile, a_header_without_end_is_refused) {
     const auto with_xml = [&](std::size_t size, bool compressed) {
         write_ismrmrd(path, header_xml(), rows_of(4));

@@ -115,6 +115,12 @@ TEST(MrdHeader, CharacterEncodingsAreTheHeadersOwn) {
             std::string("<?xml version=\"1.0\" encoding=\"") + name + "\"?>\n<ismrmrdHeader/>\n";
         EXPECT_EQ(mrd_header_utf8(ascii), ascii) << "it is UTF-8 already";
     }
+
+    std::string marked("\xFE\xFF", 2);
+    for (const char c : header_with("", "ASCII"))
+        marked += {'\0', c};
+    EXPECT_EQ(MrdHeader::parse(marked).encodings.at(0).trajectory, Trajectory::spiral);
+    EXPECT_NE(mrd_header_utf8(marked).find("ASCII"), std::string::npos);
     EXPECT_NE(mrd_header_utf8(latin).find("M\xC3\xBCnchen"), std::string::npos);
     EXPECT_EQ(MrdHeader::parse(mrd_header_utf8(latin)).encodings[0].trajectory, Trajectory::spiral);
     expect_refused(header_with("<?xml version='1.0'?>", "M\xFCnchen"), "no well-formed XML");

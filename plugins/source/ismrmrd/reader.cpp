@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <mutex>
+#include <string_view>
 #include <thread>
 #include <variant>
 #include <vector>
@@ -396,7 +397,12 @@ void IsmrmrdReader::Impl::read_xml(const Hdf5Id& group, const Hdf5Id& access) {
         const Hdf5Id memory(H5Tcopy(type.get()));
         hdf5_check(H5Dread(set.get(), memory.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, xml.data()), Errc::read,
                    prefix + "'xml' cannot be read");
-        xml.resize(strnlen(xml.data(), size));
+        // UTF-16 has zeros in it: those at the end alone are none of the text.
+        const bool wide = xml.starts_with("\xFF\xFE") || xml.starts_with("\xFE\xFF");
+        while (wide && xml.size() >= 2 && xml.ends_with(std::string_view("\0\0", 2)))
+            xml.resize(xml.size() - 2);
+        if (!wide)
+            xml.resize(strnlen(xml.data(), size));
     }
     if (xml.empty())
         throw Error(Errc::decode, prefix + "the ISMRMRD header 'xml' is empty");
