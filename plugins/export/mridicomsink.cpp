@@ -7,6 +7,7 @@
  * run is one study; parallel slices of one scan are one DICOM series, by ascending position along the normal,
  * and within a slice by time. Another contrast, set, orientation or matrix, and a second series of the stream
  * at a position that is taken, is a DICOM series of its own. A change of the MRD header begins another study.
+ * Enhanced MR Image Storage is not written.
  *
  * Geometry comes from the image's first readout: pixel (width / 2, height / 2) lies at its position
  * (position-convention=first-voxel: pixel (0, 0) of images that are not cropped does), rows run along

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Files of other programs for the tests, and what those programs make of them.
 
-Needs numpy, h5py and ismrmrd. Each command prints the numbers that a test holds against its bounds, one "name value" a line.
+Needs numpy, h5py and ismrmrd; nibabel and pydicom for images. Each command prints the numbers that a test holds against
+its bounds, one "name value" a line.
 """
 import argparse
 import re
@@ -865,7 +866,8 @@ def oblique_slice(place):
 
 
 def make_oblique(args):
-    """The scan, slice after slice, and a header with all that names a patient."""
+    """The scan, slice after slice, and a header with all that names a patient. Frames are repetitions, or phases."""
+    counter = args.counter
     width, height = (int(n) for n in OBLIQUE_MATRIX)
     space = xsd.encodingSpaceType(
         matrixSize=xsd.matrixSizeType(x=width, y=height, z=1),
@@ -900,7 +902,9 @@ def make_oblique(args):
                     encodedSpace=space,
                     reconSpace=space,
                     encodingLimits=xsd.encodingLimitsType(
-                        kspace_encoding_step_1=limit(height), slice=limit(len(OBLIQUE_ORDER)), repetition=limit(args.frames)
+                        kspace_encoding_step_1=limit(height),
+                        slice=limit(len(OBLIQUE_ORDER)),
+                        **{counter: limit(args.frames)},
                     ),
                     trajectory=xsd.trajectoryType("cartesian"),
                 )
@@ -912,7 +916,7 @@ def make_oblique(args):
     kx, ky = (np.arange(n) - n // 2 for n in (width, height))
     with ismrmrd.Dataset(args.output, "dataset", mode="w") as dataset:
         dataset.write_xml_header(xml.encode())
-        counter = 0
+        scans = 0
         for number, place in enumerate(OBLIQUE_ORDER):
             position, pixel, _ = oblique_slice(place)
             offset = (pixel - OBLIQUE_MATRIX // 2) / OBLIQUE_MATRIX
@@ -924,19 +928,18 @@ def make_oblique(args):
                     acquisition.center_sample = width // 2
                     acquisition.idx.kspace_encode_step_1 = line
                     acquisition.idx.slice = number
-                    acquisition.idx.repetition = frame
-                    acquisition.scan_counter = counter
+                    setattr(acquisition.idx, counter, frame)
+                    acquisition.scan_counter = scans
                     acquisition.measurement_uid = 7
                     # 2.5 ms a tick, from 10:20:30 on.
                     time = (number * args.frames + frame) * OBLIQUE_FRAME + line * OBLIQUE_FRAME / height
                     acquisition.acquisition_time_stamp = int((37230000 + time) / 2.5)
-                    for name, vector in (("position", position), ("read_dir", read), ("phase_dir", phase), ("slice_dir", normal)):
-                        getattr(acquisition, name)[:] = vector
+                    acquisition.position[:] = position
+                    acquisition.read_dir[:], acquisition.phase_dir[:], acquisition.slice_dir[:] = read, phase, normal
                     if line == height - 1:
-                        acquisition.set_flag(ismrmrd.ACQ_LAST_IN_REPETITION)
-                        acquisition.set_flag(ismrmrd.ACQ_LAST_IN_SLICE)
+                        acquisition.set_flag(getattr(ismrmrd, "ACQ_LAST_IN_" + counter.upper()))
                     dataset.append_acquisition(acquisition)
-                    counter += 1
+                    scans += 1
 
 
 def dicom_files(folder):
@@ -959,7 +962,7 @@ def oblique_dicom(args):
     sets = dicom_files(args.folder)
     slices = len(OBLIQUE_ORDER)
     frames = len(sets) // slices
-    far = wrong = times = 0.0
+    far = wrong = times = triggers = 0.0
     for n, d in enumerate(sets):
         place, frame = divmod(n, frames)
         image = dicom_pixels(d)
@@ -971,8 +974,12 @@ def oblique_dicom(args):
         wrong = max(wrong, abs(image[y, x] - (1 + place + 0.25 * frame)))
         start = 30e3 + OBLIQUE_ORDER.index(place) * frames * OBLIQUE_FRAME  # ms after 10:20
         times = max(times, abs(float(d.AcquisitionTime) * 1e3 - 102000e3 - start - frame * OBLIQUE_FRAME))
+        if "TriggerTime" in d:
+            triggers = max(triggers, abs(float(d.TriggerTime) - frame * OBLIQUE_FRAME))
     first = sets[0]
     report(
+        gated=all("TriggerTime" in d and d.ScanOptions == "CG" for d in sets),
+        triggers=triggers,
         files=len(sets),
         series=len({d.SeriesInstanceUID for d in sets}),
         studies=len({d.StudyInstanceUID for d in sets}),
@@ -1093,7 +1100,7 @@ def main():
     command(against_phantom, "file", "images")
     command(against_integers, "integers", "floats")
     command(make_cine, "output", matrix=128, oversampling=2, unit="normalised", frames=2, coils=8, spokes=201)
-    command(make_oblique, "output", frames=3)
+    command(make_oblique, "output", frames=3, counter="repetition")
     command(oblique_dicom, "folder")
     command(oblique_nifti, "file")
     command(against_dcm2niix, "ours", "theirs")
