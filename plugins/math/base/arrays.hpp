@@ -3,6 +3,7 @@
 // value on the stack in halves and loads it whole, which costs ten times the arithmetic.
 #pragma once
 
+#include <cmath>
 #include <complex>
 #include <cstddef>
 
@@ -79,6 +80,12 @@ inline double dot(const cfloat* x, const cfloat* y, std::size_t count) {
     }
     for (; i < 2 * count; ++i)
         sum += static_cast<double>(f[i]) * g[i];
+    // Where float32 products have overflowed, or vanished, double ones have not.
+    if (!std::isfinite(sum) || std::abs(sum) < 1e-30) {
+        sum = 0;
+        for (std::size_t k = 0; k < 2 * count; ++k)
+            sum += static_cast<double>(f[k]) * g[k];
+    }
     return sum;
 }
 

@@ -185,8 +185,17 @@ void root_sum_of_squares(const cfloat* images, int coils, std::size_t pixels, cf
         for (std::size_t p = 0; p < pixels; ++p)
             sums[p] += image[p].real() * image[p].real() + image[p].imag() * image[p].imag();
     }
-    for (std::size_t p = 0; p < pixels; ++p)
-        combined[p] = std::sqrt(sums[p]);
+    for (std::size_t p = 0; p < pixels; ++p) {
+        // Where float32 squares overflow, or lose digits, double ones do not.
+        if (!std::isfinite(sums[p]) || sums[p] < 1e-30f) {
+            double sum = 0;
+            for (int c = 0; c < coils; ++c)
+                sum += std::norm(std::complex<double>(images[static_cast<std::size_t>(c) * pixels + p]));
+            combined[p] = static_cast<float>(std::sqrt(sum));
+        } else {
+            combined[p] = std::sqrt(sums[p]);
+        }
+    }
 }
 
 void estimate_sensitivities(const cfloat* images, int coils, int width, int height, cfloat* maps, int patch) {
@@ -199,6 +208,17 @@ void estimate_sensitivities(const cfloat* images, int coils, int width, int heig
         return;
     }
     const auto n = static_cast<std::size_t>(coils);
+    // Sensitivities have no scale; squares of float32 need one that neither overflows nor vanishes.
+    float largest = 0;
+    for (std::size_t i = 0; i < 2 * n * pixels; ++i)
+        largest = std::max(largest, std::abs(arrays::floats(images)[i]));
+    if (std::isfinite(largest) && (largest > 1e12f || (largest > 0 && largest < 1e-12f))) {
+        std::vector<cfloat> scaled(images, images + n * pixels);
+        for (cfloat& value : scaled)
+            value /= largest;
+        estimate_sensitivities(scaled.data(), coils, width, height, maps, patch);
+        return;
+    }
     PatchCovariance covariance(images, coils, width, height, patch);
     const std::vector<cfloat> reference = reference_of(covariance.total(), coils);
     std::vector<cfloat> scratch(n), v(n);

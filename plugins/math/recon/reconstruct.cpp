@@ -332,6 +332,17 @@ struct FrameReconstruction::State {
     void rss_image(const SampledFrame& frame, cfloat* out) {
         plan(frame);
         nufft->adjoint_rss(frame.samples.data(), weights(), out, space.coils);
+        float largest = 0;
+        bool finite = true;
+        for (std::size_t p = 0; p < pixels; ++p) {
+            finite = finite && std::isfinite(out[p].real());
+            largest = std::max(largest, out[p].real());
+        }
+        // Its squares are float32: those of 1e30 overflow, those of 1e-30 vanish.
+        if (finite && largest > 1e-15f)
+            return;
+        coil_images(frame, images.data());
+        root_sum_of_squares(images.data(), space.coils, pixels, out);
     }
 
     void sense_image(const SampledFrame& frame, cfloat* out) {
