@@ -133,6 +133,11 @@ class CalibrationWatch {
     std::shared_ptr<const CoilCalibration> calibration_;
 };
 
+/// The sentence about frames whose readouts lie where others have been.
+inline constexpr const char* bounded_text = "Readouts of a frame lie upon each other and leave most of "
+                                            "k-space empty: iterations take shorter steps, and images "
+                                            "hold little beside what these readouts show";
+
 /// The sentence about images of frames with regular gaps, `step` lines wide, that nothing unfolds.
 inline std::string aliased_text(int step, bool calibrated) {
     return fmt::format("Of {} lines of k-space only one was measured: the images are aliased {}-fold. {}",

@@ -76,8 +76,11 @@ class FrameImages {
 
     /// Once: what is wrong with the images of these caps, or nothing.
     std::string take_warning() {
-        if (step_ == 1 || std::exchange(warned_, true))
+        const bool bounded = background_ && background_->bounded();
+        if ((step_ == 1 && !bounded) || std::exchange(warned_, true))
             return {};
+        if (bounded)
+            return bounded_text;
         return aliased_text(step_, lines_);
     }
 

@@ -5,6 +5,7 @@
 #include "plugins/common/element.hpp"
 #include "plugins/common/kspace_frame.hpp"
 #include "plugins/math/recon/network_start.hpp"
+#include "plugins/math/recon/window_operator.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -66,6 +67,10 @@ class WindowStart {
             held_.push_back(retain(buffer.get()));
             frames_.push_back(mapped_.emplace_back(buffer.get(), in_).view());
         }
+        if (kind_of(space_.trajectory).spokes && !crowded_) {
+            const auto areas = network_areas(space_, {&frames_.back(), 1}, 1);
+            crowded_ = crowding(frames_.back().with(areas[0])) > crowded;
+        }
         const std::size_t pixels = image_.pixels();
         images_.resize(frames_.size() * pixels);
         if (!by_frame()) {
@@ -86,8 +91,11 @@ class WindowStart {
 
     /// Once: what is wrong with the images that were made so far, or nothing.
     std::string take_warning() {
-        if (start_.line_step() == 1 || start_.by_sense() || std::exchange(warned_, true))
+        const bool aliased = start_.line_step() > 1 && !start_.by_sense();
+        if ((!aliased && !start_.bounded() && !crowded_) || std::exchange(warned_, true))
             return {};
+        if (!aliased)
+            return bounded_text;
         return aliased_text(start_.line_step(), calibration_.get() != nullptr);
     }
 
@@ -171,6 +179,7 @@ class WindowStart {
     NetworkStart start_;
     PlaneWatch plane_; // sensitivities belong to a plane
     CalibrationWatch calibration_;
+    bool crowded_ = false; // some frame was
     bool warned_ = false;
     /// The last frames, as many as a window has; the reference keeps a buffer's address its own.
     std::deque<std::pair<GstPtr<GstBuffer>, std::vector<cfloat>>> known_;

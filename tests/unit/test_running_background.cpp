@@ -205,6 +205,49 @@ TEST(RunningBackground, CombinesBySensitivitiesOfTheBackground) {
     EXPECT_EQ(image, again);
 }
 
+TEST(RunningBackground, SpokesAtOneAngleStayBounded) {
+    for (const auto combine : {Combine::none, Combine::adaptive}) {
+        const int coils = combine == Combine::none ? 1 : 2;
+        RunningBackground running(space(coils), combine, 20);
+        std::vector<cfloat> image(pixels);
+        Frame frame;
+        for (int f = 0; f < 40; ++f) {
+            frame = acquire(0, 0, coils);
+            for (int s = 1; s < spokes; ++s) {
+                std::copy_n(frame.kxy.begin(), 2 * samples, frame.kxy.begin() + 2 * s * samples);
+                for (int c = 0; c < coils; ++c)
+                    std::copy_n(frame.samples_.begin() + c * spokes * samples, samples,
+                                frame.samples_.begin() + (c * spokes + s) * samples);
+            }
+            running.reconstruct(frame.view(), image.data());
+        }
+        EXPECT_TRUE(running.bounded());
+        // What the spokes measured is the image's own projection, spread over the field of view.
+        double most = 0;
+        for (const cfloat& value : image)
+            most = std::max(most, static_cast<double>(std::abs(value)));
+        EXPECT_GT(most, 0.05);
+        EXPECT_LT(most, 4);
+        // And their frames agree with it.
+        if (combine == Combine::none) {
+            Nufft nufft(size, size, {});
+            nufft.set_points(frame.kxy);
+            std::vector<cfloat> again(frame.samples_.size());
+            nufft.forward(image.data(), again.data(), 1);
+            double rest = 0, power = 0;
+            for (std::size_t i = 0; i < again.size(); ++i) {
+                rest += std::norm(again[i] - frame.samples_[i]);
+                power += std::norm(frame.samples_[i]);
+            }
+            EXPECT_LT(std::sqrt(rest / power), 0.2);
+        }
+        running.forget();
+        EXPECT_FALSE(running.bounded());
+        running.reconstruct(acquire(1, 0, coils).view(), image.data());
+        EXPECT_FALSE(running.bounded()) << "spokes that turn need no bound";
+    }
+}
+
 TEST(RunningBackground, RefusesWhatCannotWork) {
     ReconstructionSpace cartesian = space();
     cartesian.trajectory = Trajectory::cartesian;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "plugins/math/base/arrays.hpp"
 #include "plugins/math/base/error.hpp"
+#include "plugins/math/recon/network_start.hpp"
 #include "plugins/math/recon/window_operator.hpp"
+#include "plugins/math/sampling/trajectory.hpp"
 
 #include <gtest/gtest.h>
 
@@ -199,3 +202,45 @@ TEST(WindowOperator, OneErrorForWhatDoesNotFit) {
 }
 
 } // namespace
+
+TEST(WindowOperator, SpokesUponEachOtherKeepItsNorm) {
+    constexpr int n = 48, length = 2 * n;
+    ReconstructionSpace space;
+    space.width = space.height = n;
+    space.trajectory = Trajectory::radial;
+    for (const int spokes : {3, 13})
+        for (const double strip_limit : {1.0, 2.0})
+            for (const bool turning : {true, false}) {
+                std::vector<float> kxy(2 * static_cast<std::size_t>(spokes) * length);
+                for (int s = 0; s < spokes; ++s)
+                    radial_spoke(turning ? spoke_angle(AngleScheme::tiny_golden, 7,
+                                                       static_cast<std::uint64_t>(s), spokes)
+                                         : 0.3,
+                                 length, n, kxy.data() + 2 * static_cast<std::size_t>(s) * length);
+                const std::vector<cfloat> samples(kxy.size() / 2, cfloat(1));
+                const SampledFrame bare(kxy, samples, {}, spokes);
+                const auto areas = network_areas(space, {&bare, 1}, strip_limit);
+                const SampledFrame frame = bare.with(areas[0]);
+                EXPECT_EQ(crowding(frame) > crowded, !turning);
+                if (!turning) {
+                    EXPECT_NEAR(crowding(frame), spokes, 1e-3 * spokes);
+                }
+                WindowOperator op({.width = n, .height = n});
+                op.set_window({&frame, 1}, 1, {});
+                std::mt19937 engine(2);
+                std::normal_distribution<float> normal;
+                std::vector<cfloat> x(n * n), y(n * n);
+                for (cfloat& value : x)
+                    value = {normal(engine), normal(engine)};
+                double norm = 0;
+                for (int k = 0; k < 20; ++k) {
+                    op.normal(x, y);
+                    norm = std::sqrt(arrays::dot(y.data(), y.data(), y.size()) /
+                                     arrays::dot(x.data(), x.data(), x.size()));
+                    x = y;
+                }
+                // One spoke of strips of that width, whose samples overlap a little.
+                EXPECT_LT(norm, 2 * strip_limit) << spokes << " " << turning;
+                EXPECT_GT(norm, 0.8 * strip_limit) << spokes << " " << turning;
+            }
+}

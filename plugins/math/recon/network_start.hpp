@@ -55,6 +55,8 @@ class NetworkStart {
     void set_calibration(std::shared_ptr<const CoilCalibration> calibration);
     /// line_step() of the last window; 1 for StartKind::running, of the last frame for StartKind::gridded.
     int line_step() const noexcept { return step_; }
+    /// RunningBackground::bounded().
+    bool bounded() const { return running_ && running_->bounded(); }
     /// Whether the frames of the last window were solved by the coils' sensitivities.
     bool by_sense() const { return windows_ && windows_->by_sense(); }
 

@@ -7,6 +7,8 @@
 #include "plugins/math/sampling/density.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <complex>
 #include <future>
 #include <vector>
 
@@ -34,6 +36,7 @@ struct RunningBackground::State {
     std::vector<cfloat> rest;              ///< [coil][point]
     std::vector<cfloat> maps;              ///< sensitivities: [coil][y][x]
     std::size_t version = 0;               ///< of them
+    bool bounded = false;                  ///< some step was
     std::size_t seen = 0;                  ///< frames since forget()
     std::future<std::vector<cfloat>> next; ///< maps that are being made
 
@@ -81,11 +84,48 @@ struct RunningBackground::State {
             rest[i] = frame.samples[i] - rest[i];
     }
 
-    /// x += A^H areas (y - A x).
-    void add_misfit(const SampledFrame& frame, std::vector<cfloat>& x, std::span<const float> areas) {
-        find_rest(frame, x);
-        nufft.adjoint(rest.data(), areas, step.data(), space.coils);
-        arrays::add_scaled(x.data(), 1, step.data(), x.size());
+    /// Sum of weights |rest|^2.
+    double misfit(std::span<const float> weights) const {
+        double sum = 0;
+        for (std::size_t i = 0; i < rest.size(); ++i)
+            sum +=
+                static_cast<double>(weights[i % weights.size()]) * std::norm(std::complex<double>(rest[i]));
+        return sum;
+    }
+
+    /// The largest eigenvalue of A^H weights A, from below by power iteration from the step that `weights` made.
+    double norm_of(std::span<const float> weights) {
+        std::vector<cfloat> x(pixels), samples(weights.size());
+        for (std::size_t p = 0; p < step.size(); ++p)
+            x[p % pixels] += step[p];
+        double norm = 1;
+        for (int k = 0; k < 8; ++k) {
+            const double power = arrays::dot(x.data(), x.data(), pixels);
+            if (!(power > 0) || !std::isfinite(power))
+                break;
+            arrays::scale(x.data(), static_cast<float>(1 / std::sqrt(power)), pixels);
+            nufft.forward(x.data(), samples.data(), 1);
+            nufft.adjoint(samples.data(), weights, x.data(), 1);
+            norm = std::sqrt(arrays::dot(x.data(), x.data(), pixels));
+        }
+        return norm;
+    }
+
+    /// background += A^H weights (y - A background), and the rest of what comes out. A step that takes it further from
+    /// the frame, as one of an eigenvalue above 2 does, is taken again by the inverse of the largest; whether it was.
+    bool take_step(const SampledFrame& frame, std::span<const float> weights) {
+        constexpr double further = 1.05; // rounding, and the transforms' tolerance, stay below
+        find_rest(frame, background);
+        const double before = misfit(weights);
+        nufft.adjoint(rest.data(), weights, step.data(), space.coils);
+        arrays::add_scaled(background.data(), 1, step.data(), background.size());
+        find_rest(frame, background);
+        if (!(misfit(weights) > further * before))
+            return false;
+        const double share = 1 / (1.1 * std::max(norm_of(weights), 1.0));
+        arrays::add_scaled(background.data(), static_cast<float>(share - 1), step.data(), background.size());
+        find_rest(frame, background);
+        return true;
     }
 };
 
@@ -103,7 +143,12 @@ RunningBackground::~RunningBackground() = default;
 RunningBackground::RunningBackground(RunningBackground&&) noexcept = default;
 RunningBackground& RunningBackground::operator=(RunningBackground&&) noexcept = default;
 
+bool RunningBackground::bounded() const {
+    return state_->bounded;
+}
+
 void RunningBackground::forget() {
+    state_->bounded = false;
     state_->count = 0;
     state_->seen = 0;
     state_->next = {}; // waits for it
@@ -125,18 +170,24 @@ void RunningBackground::reconstruct(const SampledFrame& frame, cfloat* images) {
     if (s.count == 0)
         std::fill(s.background.begin(), s.background.end(), cfloat{});
     s.count = std::min(s.count + 1, s.frames);
-    s.add_misfit(frame, s.background, s.areas(frame, s.count, 1.0 / s.count));
-    const std::vector<float> areas = s.areas(frame, s.space.strip_limit, 1.0);
+    const bool bounded = s.take_step(frame, s.areas(frame, s.count, 1.0 / s.count));
+    s.bounded = s.bounded || bounded;
+    std::vector<float> areas = s.areas(frame, s.space.strip_limit, 1.0);
+    if (bounded) {
+        const auto share = static_cast<float>(1 / std::max(s.norm_of(areas), 1.0));
+        for (float& area : areas)
+            area *= share;
+    }
     if (s.adaptive()) {
         s.update_maps();
-        s.find_rest(frame, s.background);
         s.nufft.adjoint_sense(s.rest.data(), areas, images);
         combine_coils(s.background.data(), s.maps.data(), s.space.coils, s.pixels, s.step.data());
         arrays::add_scaled(images, 1, s.step.data(), s.pixels);
         return;
     }
     s.image = s.background;
-    s.add_misfit(frame, s.image, areas);
+    s.nufft.adjoint(s.rest.data(), areas, s.step.data(), s.space.coils);
+    arrays::add_scaled(s.image.data(), 1, s.step.data(), s.image.size());
     if (s.combine == Combine::rss)
         root_sum_of_squares(s.image.data(), s.space.coils, s.pixels, images);
     else

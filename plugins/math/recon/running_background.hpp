@@ -16,7 +16,8 @@ namespace mri {
 /// spokes then counts as in their own ramp, and no step goes beyond the data, since 1 / n of it is a strip of
 /// one cycle at most (density.hpp). These are stochastic gradient steps towards StaticBackground's solution:
 /// what spokes of later frames say of the still parts goes on to improve M, and what moves fades out of it
-/// over `frames`. V is the ramp clipped at ReconstructionSpace::strip_limit. A frame costs two transforms
+/// over `frames`. Where a step would take M further from its samples it is shortened by the operator's norm: pictures stay
+/// bounded wherever the samples lie. V is the ramp clipped at ReconstructionSpace::strip_limit. A frame costs two transforms
 /// forward and two back.
 class RunningBackground {
   public:
@@ -30,6 +31,9 @@ class RunningBackground {
     /// Takes the next frame and writes its image, [channel][height][width] with combined_channels() channels.
     /// Throws Errc::format when the frame does not fit the space.
     void reconstruct(const SampledFrame& frame, cfloat* images);
+    /// Whether a frame since forget() had a step shortened: its readouts lie so close that together they count k-space
+    /// more than twice (all at one angle, say), and a whole step would go ever further from the samples.
+    bool bounded() const;
     /// The next frame is the first.
     void forget();
     /// Combine::adaptive of several coils: what the last image was combined with, [coil][height][width], root

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <string>
+#include <unordered_map>
 
 namespace mri {
 
@@ -24,6 +26,24 @@ WindowOperator::Options checked(const WindowOperator::Options& options) {
 }
 
 } // namespace
+
+double crowding(const SampledFrame& frame) {
+    if (frame.readouts == 1)
+        return 1;
+    std::unordered_map<std::uint64_t, float> all, own;
+    const auto n = static_cast<std::size_t>(frame.samples_per_readout());
+    float most = 0, most_of_one = 0;
+    for (std::size_t i = 0; i < frame.weights.size(); ++i) {
+        if (i % n == 0)
+            own.clear();
+        const auto x = static_cast<std::uint32_t>(std::lround(frame.kxy[2 * i]));
+        const auto y = static_cast<std::uint32_t>(std::lround(frame.kxy[2 * i + 1]));
+        const std::uint64_t cell = std::uint64_t{y} << 32 | x;
+        most = std::max(most, all[cell] += frame.weights[i]);
+        most_of_one = std::max(most_of_one, own[cell] += frame.weights[i]);
+    }
+    return most_of_one > 0 ? static_cast<double>(most) / most_of_one : 1;
+}
 
 WindowOperator::WindowOperator(const Options& options)
     : options_(checked(options)),
@@ -94,6 +114,9 @@ void WindowOperator::set_window(std::span<const SampledFrame> frames, int coils,
         const auto t = static_cast<std::size_t>(index);
         const SampledFrame& frame = frames[t];
         nufft(t).set_points(frame.kxy);
+        if (const double times = crowding(frame); times > crowded)
+            for (float& weight : weights_[t])
+                weight /= static_cast<float>(times);
         if (!maps_.empty())
             nufft(t).set_sensitivities(maps_.data(), coils_);
         adjoint(t, frame.samples.data(), right_.data() + t * pixels_);

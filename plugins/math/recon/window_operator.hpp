@@ -16,6 +16,13 @@
 
 namespace mri {
 
+/// How often the readouts of a frame with weights lie upon each other: the largest area that its samples have in a cell
+/// of one cycle, over the largest that one readout has in one. 1.0 to 1.7 for spokes that turn, whatever the limit of
+/// their strips; N for N spokes at one angle, whose operator's norm is as many times too large.
+double crowding(const SampledFrame& frame);
+/// Above it crowding() is more than chance.
+inline constexpr double crowded = 2.2;
+
 /// With A_t the non-uniform transform of frame t, W_t the areas of its samples and S_c the sensitivities:
 ///
 ///     normal:  N x_t = 1 / (W H) sum over c of conj(S_c) A_t^H W_t A_t S_c x_t
@@ -23,7 +30,7 @@ namespace mri {
 ///
 /// so that b - N x is minus the gradient of 1/(2 W H) sum of W |A S x - y|^2. N is self-adjoint up to float32
 /// rounding, since both transforms use the same kernel. With the clipped ramp (density.hpp) its eigenvalues
-/// lie near one and a step x + b - N x is the radial analogue of replacing the measured samples. Frames are
+/// lie near one (the areas of a crowded frame are divided by its crowding()) and a step x + b - N x is the radial analogue of replacing the measured samples. Frames are
 /// shared out over threads; results do not depend on their number. One object is not for use from two threads
 /// at once.
 class WindowOperator {
