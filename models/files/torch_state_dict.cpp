@@ -100,13 +100,13 @@ StateDict state_dict_in(const Value* dict, std::set<const Value*>& seen, int dep
             continue;
         const std::string name(wrappers[i]);
         const auto add = [&](const std::string& other) {
-            found.others += (found.others.empty() ? "" : ", ") + other;
+            found.others.append(found.others.empty() ? "" : ", ").append(other);
         };
         if (!found.dict) {
             found.dict = part.dict;
-            found.place = name + (part.place.empty() ? "" : "/" + part.place);
+            found.place = part.place.empty() ? name : std::string(name).append("/").append(part.place);
             if (!part.others.empty())
-                add(name + "/" + part.others);
+                add(std::string(name).append("/").append(part.others));
         } else {
             add(name);
         }

@@ -5,6 +5,14 @@
 
 namespace mri {
 
+namespace {
+
+void log_unfinished(const Element& element) {
+    GST_CAT_INFO_OBJECT(element.category(), element.gst(), "an element has failed: nothing is finished");
+}
+
+} // namespace
+
 void Sink::set_up(Element& element) {
     auto& self = static_cast<Sink&>(element);
     gst_base_sink_set_sync(GST_BASE_SINK(self.gst()), self.sync_by_default());
@@ -56,8 +64,7 @@ void Sink::install(gpointer klass) {
             self.event(event);
             if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) {
                 if (self.failed())
-                    GST_CAT_INFO_OBJECT(self.category(), self.gst(),
-                                        "an element has failed: nothing is finished");
+                    log_unfinished(self);
                 else if (self.came_)
                     self.eos();
                 else

@@ -136,7 +136,7 @@ void AtomicFile::commit(const std::string& failed) {
 }
 
 std::filesystem::path AtomicFile::keep_partial(const std::string& failed) {
-    const std::filesystem::path path = path_beside(target_, ".partial");
+    std::filesystem::path path = path_beside(target_, ".partial");
     check_kind(path, failed);
     rename_to(path, failed);
     return path;
