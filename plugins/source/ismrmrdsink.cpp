@@ -27,6 +27,10 @@
  * ImageColumnDir, WindowCenter, WindowWidth, RescaleSlope, RescaleIntercept, Keep_image_geometry; PTS and duration
  * (GstPts, GstDuration, ns) and, behind a network that keeps to measured samples, how far it is from them,
  * relative to them (DataResidual) and where the noise is known over what noise leaves (DataResidualOverNoise).
+ * GstMriVersion, GstMriPipeline, GstMriNetwork (with the SHA-256 of its weights), GstMriAcceleration and GstMriUse say
+ * where an image comes from.
+ *
+ * Names, identifiers and dates of the patient and the study are left out of the header unless anonymize=false.
  *
  * The file appears under its name when the stream has ended, whole: until then it is written beside it. Stopped
  * before EOS (without -e in gst-launch-1.0) images are dropped; readouts, which may be a scan's only copy, are
@@ -49,7 +53,9 @@
  * ]|
  */
 #include "plugins/common/element.hpp"
+#include "plugins/common/mrd_anonymous.hpp"
 #include "plugins/common/mrd_header.hpp"
+#include "plugins/common/provenance.hpp"
 #include "plugins/math/base/text.hpp"
 #include "plugins/source/ismrmrd/image_part.hpp"
 #include "plugins/source/ismrmrd/trajectory.hpp"
@@ -73,6 +79,7 @@ struct IsmrmrdSinkSettings {
     std::string location;
     std::string group = "dataset";
     bool append = false;
+    bool anonymize = true;
     double tick = 2.5;
     TrajectoryUnit unit = TrajectoryUnit::normalised;
     ImagePart part = ImagePart::all;
@@ -162,6 +169,8 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
         p.string("location", "The ISMRMRD file (HDF5)", &S::location);
         p.string("group", "Group of the file that gets the data", &S::group);
         p.boolean("append", "Add to the file when it exists", &S::append);
+        p.boolean("anonymize", "Leave names, identifiers and dates of patient and study out of the header",
+                  &S::anonymize);
         p.real("tick", "Unit of the time stamps in ms, for data without heads", 1e-6, 1e6, &S::tick);
         p.choice("trajectory-unit", "Raw data: unit of the stored trajectory", &S::unit,
                  {{TrajectoryUnit::normalised, "normalised", "+-0.5 at the edge of the encoded matrix"},
@@ -236,8 +245,18 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
             check_same(MrdHeader::parse(xml, "The stream's ISMRMRD header"));
             return;
         }
+        // What does not parse cannot be made anonymous, and is no header that a reader would take.
         stream_xml_ = xml;
-        writing([&] { writer_->set_xml(xml); });
+        if (settings_.anonymize) {
+            try {
+                stream_xml_ = mrd_anonymized(xml);
+            } catch (const Error& error) {
+                stream_xml_.clear();
+                post_warning(std::string(error.what()) + "; it is not written", error.detail());
+                return;
+            }
+        }
+        writing([&] { writer_->set_xml(stream_xml_); });
         header_.reset();
         geometries_.clear();
         try {
@@ -516,11 +535,12 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
 
     std::string attributes_of(GstBuffer* buffer, const ImageEncoder& encoder) const {
         const char* const part = part_names[static_cast<std::size_t>(encoder.part())];
+        const Provenance provenance = provenance_at(GST_BASE_SINK_PAD(gst()));
         std::vector<std::pair<std::string, std::string>> values{
             {"DataRole", "Image"},
             {"ImageProcessingHistory", "gst-mri"},
             {"SeriesDescription", fmt::format("gst-mri {}", part)},
-            {"ImageComments", "gst-mri " GST_MRI_VERSION ", research output, not for diagnosis"},
+            {"ImageComments", provenance_text(provenance, gst())},
             {"Keep_image_geometry", "1"}};
         switch (encoder.part()) {
         case ImagePart::magnitude:
@@ -553,6 +573,8 @@ class IsmrmrdSink : public Configured<Sink, IsmrmrdSinkSettings> {
             values.emplace_back("RescaleSlope", number_text(encoder.slope()));
             values.emplace_back("RescaleIntercept", "0");
         }
+        for (auto& value : provenance_attributes(provenance, gst()))
+            values.push_back(std::move(value));
         if (GST_BUFFER_PTS_IS_VALID(buffer))
             values.emplace_back("GstPts", std::to_string(GST_BUFFER_PTS(buffer)));
         if (GST_BUFFER_DURATION_IS_VALID(buffer))

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -116,4 +117,38 @@ TEST(Provenance, TellsTheAcceleration) {
         const std::string comment = comment_of_gif(bytes_of(dir.path("a.gif")));
         EXPECT_NE(comment.find(text), std::string::npos) << comment;
     }
+}
+
+// The header of a file that python's ismrmrd wrote, with a patient and a study.
+TEST(Provenance, OutputsDoNotNameThePerson) {
+    const std::string python = env("GST_MRI_PYTHON");
+    if (python.empty() || !std::filesystem::exists(python))
+        GTEST_SKIP() << "GST_MRI_PYTHON does not name a python with numpy, h5py and ismrmrd";
+    if (!adopt(gst_element_factory_find("ismrmrdsrc")))
+        GTEST_SKIP() << "built without ISMRMRD";
+    const TempDir dir;
+    const std::string scan = dir.path("named.h5");
+    ASSERT_EQ(std::system(("'" + python + "' '" + env("GST_MRI_SOURCE_ROOT") +
+                           "/tests/support/scan_files.py' named '" + scan + "'")
+                              .c_str()),
+              0);
+    ASSERT_NE(bytes_of(scan).find("PERSON"), std::string::npos);
+    const std::string source = "ismrmrdsrc location=" + scan;
+    const std::pair<const char*, std::string> outputs[] = {
+        {"raw.h5", " ! ismrmrdsink location="},
+        {"images.h5", " ! mriframer ! mrigrid ! ismrmrdsink location="},
+        {"film.gif", " ! mriframer ! mrigrid ! mrivideo ! mrigifsink location="}};
+    for (const auto& [name, rest] : outputs) {
+        expect_ends(source + rest + dir.path(name));
+        const std::string bytes = bytes_of(dir.path(name));
+        EXPECT_GT(bytes.size(), 100U);
+        EXPECT_EQ(bytes.find("PERSON"), std::string::npos) << name;
+    }
+    const std::string images = bytes_of(dir.path("images.h5"));
+    for (const char* part :
+         {"<name>GstMriVersion</name><value>" GST_MRI_VERSION, "<name>GstMriPipeline</name>",
+          "<name>GstMriUse</name><value>research output, not for diagnosis"})
+        EXPECT_NE(images.find(part), std::string::npos) << part;
+    expect_ends(source + " ! ismrmrdsink anonymize=false location=" + dir.path("whole.h5"));
+    EXPECT_NE(bytes_of(dir.path("whole.h5")).find("PERSON^A"), std::string::npos);
 }

@@ -6,6 +6,7 @@ grappa:  2 repetitions of 64 lines, one in 4 measured, 8 reference lines in the 
 slices:  3 slices of 4 phases of 16 lines, slices interleaved line by line, group "scan", no time stamps.
 golden:  one stream of 400 golden-angle spokes of a 64 x 64 image, positions normalised to +-0.5.
 bare:    8 lines, sizes and trajectory in the header, no counters and no limits.
+named:   the same with a patient and a study in the header: each value of theirs has the word PERSON.
 """
 import math
 import sys
@@ -83,8 +84,19 @@ def bare(rng):
     return "dataset", xml, [readout(rng.normal(size=(1, 16)), kspace_encode_step_1=line) for line in range(8)]
 
 
+def named(rng):
+    group, xml, readouts = bare(rng)
+    header = ismrmrd.xsd.CreateFromDocument(xml)
+    header.subjectInformation = xsd.subjectInformationType(patientName="PERSON^A", patientID="PERSON-1")
+    header.studyInformation = xsd.studyInformationType(studyID="PERSON-2", studyInstanceUID="1.2.PERSON",
+                                                       referringPhysicianName="PERSON^B")
+    header.acquisitionSystemInformation = xsd.acquisitionSystemInformationType(institutionName="PERSON's hospital",
+                                                                               receiverChannels=1)
+    return group, xsd.ToXML(header), readouts
+
+
 def main():
-    kinds = {kind.__name__: kind for kind in (grappa, slices, golden, bare)}
+    kinds = {kind.__name__: kind for kind in (grappa, slices, golden, bare, named)}
     group, xml, readouts = kinds[sys.argv[1]](np.random.default_rng(1))
     with ismrmrd.Dataset(sys.argv[2], group) as dataset:
         dataset.write_xml_header(xml.encode() if isinstance(xml, str) else xml)
