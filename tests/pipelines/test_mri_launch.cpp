@@ -389,6 +389,20 @@ double psnr_of(const std::string& table, const std::string& image) {
     return 0;
 }
 
+// Receivers of images take magnitudes; complex ones come when they are asked for.
+TEST(ShippedPipelines, ImagesAreMagnitudesUnlessAsked) {
+    const auto with = [](const std::string& setting) {
+        return PipelineFile::load(env("GST_MRI_SOURCE_ROOT") + "/pipelines/recon-ismrmrd.yaml")
+            .expand({{"location", "in.h5"}, {"image-type", setting}});
+    };
+    EXPECT_TRUE(
+        contains(with("magnitude"), "ismrmrdsink location=images.h5 image-type=magnitude data-type=float"));
+    EXPECT_TRUE(contains(with("complex"), " image-type=complex "));
+    EXPECT_EQ(with("magnitude"),
+              PipelineFile::load(env("GST_MRI_SOURCE_ROOT") + "/pipelines/recon-ismrmrd.yaml")
+                  .expand({{"location", "in.h5"}}));
+}
+
 TEST(ShippedPipelines, TheLiveDemoRunsWithEachNetwork) {
     if (!MRI_HAVE_TORCH)
         GTEST_SKIP() << "built without LibTorch";
