@@ -140,6 +140,8 @@ TEST_F(ScanInfo, a_group_of_another_name_is_found) {
     auto found = facts(info({scan("slices")}));
     EXPECT_EQ(found["kind"], "Raw data of ISMRMRD in group 'scan'");
     EXPECT_EQ(found["counters"], "kspace_encode_step_1 0 to 15, slice 0 to 2, phase 0 to 3");
+    EXPECT_EQ(found["frames"], "12 frames of 16 readouts in 3 series");
+    EXPECT_EQ(found["made by"], "slice, phase");
     EXPECT_NE(found["time a frame"].find("no time stamps"), std::string::npos);
     EXPECT_NE(found["command"].find(" -s group=scan"), std::string::npos);
     expect_refused(info({scan("bare"), "--group", "other"}), 2, "it has dataset");
