@@ -30,7 +30,7 @@ struct RegroupGlue {
             if (!self.sink_current_)
                 return GST_FLOW_NOT_NEGOTIATED;
             if (GST_BUFFER_FLAG_IS_SET(buffer.get(), GST_BUFFER_FLAG_DISCONT) && self.have_buffers_) {
-                const auto flow = self.drain();
+                const auto flow = self.drain_lost();
                 if (flow != GST_FLOW_OK)
                     return flow;
             }

@@ -24,6 +24,8 @@ class Regroup : public Element {
     virtual GstFlowReturn chain(GstPtr<GstBuffer> buffer) = 0;
     /// Pushes what is pending: at EOS, before other caps, before a new segment and after lost data (DISCONT).
     virtual GstFlowReturn drain() { return GST_FLOW_OK; }
+    /// After lost data, for whom it makes a difference.
+    virtual GstFlowReturn drain_lost() { return drain(); }
     /// Forgets what is pending, at FLUSH_STOP.
     virtual void flush() {}
     /// Sees each serialised sink event that the base does not handle, before it goes on; false swallows it.

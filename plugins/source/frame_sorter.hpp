@@ -44,7 +44,8 @@ class FrameSorter {
         FrameKey key;
         std::vector<Held> readouts; ///< as they came
         Ended ended = Ended::by_end;
-        bool tail = false; ///< by_end: the last readouts of the series are this frame's, and all of it
+        bool in_parts = false; ///< readouts of other frames came in between
+        bool tail = false;     ///< by_end: the last readouts of the series are this frame's, and all of it
     };
 
     explicit FrameSorter(const Options& options) : options_(options) {}
@@ -78,6 +79,7 @@ class FrameSorter {
         part.least_segment = std::min(part.least_segment, readout.segment);
         part.most_segment = std::max(part.most_segment, readout.segment);
         part.last = count_++;
+        ++part.size;
         last_key_ = key;
         ++held_;
 
@@ -100,7 +102,7 @@ class FrameSorter {
             return std::nullopt;
         const auto first = parts_.begin();
         Part& part = first->second;
-        Frame frame{first->first, std::move(part.readouts), part.ended, part.tail};
+        Frame frame{first->first, std::move(part.readouts), part.ended, part.in_parts(), part.tail};
         held_ -= frame.readouts.size();
         part.readouts.clear();
         if (!finished_) {
@@ -123,7 +125,7 @@ class FrameSorter {
     void finish() {
         for (auto& [key, part] : parts_)
             if (!part.closed) {
-                part.tail = part.last + 1 == count_ && part.last - part.first + 1 == part.readouts.size();
+                part.tail = part.last + 1 == count_ && !part.in_parts();
                 close(part, Ended::by_end);
             }
         finished_ = true;
@@ -146,8 +148,11 @@ class FrameSorter {
         std::size_t in_limits = 0; // readouts whose line the limits know
         std::uint16_t most_average = 0, least_segment = 0, most_segment = 0;
         std::uint64_t first = 0, last = 0; // counts of readouts
+        std::uint64_t size = 0;
         bool closed = false, tail = false;
         Ended ended = Ended::by_end;
+
+        bool in_parts() const { return last - first + 1 != size; }
     };
     static constexpr std::size_t most_gone = 1024;
 

@@ -134,6 +134,8 @@ struct Series {
     std::size_t largest = 0;                      // readouts of a frame so far
     bool flagged = false;                         // frames end with a flag
     bool cut = false;                             // the frame that follows may lack its beginning
+    bool lost = false;                            // data were, before the next readout
+    std::set<std::uint16_t> lost_repetitions;     // those with lost data: parts of their frames are missing
     bool discont = false;                         // the next frame's flag
     std::deque<HeldReadout> waiting;              // until its turn comes
     bool finished = false;                        // its turn is over
@@ -339,6 +341,15 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
         return flow;
     }
 
+    GstFlowReturn drain_lost() override {
+        losing_ = true;
+        const GstFlowReturn flow = drain();
+        losing_ = false;
+        for (auto& [key, series] : series_)
+            series.lost = true;
+        return flow;
+    }
+
   private:
     using Frame = FrameSorter<HeldReadout>::Frame;
 
@@ -467,6 +478,8 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
 
     GstFlowReturn sort(Series& series, HeldReadout item) {
         const Readout head = item.head;
+        if (std::exchange(series.lost, false))
+            series.lost_repetitions.insert(head.repetition);
         series.sorter.add(counters_, counters_of(head), head.flags & flag::last_in_phase,
                           head.flags & flag::last_in_repetition, std::move(item));
         return hand_on(series);
@@ -552,6 +565,15 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     GstFlowReturn close(Series& series, Frame frame) {
         const bool cut = std::exchange(series.cut, false);
         const bool at_end = frame.ended == Ended::by_end;
+        const std::uint16_t repetition = frame.readouts.front().head.repetition;
+        const bool parts_lost = frame.in_parts && frame.ended != Ended::by_limits &&
+                                (losing_ || series.lost_repetitions.contains(repetition));
+        const bool first_lost =
+            losing_ && frame.tail && series.largest == 0 && frame.readouts.size() < counters_.readouts();
+        if (parts_lost || first_lost) {
+            series.lost_repetitions.insert(repetition);
+            return cut_off(series, std::move(frame.readouts), counters_.readouts());
+        }
         series.flagged |= frame.ended == Ended::by_flag;
         if (((cut && !at_end) || frame.tail) && frame.readouts.size() < series.largest)
             return cut_off(series, std::move(frame.readouts), series.largest);
@@ -805,6 +827,7 @@ class MriFramer : public Configured<Regroup, MriFramerSettings> {
     GstClockTime stream_end_ = GST_CLOCK_TIME_NONE; // of the last frame
     std::optional<SeriesKey> last_sent_;            // series of that frame
     std::optional<bool> live_;
+    bool losing_ = false;        // frames end because data were lost
     bool discont_ = false;       // the next readout's
     bool told_ = false;          // caps of counted frames are out
     bool told_order_ = false;    // what happens to several series

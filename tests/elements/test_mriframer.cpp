@@ -654,6 +654,43 @@ TEST_F(MriFramer, LostDataTakeTheBeginningOfAFrameToo) {
     expect_frame(5, 3);
 }
 
+TEST_F(MriFramer, LostDataCutAllFramesThatComeInPartsOff) {
+    for (const bool live : {true, false}) {
+        open("mriframer", cartesian_info());
+        gst_harness_set_live(h.get(), live);
+        gst_harness_push_event(h.get(),
+                               new_header_event(limits_header({{"phase", 1}, {"segment", 3}})).release());
+        for (int r = 0; r < 2; ++r)
+            for (int beat = 0; beat < 4; ++beat)
+                for (int p = 0; p < 2; ++p) {
+                    Readout head = phase(p, r);
+                    head.segment = static_cast<std::uint16_t>(beat);
+                    // Something is missing in the third beat of the first repetition.
+                    ASSERT_EQ(push(head, false, r == 0 && beat == 2 && p == 0), GST_FLOW_OK);
+                }
+        eos();
+        EXPECT_EQ(next_frame(), (Counts{8, 10, 12, 14}));
+        EXPECT_EQ(next_frame(), (Counts{9, 11, 13, 15}));
+        EXPECT_FALSE(pull());
+        std::size_t cut = 0;
+        for (const std::string& warning : bus->warnings())
+            cut += warning.find("cut off") != std::string::npos ? 1 : 0;
+        EXPECT_EQ(cut, 4u); // two phases before it, two behind
+        TearDown();
+    }
+    // Repetitions one after the other lose the one alone.
+    open("mriframer");
+    gst_harness_set_live(h.get(), FALSE);
+    for (int r = 0; r < 3; ++r)
+        for (int line = 0; line < 2; ++line)
+            if (r != 1 || line != 1) // readout 3 is lost
+                push(repetition(r), false, r == 2 && line == 0);
+    eos();
+    EXPECT_EQ(next_frame(), (Counts{0, 1}));
+    EXPECT_EQ(next_frame(), (Counts{3, 4}));
+    EXPECT_EQ(bus->warnings().size(), 1u);
+}
+
 TEST_F(MriFramer, TheTruthNearestTheMiddleStays) {
     open("mriframer readouts=5 stride=3");
     for (int i = 0; i < 11; ++i)
