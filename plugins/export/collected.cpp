@@ -16,7 +16,7 @@ std::string CollectedHeader::text(const std::string& path, std::size_t index) co
     return index < count ? std::next(first, static_cast<std::ptrdiff_t>(index))->second : std::string();
 }
 
-std::string provenance() {
+std::string short_provenance() {
     return "gst-mri " GST_MRI_VERSION "; research output, not for diagnosis";
 }
 

@@ -31,10 +31,12 @@ struct Collected {
     std::vector<CollectedHeader> headers; ///< ExportedImage::header counts here; the first one is empty
     std::vector<ExportedImage> images;
     std::unique_ptr<Spool> spool;
+    /// Where the images come from, that every file carries: program and version, pipeline, networks and their weights,
+    /// acceleration, and what it is not for.
+    std::string provenance;
 };
 
-/// The sentence about an output's origin that every file carries: the program with its version, and what it
-/// is not for.
-std::string provenance();
+/// The program with its version, and what its output is not for: where there is no room for more.
+std::string short_provenance();
 
 } // namespace mri

@@ -3,6 +3,7 @@
 
 #include "plugins/common/image_buffers.hpp"
 #include "plugins/common/mrd_header.hpp"
+#include "plugins/common/provenance.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -142,6 +143,11 @@ void Collector::add(GstBuffer* buffer) {
         image.duration = GST_BUFFER_DURATION(buffer);
     image.pixels = collected_.spool->add(pixels_of(buffer));
     collected_.images.push_back(image);
+}
+
+const Collected& Collector::close() {
+    collected_.provenance = provenance_text(provenance_at(GST_BASE_SINK_PAD(element_.gst())), element_.gst());
+    return collected_;
 }
 
 } // namespace mri

@@ -40,7 +40,9 @@ class Collector {
     void event(GstEvent* event);
     void add(GstBuffer* buffer);
 
-    const Collected& collected() const noexcept { return collected_; }
+    /// All that came, with its provenance as the stream tells it now.
+    const Collected& close();
+    std::size_t images() const noexcept { return collected_.images.size(); }
 
   private:
     std::vector<float> pixels_of(GstBuffer* buffer);

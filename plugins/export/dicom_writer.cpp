@@ -268,13 +268,13 @@ void put_patient_and_study(DcmItem& set, const CollectedHeader& header, bool ano
             put(set, tag, value);
 }
 
-void put_equipment(DcmItem& set, const CollectedHeader& header) {
+void put_equipment(DcmItem& set, const CollectedHeader& header, const std::string& provenance) {
     put(set, DCM_Manufacturer, plain(header.text("acquisitionSystemInformation/systemVendor"), 64));
     if (const std::string model = plain(header.text("acquisitionSystemInformation/systemModel"), 64);
         !model.empty())
         put(set, DCM_ManufacturerModelName, model);
     put(set, DCM_SoftwareVersions, "gst-mri " GST_MRI_VERSION);
-    put(set, DCM_ImageComments, plain(provenance(), 10240));
+    put(set, DCM_ImageComments, plain(provenance, 10240));
 
     auto* purpose = new DcmItem;
     auto* equipment = new DcmItem;
@@ -286,7 +286,7 @@ void put_equipment(DcmItem& set, const CollectedHeader& header) {
     put(*equipment, DCM_Manufacturer, "gst-mri");
     put(*equipment, DCM_ManufacturerModelName, "gst-mri");
     put(*equipment, DCM_SoftwareVersions, GST_MRI_VERSION);
-    put(*equipment, DCM_ContributionDescription, plain(provenance(), 1024));
+    put(*equipment, DCM_ContributionDescription, plain(provenance, 1024));
 }
 
 void put_sequence(DcmItem& set, const ExportedImage& image, const CollectedHeader& header) {
@@ -452,7 +452,7 @@ void write_series(DicomFolder& folder, const Series& series, const Collected& al
             put(set, DCM_AcquisitionNumber, index + 1);
             put(set, DCM_InstanceNumber, number);
             put_patient_and_study(set, header, options.anonymize);
-            put_equipment(set, header);
+            put_equipment(set, header, all.provenance);
             put_sequence(set, image, header);
             put_plane(set, image.plane, slice, *series.stack);
             put_time(set, slice, index, all, options.tick_ms);
@@ -582,7 +582,7 @@ std::size_t write_dicom(DicomFolder& folder, const Collected& collected, const D
                          .add(series.study)
                          .add(series.digest)
                          .add(series.number)
-                         .add(provenance())
+                         .add(short_provenance())
                          .uid();
     }
     for (const Series& series : all)

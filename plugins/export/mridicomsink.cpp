@@ -45,6 +45,7 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace mri {
 namespace {
@@ -85,10 +86,10 @@ class MriDicomSink : public Configured<Sink, MriDicomSinkSettings> {
     }
 
     void stop() override {
-        if (collector_ && !collector_->collected().images.empty())
+        if (collector_ && collector_->images() > 0)
             post_warning("Nothing was written into '" + settings_.location +
                              "': the stream was stopped before its end",
-                         fmt::format("{} images are lost", collector_->collected().images.size()));
+                         fmt::format("{} images are lost", collector_->images()));
         collector_.reset();
         folder_.reset();
     }
@@ -110,16 +111,11 @@ class MriDicomSink : public Configured<Sink, MriDicomSinkSettings> {
             return;
         // Whatever comes of it, the run is over: a failure has its error, and nothing more is said at the
         // stop.
-        const auto collector = std::move(collector_);
-        collector_.reset();
-        if (collector->collected().images.empty()) {
-            post_warning("No image came: nothing was written into '" + settings_.location + "'");
-            return;
-        }
-        const auto series = write_dicom(*folder_, collector->collected(),
-                                        {.anonymize = settings_.anonymize, .tick_ms = settings_.tick});
-        MRI_INFO("%zu images in %zu series in '%s'", collector->collected().images.size(), series,
-                 settings_.location.c_str());
+        auto collector = std::exchange(collector_, std::nullopt);
+        const Collected& all = collector->close();
+        const auto series =
+            write_dicom(*folder_, all, {.anonymize = settings_.anonymize, .tick_ms = settings_.tick});
+        MRI_INFO("%zu images in %zu series in '%s'", all.images.size(), series, settings_.location.c_str());
     }
 
   private:

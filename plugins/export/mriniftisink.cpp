@@ -39,6 +39,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace mri {
 namespace {
@@ -72,10 +73,10 @@ class MriNiftiSink : public Configured<Sink, ExportSettings> {
     }
 
     void stop() override {
-        if (collector_ && !collector_->collected().images.empty())
+        if (collector_ && collector_->images() > 0)
             post_warning("'" + settings_.location +
                              "' was not written: the stream was stopped before its end",
-                         fmt::format("{} images are lost", collector_->collected().images.size()));
+                         fmt::format("{} images are lost", collector_->images()));
         collector_.reset();
     }
 
@@ -96,13 +97,8 @@ class MriNiftiSink : public Configured<Sink, ExportSettings> {
             return;
         // Whatever comes of it, the run is over: a failure has its error, and nothing more is said at the
         // stop.
-        const auto collector = std::move(collector_);
-        collector_.reset();
-        const Collected& all = collector->collected();
-        if (all.images.empty()) {
-            post_warning("No image came: '" + settings_.location + "' was not written");
-            return;
-        }
+        auto collector = std::exchange(collector_, std::nullopt);
+        const Collected& all = collector->close();
         std::vector<std::string> reasons;
         const auto stacks = gridded_stacks(stack_images(all.images), all.images, reasons);
         for (const std::string& reason : reasons)

@@ -117,7 +117,7 @@ void write_nifti(const std::string& path, const Stack& stack, const Collected& c
     header.scl_slope = 1;
     header.xyzt_units = SPACE_TIME_TO_XYZT(NIFTI_UNITS_MM, NIFTI_UNITS_SEC);
     header.qform_code = header.sform_code = NIFTI_XFORM_SCANNER_ANAT;
-    put_text(header.descrip, provenance());
+    put_text(header.descrip, short_provenance());
     put_text(header.intent_name, to_string(collected.part));
     std::memcpy(header.magic, "n+1", 4);
 
@@ -141,7 +141,7 @@ void write_nifti(const std::string& path, const Stack& stack, const Collected& c
 
     // The whole sentence, which descrip has no room for when it is long, as a comment (code 6); its size with
     // the eight bytes in front is a multiple of 16.
-    std::string comment = provenance();
+    std::string comment = collected.provenance;
     comment.resize((comment.size() + 1 + 8 + 15) / 16 * 16 - 8, '\0');
     const std::int32_t extension[] = {static_cast<std::int32_t>(comment.size() + 8), NIFTI_ECODE_COMMENT};
     const char extended[] = {1, 0, 0, 0};

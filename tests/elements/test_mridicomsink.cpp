@@ -90,11 +90,10 @@ TEST_F(DicomSink, RefusesThePhaseOfSeveralCoils) {
     EXPECT_FALSE(fs::exists(out()));
 }
 
-TEST_F(DicomSink, WarnsOfAnEmptyStream) {
+TEST_F(DicomSink, AnEmptyStreamIsAnError) {
     const RunResult result = run_pipeline("fakesrc num-buffers=0 ! mridicomsink location=" + out());
-    EXPECT_TRUE(result.eos);
-    ASSERT_EQ(result.warnings.size(), 1U);
-    EXPECT_NE(result.warnings[0].find("No image came"), std::string::npos);
+    ASSERT_EQ(result.errors.size(), 1U);
+    EXPECT_NE(result.errors[0].find("before anything came"), std::string::npos) << result.errors[0];
     EXPECT_FALSE(fs::exists(out()));
 }
 

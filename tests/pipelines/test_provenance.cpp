@@ -152,3 +152,29 @@ TEST(Provenance, OutputsDoNotNameThePerson) {
     expect_ends(source + " ! ismrmrdsink anonymize=false location=" + dir.path("whole.h5"));
     EXPECT_NE(bytes_of(dir.path("whole.h5")).find("PERSON^A"), std::string::npos);
 }
+
+TEST(Provenance, DicomAndNiftiCarryIt) {
+    const TempDir dir;
+    const std::string start = "mriphantomsrc frames=2 width=64 height=64 ! mrisim spokes=13 "
+                              "alignment=readout ! mriframer ! mrigrid ! ";
+    const std::string text = "; acceleration 7.73; research output, not for diagnosis";
+    for (const auto& [sink, file] :
+         {std::pair{"mridicomsink", dir.path("folder")}, {"mriniftisink", dir.path("a.nii")}}) {
+        if (!adopt(gst_element_factory_find(sink)))
+            continue;
+        expect_ends(start + sink + " location=" + file);
+        int files = 0;
+        const auto check = [&](const std::filesystem::path& path) {
+            EXPECT_NE(bytes_of(path).find(text), std::string::npos) << path;
+            ++files;
+        };
+        if (std::filesystem::is_directory(file)) {
+            for (const auto& entry : std::filesystem::recursive_directory_iterator(file))
+                if (entry.is_regular_file())
+                    check(entry.path());
+        } else {
+            check(file);
+        }
+        EXPECT_EQ(files, sink == std::string("mridicomsink") ? 2 : 1) << sink;
+    }
+}

@@ -1099,7 +1099,6 @@ def main():
     command(against_tool, "file", "images", "phantom")
     command(against_phantom, "file", "images")
     command(against_integers, "integers", "floats")
-    command(make_cine, "output", matrix=128, oversampling=2, unit="normalised", frames=2, coils=8, spokes=201)
     command(make_oblique, "output", frames=3, counter="repetition")
     command(oblique_dicom, "folder")
     command(oblique_nifti, "file")
