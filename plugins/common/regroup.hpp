@@ -59,7 +59,7 @@ class Regroup : public Element {
     GstPad* src_pad_ = nullptr;
     GstPtr<GstCaps> sink_current_;
     GstPtr<GstCaps> src_current_;
-    SeriesCount count_; // of what is pushed
+    SeriesCount count_;                // of what is pushed
     GstPtr<GstEvent> pending_segment_; // waits for the first source caps: caps come before the segment
     bool have_buffers_ = false;        // since the last start, flush or drain
     GstClockTime told_latency_ = GST_CLOCK_TIME_NONE; // streaming thread

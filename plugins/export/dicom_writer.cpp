@@ -224,7 +224,7 @@ Series measured(const Stack& stack, const Collected& all) {
 /// was measured does.
 std::string study_of(int number, const Collected& all, const std::vector<Series>& series, bool anonymize) {
     const CollectedHeader& header = all.headers[static_cast<std::size_t>(number)];
-    if (const std::string uid = header.text("studyInformation/studyInstanceUID"); !anonymize && is_uid(uid))
+    if (std::string uid = header.text("studyInformation/studyInstanceUID"); !anonymize && is_uid(uid))
         return uid;
     Digest digest;
     digest.add("study").add(header.xml);
@@ -382,7 +382,7 @@ void put_pixels(DcmItem& set, const Series& series, const ImagePlane& plane, Exp
     data->setVR(EVR_OW);
     if (data->putUint16Array(words.data(), words.size()).bad() || set.insert(data.get(), OFTrue).bad())
         throw Error(Errc::no_memory, "No memory for a DICOM image");
-    data.release(); // the data set's
+    static_cast<void>(data.release()); // the data set's
 }
 
 void save(DcmFileFormat& file, const fs::path& path) {

@@ -327,9 +327,9 @@ TEST_F(RealData, a_grappa_scan_is_the_sense_of_its_reference_lines) {
         GTEST_SKIP() << absent;
     for (const std::string chain : {"mrirecon method=sense", "mrirecon"}) {
         std::filesystem::remove(file("images.h5"));
-        const RunResult result =
-            run_pipeline("ismrmrdsrc noise=true location=" + path + " ! mriwhiten ! mriframer ! " + chain +
-                         " ! ismrmrdsink location=" + file("images.h5"));
+        const RunResult result = run_pipeline(std::string("ismrmrdsrc noise=true location=").append(path) +
+                                              " ! mriwhiten ! mriframer ! " + chain +
+                                              " ! ismrmrdsink location=" + file("images.h5"));
         EXPECT_TRUE(result.eos) << chain;
         const Numbers n = script({"against-sense", path, "images.h5"});
         std::printf("%s: correlation %.4f, aliased %.2f\n", chain.c_str(), n.at("correlation"),
@@ -418,24 +418,26 @@ TEST_F(RealData, a_spiral_is_the_sum_of_its_weighted_samples) {
     const std::vector<float> areas = sample_areas(space, {&frame, 1}, Density::ramp);
     for (const std::string chain : {"mrigrid combine=none", "mrirecon combine=none"}) {
         std::vector<cfloat> images;
-        const RunResult result = run_pipeline("ismrmrdsrc location=" + path + " ! mriframer ! " + chain +
-                                                  " ! appsink name=out sync=false",
-                                              60, [&](const std::string&, GstSample* sample) {
-                                                  images = values_of<cfloat>(gst_sample_get_buffer(sample));
-                                              });
+        const RunResult result =
+            run_pipeline(std::string("ismrmrdsrc location=").append(path) + " ! mriframer ! " + chain +
+                             " ! appsink name=out sync=false",
+                         60, [&](const std::string&, GstSample* sample) {
+                             images = values_of<cfloat>(gst_sample_get_buffer(sample));
+                         });
         ASSERT_EQ(images.size(), static_cast<std::size_t>(info.coils * info.width) * info.height);
         std::vector<cfloat> found;
         std::vector<cdouble> exact;
+        const int x0 = info.width / 2, y0 = info.height / 2;
         for (int p = 0; p < 200; ++p) {
             const int x = (p * 97) % info.width, y = (p * 61) % info.height;
             cdouble sum = 0;
             for (std::size_t i = 0; i < areas.size(); ++i) {
-                const double turns = trajectory->kxy[2 * i] * double(x - info.width / 2) / info.width +
-                                     trajectory->kxy[2 * i + 1] * double(y - info.height / 2) / info.height;
+                const double turns = trajectory->kxy[2 * i] * double(x - x0) / info.width +
+                                     trajectory->kxy[2 * i + 1] * double(y - y0) / info.height;
                 sum += cdouble(samples[i]) * std::polar(double(areas[i]), 2 * std::numbers::pi * turns);
             }
             exact.push_back(sum * density_scale(info.width, info.height));
-            found.push_back(images[static_cast<std::size_t>(y * info.width + x)]);
+            found.push_back(images[static_cast<std::size_t>(y) * info.width + x]);
         }
         EXPECT_LT(relative_error(found, exact), 1e-3) << chain;
         int noted = 0;
@@ -626,9 +628,9 @@ TEST_F(OutsideData, scanners_raw_data_go_through_bit_for_bit) {
           {"spiral_heart_3arms_8ch.h5", "encoded-cycles"}}) {
         if (!std::filesystem::exists(real + name))
             continue;
-        expect_clean(run_pipeline("ismrmrdsrc noise=true location=" + real + name +
-                                  " ! ismrmrdsink anonymize=false trajectory-unit=" + unit +
-                                  " location=" + file(name)));
+        std::string line = "ismrmrdsrc noise=true location=";
+        line.append(real).append(name).append(" ! ismrmrdsink anonymize=false trajectory-unit=").append(unit);
+        expect_clean(run_pipeline(line.append(" location=").append(file(name))));
         const Numbers n = script({"compare-raw", name, real + name});
         EXPECT_GT(n.at("rows"), 2) << name;
         for (const char* difference : {"missing", "heads", "trajectories", "samples", "xml"})

@@ -162,7 +162,7 @@ TEST(Provenance, DicomAndNiftiCarryIt) {
          {std::pair{"mridicomsink", dir.path("folder")}, {"mriniftisink", dir.path("a.nii")}}) {
         if (!adopt(gst_element_factory_find(sink)))
             continue;
-        expect_ends(start + sink + " location=" + file);
+        expect_ends(std::string(start).append(sink) + " location=" + file);
         int files = 0;
         const auto check = [&](const std::filesystem::path& path) {
             EXPECT_NE(bytes_of(path).find(text), std::string::npos) << path;

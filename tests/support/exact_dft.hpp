@@ -15,8 +15,9 @@ using cdouble = std::complex<double>;
 /// exp(sign 2 pi i k (n - N/2) / N) for n = 0 .. N-1.
 inline std::vector<cdouble> waves(double k, int n, int sign) {
     std::vector<cdouble> e;
+    const int centre = n / 2;
     for (int i = 0; i < n; ++i)
-        e.push_back(std::polar(1.0, sign * 2 * std::numbers::pi * k * (i - n / 2) / n));
+        e.push_back(std::polar(1.0, sign * 2 * std::numbers::pi * k * (i - centre) / n));
     return e;
 }
 
