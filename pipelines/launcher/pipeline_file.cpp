@@ -401,14 +401,14 @@ Parameter read_parameter(const fs::path& path, const YAML::Node& key, const YAML
     return p;
 }
 
-/// Whether the choices of `from` name `target`, directly or through other enums.
+/// Whether the choices of `from` name `target`, directly or through other enums than those `seen`.
 bool leads_back(const PipelineFile& file, const Parameter& from, const std::string& target,
-                std::size_t depth) {
+                std::set<std::string>& seen) {
     for (const auto& choice : from.choices)
         for (const auto& piece : split(choice.second)) {
             const Parameter* p = piece.parameter ? file.find(piece.text) : nullptr;
-            if (p && (p->name == target ||
-                      (depth < file.parameters.size() && leads_back(file, *p, target, depth + 1))))
+            if (p &&
+                (p->name == target || (seen.insert(p->name).second && leads_back(file, *p, target, seen))))
                 return true;
         }
     return false;
@@ -476,7 +476,8 @@ PipelineFile read_file(const YAML::Node& root, const fs::path& path) {
     for (const auto& p : file.parameters) {
         if (!used.contains(p.name))
             fail(path, mark, "parameter '" + p.name + "' is not used in the pipeline");
-        if (leads_back(file, p, p.name, 0))
+        std::set<std::string> seen;
+        if (leads_back(file, p, p.name, seen))
             fail(path, mark, "the choices of '" + p.name + "' lead back to themselves");
     }
     return file;
@@ -615,9 +616,18 @@ std::string PipelineFile::fill(const std::map<std::string, std::string>& given,
     for (const auto& p : parameters)
         value_of(p);
 
+    // Choices that name others can make a few lines as long as they like; a piece without text counts too.
+    constexpr std::size_t longest = 1 << 20;
+    std::size_t length = 0;
     const auto filled = [&](const auto& self, const std::string& source) -> std::string {
         std::string result;
         for (const auto& piece : split(source)) {
+            length += std::max<std::size_t>(piece.text.size(), 1);
+            if (length > longest)
+                throw Error(Errc::settings,
+                            fmt::format("{}: the pipeline's text is longer than {} bytes, because "
+                                        "choices name others again and again",
+                                        name, longest));
             if (!piece.parameter) {
                 result += piece.text;
                 continue;
@@ -644,6 +654,8 @@ std::string PipelineFile::fill(const std::map<std::string, std::string>& given,
                 else if (!value.empty())
                     result += quote_value(value);
             } catch (const Error& error) {
+                if (length > longest)
+                    throw;
                 throw Error(Errc::settings, p.name + ": " + error.what());
             }
         }

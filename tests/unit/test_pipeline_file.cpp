@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fmt/format.h>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <regex>
@@ -169,6 +170,25 @@ TEST(PipelineFile, RefusesFilesThatAreWrong) {
     EXPECT_TRUE(contains(refusal(replaced(good, "gain:", "spokes:")), "twice"));
     // The line of the trouble is named: `spokes` stands on the sixth.
     EXPECT_TRUE(contains(refusal(replaced(good, "type: int", "type: integer")), "good.yaml:6:"));
+}
+
+// Each of 30 choices names the next one twice: 2^30 copies of the last.
+TEST(PipelineFile, TextsThatGrowWithoutEndAreRefused) {
+    for (const std::string last : {"x", ""}) {
+        std::string text = "name: good\ndescription: d\nparameters:\n";
+        for (int i = 0; i < 30; ++i) {
+            const std::string next = i < 29 ? "${p" + std::to_string(i + 1) + "}" : last;
+            text += fmt::format("  p{}: {{type: enum, default: a, help: h, choices: {{a: \"{}{}\"}}}}\n", i,
+                                next, next);
+        }
+        const PipelineFile file = PipelineFile::parse(text + "pipeline: fakesrc ! ${p0}\n", "good.yaml");
+        try {
+            file.expand({});
+            ADD_FAILURE();
+        } catch (const Error& error) {
+            EXPECT_TRUE(contains(error.what(), "longer than")) << error.what();
+        }
+    }
 }
 
 TEST(PipelineFile, ThePageHasEachKeyAndType) {
