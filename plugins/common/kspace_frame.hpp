@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace mri {
 
@@ -78,6 +79,29 @@ class KspaceFrame {
     int readouts_;
     int per_readout_;
     std::optional<SampledFrame> view_;
+};
+
+/// The frames of a window. A buffer is mapped once however often the window has it: short series repeat their edges,
+/// and GStreamer's memory can be mapped 255 times.
+class KspaceWindow {
+  public:
+    /// The frame in a buffer, valid until clear(). Throws as KspaceFrame does.
+    SampledFrame add(GstBuffer* buffer, const KspaceInfo& info) {
+        for (std::size_t i = 0; i < held_.size(); ++i)
+            if (held_[i].get() == buffer)
+                return frames_[i].view();
+        frames_.emplace_back(buffer, info);
+        held_.push_back(retain(buffer));
+        return frames_.back().view();
+    }
+    void clear() noexcept {
+        frames_.clear();
+        held_.clear();
+    }
+
+  private:
+    std::vector<GstPtr<GstBuffer>> held_; // whose memory frames_ maps
+    std::vector<KspaceFrame> frames_;
 };
 
 /// Where the imaged plane lies and how it is turned, whatever its number says: what was found out about its

@@ -152,17 +152,13 @@ class WindowImages {
     template <class Buffers>
     std::vector<SampledFrame> map(const Buffers& buffers) {
         let_go();
-        held_.assign(buffers.begin(), buffers.end());
         std::vector<SampledFrame> views;
-        for (const auto& buffer : held_)
-            views.push_back(frames_.emplace_back(buffer.get(), in_).view());
+        for (const auto& buffer : buffers)
+            views.push_back(frames_.add(buffer.get(), in_));
         return views;
     }
 
-    void let_go() {
-        frames_.clear();
-        held_.clear();
-    }
+    void let_go() { frames_.clear(); }
 
     Options options_;
     KspaceInfo in_;
@@ -175,8 +171,7 @@ class WindowImages {
     bool lines_ = false; // the last frame had reference lines
     Told told_;
     bool warned_ = false, noted_ = false;
-    std::vector<GstPtr<GstBuffer>> held_; // whose memory frames_ maps
-    std::vector<KspaceFrame> frames_;     // what the reconstruction looks at
+    KspaceWindow frames_; // what the reconstruction looks at
     std::vector<cfloat> images_;
 };
 

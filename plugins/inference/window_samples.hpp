@@ -46,8 +46,7 @@ class WindowSamples {
                                         info.width, info.height, kspace.coils, kspace.width, kspace.height));
             coils = kspace.coils;
             space_ = space_of(kspace, ReconstructionSpace().tolerance, threads);
-            held_.push_back(retain(gst_sample_get_buffer(side_of(item.get(), Role::kspace))));
-            frames_.push_back(mapped_.emplace_back(held_.back().get(), kspace).view());
+            frames_.push_back(mapped_.add(gst_sample_get_buffer(side_of(item.get(), Role::kspace)), kspace));
         }
         // Those of the window's last frame are the best known.
         read_maps(images.back().get(), info, *coils);
@@ -89,7 +88,6 @@ class WindowSamples {
     void clear() {
         frames_.clear();
         mapped_.clear();
-        held_.clear();
         start_.clear();
         maps_.clear();
     }
@@ -121,8 +119,7 @@ class WindowSamples {
     }
 
     ReconstructionSpace space_;
-    std::vector<GstPtr<GstBuffer>> held_; // whose memory mapped_ maps
-    std::vector<KspaceFrame> mapped_;
+    KspaceWindow mapped_;
     std::vector<SampledFrame> frames_;
     std::vector<cfloat> start_, maps_;
     std::vector<std::vector<float>> areas_;

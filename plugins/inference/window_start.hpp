@@ -63,10 +63,8 @@ class WindowStart {
     /// frames that cannot be reconstructed together.
     void make(const std::vector<GstPtr<GstBuffer>>& buffers) {
         let_go();
-        for (const auto& buffer : buffers) {
-            held_.push_back(retain(buffer.get()));
-            frames_.push_back(mapped_.emplace_back(buffer.get(), in_).view());
-        }
+        for (const auto& buffer : buffers)
+            frames_.push_back(mapped_.add(buffer.get(), in_));
         if (kind_of(space_.trajectory).spokes && !crowded_) {
             const auto areas = network_areas(space_, {&frames_.back(), 1}, 1);
             crowded_ = crowding(frames_.back().with(areas[0])) > crowded;
@@ -109,7 +107,6 @@ class WindowStart {
     void let_go() {
         frames_.clear();
         mapped_.clear();
-        held_.clear();
     }
 
     /// Puts onto a frame's image, as side data, the frame and the sensitivities of its coils.
@@ -183,8 +180,7 @@ class WindowStart {
     bool warned_ = false;
     /// The last frames, as many as a window has; the reference keeps a buffer's address its own.
     std::deque<std::pair<GstPtr<GstBuffer>, std::vector<cfloat>>> known_;
-    std::vector<GstPtr<GstBuffer>> held_; // whose memory mapped_ maps
-    std::vector<KspaceFrame> mapped_;
+    KspaceWindow mapped_;
     std::vector<SampledFrame> frames_;
     std::vector<cfloat> images_;
     GstPtr<GstSample> sample_;

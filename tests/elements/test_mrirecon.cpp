@@ -158,6 +158,18 @@ TEST(MriRecon, AShortSeriesIsPaddedWithItsEdges) {
     EXPECT_LT(relative_error(values_of<cfloat>(pull(h).get()), expected[2]), 6 * 5e-4);
 }
 
+// GStreamer's memory can be mapped 255 times; more is a critical, which ends the program here.
+TEST(MriRecon, AFrameThatFillsALongWindowIsMappedOnce) {
+    const auto before =
+        g_log_set_always_fatal(static_cast<GLogLevelFlags>(G_LOG_FATAL_MASK | G_LOG_LEVEL_CRITICAL));
+    auto h = harness("mrirecon window=600 iterations=1");
+    set_caps(h, radial_info(n, samples));
+    ASSERT_EQ(push(h, moving_frame(0)), GST_FLOW_OK);
+    eos(h);
+    EXPECT_EQ(gst_harness_buffers_received(h.get()), 1u);
+    g_log_set_always_fatal(before);
+}
+
 TEST(MriRecon, ANewSeriesDrainsAndAFlushForgets) {
     auto h = harness("mrirecon window=3");
     set_caps(h, radial_info(n, samples, 1, 0));
