@@ -12,20 +12,29 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
-#include <mutex>
 
 namespace mri {
 
 namespace {
 
-void initialise_dcmtk() {
-    static std::once_flag once;
-    std::call_once(once, [] {
+/// DCMTK's decoders, for the life of the process.
+struct Decoders {
+    Decoders() {
         // What DCMTK would print about a file is in the reason for skipping it.
         OFLog::configure(OFLogger::OFF_LOG_LEVEL);
         DJDecoderRegistration::registerCodecs();
         DJLSDecoderRegistration::registerCodecs();
-    });
+    }
+    ~Decoders() {
+        DJDecoderRegistration::cleanup();
+        DJLSDecoderRegistration::cleanup();
+    }
+    Decoders(const Decoders&) = delete;
+    Decoders& operator=(const Decoders&) = delete;
+};
+
+void initialise_dcmtk() {
+    static const Decoders decoders;
 }
 
 /// Whether a file begins as DICOM does: the marker after the preamble, or at once the first attribute of a
