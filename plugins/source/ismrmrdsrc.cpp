@@ -23,7 +23,9 @@
  * readout to readout alone are kz, a volume.
  *
  * Each readout carries its head's counters, flags and time stamp, the stream the XML header (mri-header). A
- * change of sizes or of the encoding begins a new series, and so does each round with loop. PTS follows the
+ * change of sizes or of the encoding begins a new series, and so does each round with loop, or a plane that moves
+ * under one slice number. Series that take turns within one frame (echoes of different lengths, two encodings,
+ * slices that all have one number) are refused, with what takes turns. PTS follows the
  * time stamps (tick), smoothed, since ticks are coarser than readouts; without time stamps it is tr times the
  * count. Stamps may pass midnight, begin again with another measurement and stand still: times go on.
  *
@@ -44,9 +46,11 @@
 #include "plugins/source/ismrmrd/trajectory.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <fmt/format.h>
+#include <map>
 #include <memory>
 #include <span>
 #include <utility>
@@ -76,6 +80,10 @@ struct IsmrmrdSrcSettings {
     std::string noise_location;
 };
 
+/// Frames, and series of each, that are remembered to see that one comes back.
+constexpr std::size_t most_remembered = 512;
+/// Readouts of a plane that has moved, not one of several that take turns.
+constexpr std::uint64_t stays = 16;
 /// Imaging readouts that are looked at before the first one is sent.
 constexpr int probe_readouts = 256;
 constexpr double ns_per_ms = 1e6;
@@ -172,6 +180,9 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
         noise_sent_ = 0;
         noise_over_ = false;
         last_.reset();
+        seen_.clear();
+        run_ = run_before_ = 0;
+        told_calibration_ = false;
         series_ = -1;
         sent_.reset();
         announced_ = false;
@@ -227,6 +238,7 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
                 clock_->again();
                 spoke_ = 0;
                 last_.reset();
+                seen_.clear();
                 continue;
             }
             if (is_imaging(*readout->head))
@@ -255,6 +267,48 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
                    (slice != other.slice || plane == other.plane);
         }
     };
+
+    /// A series that a frame has readouts of.
+    struct Seen {
+        Kind kind;
+        int series = 0;
+    };
+
+    /// Throws Errc::unsupported where a frame goes on with a series that another one has interrupted: each part
+    /// would be taken for a frame. A plane may come back after a longer stay elsewhere.
+    void refuse_turns(const IsmrmrdReadout& readout, const Kind& kind) {
+        const auto& head = *readout.head;
+        if (seen_.size() > most_remembered)
+            seen_.clear();
+        auto& seen = seen_[{head.measurement_uid, head.idx.slice, head.idx.contrast, head.idx.phase,
+                            head.idx.repetition, head.idx.set}];
+        const auto found = std::find_if(seen.rbegin(), seen.rend(),
+                                        [&](const Seen& one) { return one.kind.same_series(kind); });
+        if (found == seen.rend()) {
+            if (seen.size() > most_remembered)
+                seen.clear();
+            seen.push_back({kind, series_});
+            return;
+        }
+        const int before = std::exchange(found->series, series_);
+        if (before == series_)
+            return;
+        const Kind& other = interrupted_by_;
+        std::string what;
+        if (kind.caps.samples != other.caps.samples)
+            what = fmt::format("readouts of {} and {} samples", other.caps.samples, kind.caps.samples);
+        else if (kind.caps.coils != other.caps.coils)
+            what = fmt::format("readouts of {} and {} channels", other.caps.coils, kind.caps.coils);
+        else if (kind.caps != other.caps || kind.geometry != other.geometry)
+            what = "readouts of different encodings (encoding_space_ref)";
+        else if (run_before_ < stays)
+            what = fmt::format("planes of different positions that are all slice {}", kind.slice);
+        else
+            return;
+        throw Error(Errc::unsupported,
+                    fmt::format("{}: {} take turns within a frame; write each to a file of its own",
+                                reader_->where(readout.row), what));
+    }
 
     bool cancelled() const { return reader_->cancelled(); }
 
@@ -473,8 +527,22 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
             return kind_of(readout, encoding_geometry(reader_->header(), head.encoding_space_ref), samples);
         });
         tell_readings(head.encoding_space_ref);
-        if (!calibration && (!last_ || !last_->same_series(kind)))
-            ++series_;
+        if (!calibration) {
+            if (!last_ || !last_->same_series(kind)) {
+                ++series_;
+                run_before_ = std::exchange(run_, 0);
+                if (last_)
+                    interrupted_by_ = *last_;
+            }
+            ++run_;
+            refuse_turns(readout, kind);
+        } else if (last_ && last_->slice == kind.slice && last_->plane != kind.plane &&
+                   !std::exchange(told_calibration_, true)) {
+            post_warning(
+                fmt::format("{}: calibration readouts have another plane than the images of slice {} "
+                            "before them; they are attached to these, not to images that follow",
+                            reader_->where(readout.row), kind.slice));
+        }
         KspaceInfo caps = kind.caps;
         caps.series = std::max(series_, 0);
         announce(caps);
@@ -577,6 +645,10 @@ class IsmrmrdSrc : public Configured<Source, IsmrmrdSrcSettings> {
     std::optional<Kind> last_;
     std::optional<KspaceInfo> sent_;
     int series_ = -1;
+    std::map<std::array<std::uint32_t, 6>, std::vector<Seen>> seen_; // by the counters of a frame
+    Kind interrupted_by_;                                            // the last readout of the series before
+    std::uint64_t run_ = 0, run_before_ = 0;                         // readouts of this series, of that one
+    bool told_calibration_ = false;
     bool announced_ = false;
     std::atomic<GstClockTime> duration_{GST_CLOCK_TIME_NONE};
     std::vector<bool> told_;     // by encoding: its readings were told

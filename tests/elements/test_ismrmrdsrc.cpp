@@ -365,7 +365,7 @@ TEST_F(IsmrmrdSrc, other_sizes_or_another_plane_begin_a_series) {
     for (int i = 3; i < 6; ++i)
         rows[static_cast<std::size_t>(i)] = file_row(64, 3);
     for (int i = 6; i < 12; ++i)
-        rows[static_cast<std::size_t>(i)].head.position[2] = i < 9 ? 0 : 20;
+        rows[static_cast<std::size_t>(i)].head.position[2] = i < 9 ? 10 : 20;
     write_ismrmrd(path, header_xml(), rows);
     EXPECT_TRUE(run().eos);
     ASSERT_EQ(items.size(), 12U);
@@ -373,6 +373,72 @@ TEST_F(IsmrmrdSrc, other_sizes_or_another_plane_begin_a_series) {
         EXPECT_EQ(items[static_cast<std::size_t>(i)].caps.series, i / 3);
         EXPECT_EQ(items[static_cast<std::size_t>(i)].caps.coils, i / 3 == 1 ? 3 : 2);
     }
+}
+
+TEST_F(IsmrmrdSrc, series_that_take_turns_within_a_frame_are_refused) {
+    auto rows = lines(6);
+    for (std::size_t i = 1; i < rows.size(); i += 2) {
+        rows[i] = file_row(48, 2);
+        rows[i].head.idx.contrast = 1;
+    }
+    write_ismrmrd(path, header_xml(), rows);
+    const std::string lengths = error_of();
+    EXPECT_NE(lengths.find("row 2: readouts of 48 and 64 samples take turns"), std::string::npos) << lengths;
+    EXPECT_EQ(items.size(), 2U);
+
+    rows = lines(6);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+        rows[i].head.position[2] = i % 3 * 10.0F;
+    write_ismrmrd(path, header_xml(), rows);
+    const std::string planes = error_of();
+    EXPECT_NE(planes.find("row 3: planes of different positions that are all slice 0"), std::string::npos)
+        << planes;
+}
+
+TEST_F(IsmrmrdSrc, a_series_comes_back_with_another_frame_and_a_plane_after_a_stay) {
+    auto rows = lines(12);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        if (i / 3 % 2 == 1)
+            rows[i] = file_row(48, 2);
+        rows[i].head.idx.repetition = static_cast<std::uint16_t>(i / 6);
+    }
+    write_ismrmrd(path, header_xml(), rows);
+    EXPECT_TRUE(run().eos);
+    ASSERT_EQ(items.size(), 12U);
+    EXPECT_EQ(items[11].caps.series, 3);
+
+    rows = lines(60);
+    for (std::size_t i = 20; i < 40; ++i)
+        rows[i].head.position[2] = 10;
+    write_ismrmrd(path, header_xml(), rows);
+    EXPECT_TRUE(run().eos);
+    ASSERT_EQ(items.size(), 60U);
+    EXPECT_EQ(items[59].caps.series, 2);
+}
+
+TEST_F(IsmrmrdSrc, calibration_of_a_moved_plane_is_told_and_that_of_a_volume_left_out) {
+    auto rows = lines(6);
+    rows[3].head.flags = flag::parallel_calibration;
+    for (std::size_t i = 3; i < rows.size(); ++i)
+        rows[i].head.position[2] = 10;
+    write_ismrmrd(path, header_xml(), rows);
+    RunResult result = run();
+    EXPECT_TRUE(result.eos);
+    EXPECT_EQ(items.size(), 6U);
+    ASSERT_EQ(result.warnings.size(), 1U);
+    EXPECT_NE(result.warnings[0].find("row 3: calibration readouts have another plane"), std::string::npos)
+        << result.warnings[0];
+
+    rows = lines(6);
+    rows[3].head.flags = flag::parallel_calibration;
+    rows[3].head.idx.kspace_encode_step_2 = 1;
+    write_ismrmrd(path, header_xml(), rows);
+    result = run();
+    EXPECT_TRUE(result.eos);
+    EXPECT_EQ(items.size(), 5U);
+    ASSERT_EQ(result.warnings.size(), 1U);
+    EXPECT_NE(result.warnings[0].find("Calibration readouts are left out"), std::string::npos)
+        << result.warnings[0];
 }
 
 std::vector<FileRow> spokes(int count, double edge, int dimensions = 2) {
