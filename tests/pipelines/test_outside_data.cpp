@@ -833,6 +833,23 @@ TEST_F(OutsideFiles, dicom_has_each_part_of_complex_images) {
     }
 }
 
+TEST_F(OutsideFiles, arrays_are_the_images_bit_for_bit) {
+    const RunResult result = run_pipeline(
+        "mriphantomsrc frames=3 width=24 height=20 ! mrisim spokes=40 coils=1 ! mriframer ! mrigrid "
+        "combine=none ! tee name=t ! queue ! ismrmrdsink location=" +
+        file("images.h5") + " t. ! queue ! mriarraysink location=" + file("a.npy") +
+        " t. ! queue ! mriarraysink location=" + file("a.cfl"));
+    ASSERT_TRUE(result.eos) << (result.errors.empty() ? "" : result.errors[0]);
+    const Numbers n = script({"arrays-against-images", "a", "images.h5"});
+    EXPECT_EQ(n.at("frames"), 3);
+    EXPECT_EQ(n.at("npy"), 1);
+    EXPECT_EQ(n.at("cfl"), 1);
+    EXPECT_GT(n.at("largest"), 0);
+    if (!missing("bart")) {
+        EXPECT_NE(said_by("bart show -m " + file("a")).find("24"), std::string::npos);
+    }
+}
+
 TEST_F(OutsideFiles, nifti_is_where_the_scan_was) {
     if (!has("mriniftisink"))
         GTEST_SKIP() << "built without niftilib";

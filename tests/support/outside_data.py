@@ -1065,6 +1065,16 @@ def dicom_against_images(args):
     report(error=max(errors), signed=sets[0].PixelRepresentation)
 
 
+def arrays_against_images(args):
+    """Arrays of NumPy and BART against the images that ismrmrdsink wrote of the same stream."""
+    images = read_images(args.images)
+    array = np.load(args.name + ".npy")
+    bart = read_cfl(args.name)
+    bart = bart.reshape(bart.shape[:2] + (images.shape[1], len(images))).transpose(3, 2, 1, 0)
+    same = array.dtype == images.dtype and np.array_equal(array, images)
+    report(frames=len(images), npy=same, cfl=np.array_equal(bart, images), largest=abs(images).max())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -1105,6 +1115,7 @@ def main():
     command(against_dcm2niix, "ours", "theirs")
     command(dicom_uids, "folder")
     command(dicom_against_images, "folder", "images", part="magnitude")
+    command(arrays_against_images, "name", "images")
     args = parser.parse_args()
     args.work(args)
     return 0
