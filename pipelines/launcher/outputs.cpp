@@ -31,6 +31,21 @@ std::string size_text(std::uintmax_t bytes) {
                         : fmt::format("{:.3g} GB", n / 1e9);
 }
 
+/// The second and further files of a run, which formats of one array a file number: scan.nii.gz, scan-2.nii.gz, ...
+std::size_t further_files(const std::string& path) {
+    for (const std::string ending : {".nii.gz", ".nii", ".npy", ".cfl"}) {
+        if (!path.ends_with(ending))
+            continue;
+        const std::string stem = path.substr(0, path.size() - ending.size());
+        std::error_code code;
+        std::size_t files = 0;
+        while (fs::exists(fmt::format("{}-{}{}", stem, files + 2, ending), code))
+            ++files;
+        return files;
+    }
+    return 0;
+}
+
 /// What is there, as a part of a line; nothing where there is nothing.
 std::optional<std::string> found(const OutputPath& output) {
     std::error_code code;
@@ -45,11 +60,17 @@ std::optional<std::string> found(const OutputPath& output) {
                    : fmt::format("{} to {}", picture(output.path, 0), picture(output.path, pictures - 1));
     }
     const auto status = fs::status(output.path, code);
-    if (!fs::exists(status))
+    const std::size_t further = further_files(output.path);
+    if (!fs::exists(status) && further == 0)
         return std::nullopt;
     if (!fs::is_directory(status)) {
         const auto bytes = fs::is_regular_file(status) ? fs::file_size(output.path, code) : 0;
-        return output.path + (fs::is_regular_file(status) && !code ? ", " + size_text(bytes) : "");
+        std::string text = output.path;
+        if (fs::is_regular_file(status) && !code)
+            text += ", " + size_text(bytes);
+        if (further > 0)
+            text += fmt::format(", and {} more with numbers up to -{}", further, further + 1);
+        return text;
     }
     fs::recursive_directory_iterator files(output.path, code);
     if (code)

@@ -114,7 +114,7 @@ class MriArraySink : public Configured<Sink, ArraySettings> {
         if (!npy_ && !name.ends_with(".cfl"))
             throw Error(Errc::settings, "'" + name + "' does not end in .npy or .cfl");
         // Says at the start, not after the scan, when nothing can be written there.
-        AtomicFile(name, "'" + name + "' cannot be written");
+        const AtomicFile trial(name, "'" + name + "' cannot be written");
         return true;
     }
 

@@ -38,7 +38,7 @@ TEST_F(ArraySink, NumpyFilesHaveHeaderAndPixels) {
     EXPECT_EQ(file.substr(10, 65), "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1, 2, 3), }");
     EXPECT_EQ(file[191], '\n');
     const float pixels[] = {1, -2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-    EXPECT_EQ(std::memcmp(file.data() + 192, pixels, sizeof pixels), 0);
+    EXPECT_EQ(file.substr(192), std::string(reinterpret_cast<const char*>(pixels), sizeof pixels));
     EXPECT_EQ(folder_.entries(), 1U);
 }
 
@@ -49,7 +49,8 @@ TEST_F(ArraySink, BartFilesArePairs) {
     const std::string file = bytes("a.cfl");
     const float pixels[] = {1, 0, 2, 0, 3, 0};
     ASSERT_EQ(file.size(), 24 * sizeof(float));
-    EXPECT_EQ(std::memcmp(file.data(), pixels, sizeof pixels), 0);
+    EXPECT_EQ(file.substr(0, sizeof pixels),
+              std::string(reinterpret_cast<const char*>(pixels), sizeof pixels));
 }
 
 TEST_F(ArraySink, FurtherSeriesHaveNumbers) {

@@ -32,6 +32,7 @@ struct Outcome {
 
 std::vector<gchar*> argv_of(std::vector<std::string>& words) {
     std::vector<gchar*> argv;
+    argv.reserve(words.size() + 1);
     for (auto& word : words)
         argv.push_back(word.data());
     argv.push_back(nullptr);
@@ -71,7 +72,7 @@ std::size_t lines(const std::string& text) {
 class MriLaunch : public ::testing::Test {
   protected:
     std::string write(const std::string& name, const std::string& rest) {
-        const std::string path = dir.path(name + ".yaml");
+        std::string path = dir.path(name + ".yaml");
         std::ofstream(path) << "name: " << name << "\ndescription: A test.\n" << rest;
         return path;
     }
@@ -323,6 +324,22 @@ TEST_F(MriLaunch, InterruptEndsWithFilesFinished) {
                   out, std::chrono::milliseconds(200)),
               130);
     expect_whole_avi(out);
+}
+
+// Formats of one array a file number the further ones of a run: they are outputs too.
+TEST_F(MriLaunch, FurtherFilesOfARunAreNotReplacedUnasked) {
+    const auto out = dir.path("scan.npy"), second = dir.path("scan-2.npy");
+    std::ofstream(second) << "old";
+    const auto pipeline =
+        write("arrays", "parameters:\n"
+                        "  out: {type: output, default: a.npy, replace: overwrite, help: h}\n"
+                        "  overwrite: {type: bool, default: false, help: h}\n"
+                        "pipeline: fakesrc num-buffers=1 ! filesink location=${out}\n");
+    const auto outcome = launch({"run", pipeline, "-s", "out=" + out});
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_TRUE(contains(outcome.err, "1 more")) << outcome.err;
+    EXPECT_FALSE(std::filesystem::exists(out));
+    EXPECT_EQ(launch({"run", pipeline, "-s", "out=" + out, "-s", "overwrite=true"}).code, 0);
 }
 
 // A stage that takes 2 s a frame of a scan of 50 a second: what waits in its queue would take minutes.

@@ -670,6 +670,7 @@ TEST_F(OutsideData, a_killed_recording_is_recovered_by_the_command) {
     }
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
+    std::filesystem::remove(pipeline);
     ASSERT_TRUE(std::filesystem::exists(recording));
     EXPECT_FALSE(std::filesystem::exists(scan));
     const std::string said = run_program({launch, "recover", scan}, folder.path());
