@@ -484,7 +484,12 @@ void IsmrmrdReader::Impl::read_ahead() {
 }
 
 void IsmrmrdReader::Impl::start_thread() {
-    thread = std::thread([this] { read_ahead(); });
+    thread = std::thread([this] {
+        read_ahead();
+        // HDF5 would keep the errors of a thread that has ended.
+        const Hdf5Lock lock;
+        H5Eclear2(H5E_DEFAULT);
+    });
 }
 
 void IsmrmrdReader::Impl::stop_thread() noexcept {
