@@ -135,7 +135,7 @@ class DataGroups {
             const Hdf5Id inner(H5Gopen2(group, name.c_str(), H5P_DEFAULT));
             if (!inner)
                 continue;
-            const std::string inner_path = path.empty() ? name : path + "/" + name;
+            const std::string inner_path = path.empty() ? name : fmt::format("{}/{}", path, name);
             if (H5Lexists(inner.get(), "data", H5P_DEFAULT) > 0 &&
                 H5Lexists(inner.get(), "xml", H5P_DEFAULT) > 0 && ++count_ <= 20)
                 names_ += fmt::format("{}'{}'", count_ > 1 ? ", " : "", inner_path);
@@ -284,7 +284,7 @@ void IsmrmrdReader::Impl::open() {
                 throw foreign.empty()
                     ? hdf5_error(Errc::not_found, fmt::format("{} has no group '{}': {}", name, options.group,
                                                               DataGroups(file.get()).text()))
-                    : Error(Errc::decode, name + " is " + foreign + ", not an ISMRMRD file");
+                    : Error(Errc::decode, fmt::format("{} is {}, not an ISMRMRD file", name, foreign));
             }
         }
         at = slash + 1;
