@@ -38,19 +38,18 @@ class ImageWatch {
         told_ = false;
     }
 
-    /// Looks at an image of float values, complex ones as two; `start` is what a network was given. Flags a bad
-    /// image (GST_BUFFER_FLAG_CORRUPTED) and warns, or throws Errc::failed, as begin() said.
-    void look(Element& element, GstBuffer* image, GstBuffer* start = nullptr) {
+    /// Looks at an image of float values, complex ones as two; `start` is the largest_value() of what a network was
+    /// given. Flags a bad image (GST_BUFFER_FLAG_CORRUPTED) and warns, or throws Errc::failed, as begin() said.
+    void look(Element& element, GstBuffer* image, std::optional<float> start = {}) {
         const float largest = largest_value(Mapped<const float>(image).span());
         std::string what;
         if (std::isnan(largest)) {
             what = "has values that are not finite";
         } else if (start) {
-            const float before = largest_value(Mapped<const float>(start).span());
-            if (!(before > 0) || largest <= most_gain * before)
+            if (!(*start > 0) || largest <= most_gain * *start)
                 return;
             what = fmt::format("is {:.0f} times as bright as the image that the network was given",
-                               static_cast<double>(largest) / before);
+                               static_cast<double>(largest) / *start);
         } else {
             return;
         }

@@ -202,6 +202,14 @@ void NetworkElement::make_start(const Frames::Job& job) {
         post_warning(text);
 }
 
+/// Largest value of the image that frame `index` of the window began with.
+float NetworkElement::largest_input(std::size_t index, GstBuffer* item) const {
+    if (!start_)
+        return largest_value(Mapped<const float>(item).span());
+    const auto image = start_->images().subspan(index * image_.pixels(), image_.pixels());
+    return largest_value({reinterpret_cast<const float*>(image.data()), 2 * image.size()});
+}
+
 /// Buffers of the frames that the job asks for, out of the window that was computed.
 std::vector<GstPtr<GstBuffer>> NetworkElement::frames_of(const Frames::Job& job) {
     std::vector<GstPtr<GstBuffer>> out;
@@ -210,10 +218,12 @@ std::vector<GstPtr<GstBuffer>> NetworkElement::frames_of(const Frames::Job& job)
         if (start_)
             start_->attach(buffer.get(), job.items[i].get());
         output_images_->write(i, buffer.get());
-        const auto input = start_ ? start_->image_buffer(i, job.items[i].get()) : job.items[i];
-        watch_.look(*this, buffer.get(), keeps_scale() ? input.get() : nullptr);
-        if (settings_.attach_input)
+        watch_.look(*this, buffer.get(),
+                    keeps_scale() ? std::optional(largest_input(i, job.items[i].get())) : std::nullopt);
+        if (settings_.attach_input) {
+            const auto input = start_ ? start_->image_buffer(i, job.items[i].get()) : job.items[i];
             add_side(buffer.get(), Role::input, input.get(), in_caps_.get());
+        }
         out.push_back(std::move(buffer));
     }
     return out;

@@ -135,6 +135,7 @@ class NetworkElement : public Windowed {
     void tell_timing() { set_timing(frame_time_, compute_time()); }
     GstClockTime compute_time() const;
     void make_start(const Frames::Job& job);
+    float largest_input(std::size_t index, GstBuffer* item) const;
     std::vector<GstPtr<GstBuffer>> frames_of(const Frames::Job& job);
 
     // State of the streaming thread, from start() to stop(). by_frame_ and recipe_ do not change from the time that
